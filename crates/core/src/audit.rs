@@ -1,0 +1,7 @@
+//! The record of a run: what is written, how the records hang together, and how they are read.
+
+pub mod chain;
+pub mod record;
+pub mod trail;
+
+pub use trail::AuditTrail;

@@ -1,0 +1,345 @@
+//! What is written down: one record an event, as canonical JSON (RFC 8785), hashed as its exact
+//! bytes and never serialised again.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{AttemptId, RunId};
+use crate::json::{Digest, JsonRefusal, canonical};
+use crate::outcome::{ProgramIdentity, Verdict};
+use crate::time::Timestamp;
+
+/// The version of the record's form.
+pub const VERSION: u32 = 1;
+
+/// The most bytes that one record may have.
+pub const MOST_BYTES: usize = 65_535;
+
+/// The content of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Body {
+    /// A run begins.
+    RunOpen(RunOpen),
+    /// The model answered.
+    ModelTurn(ModelTurn),
+    /// A person is asked.
+    ApprovalRequest(ApprovalRequested),
+    /// A person answered, or didn't.
+    Approval(Approval),
+    /// A use is spent; the effect begins after this record is durable.
+    Intent(Intent),
+    /// How the effect ended.
+    Outcome(OutcomeRecord),
+    /// A call that was refused or an action that did not succeed.
+    Error(ErrorRecord),
+    /// The model asked for a further capability.
+    Negotiation(Negotiation),
+    /// Recovery found an intent without an outcome.
+    Recovery(Recovery),
+    /// A run ends.
+    RunClose(RunClose),
+}
+
+/// A run begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOpen {
+    /// The model's name.
+    pub model: String,
+    /// The task, cut to 1,000 characters.
+    pub task: String,
+    /// The version of the program.
+    pub runtime: String,
+    /// SHA-256 of the manifest's bytes, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest: Option<Digest>,
+    /// The budget.
+    pub budget: Value,
+    /// The tokens: name, scope in words, digest of the definition, uses, approval.
+    pub tokens: Vec<TokenLine>,
+    /// What the kernel will enforce on children, in words.
+    pub enforcement: String,
+}
+
+/// A token in the first record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLine {
+    /// Its name.
+    pub name: String,
+    /// Its scope in words.
+    pub scope: String,
+    /// SHA-256 of its definition.
+    pub definition: Digest,
+    /// How many uses it grants.
+    pub uses: u32,
+    /// Whether a person must approve each use.
+    pub requires_approval: bool,
+}
+
+/// The model answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelTurn {
+    /// Counted from 1.
+    pub turn: u64,
+    /// SHA-256 of the answer's content blocks as they were received.
+    pub content: Digest,
+    /// How many tools it calls.
+    pub calls: u64,
+    /// Why it stopped, in the API's word.
+    pub stop: String,
+    /// Tokens read by the model.
+    pub input_tokens: u64,
+    /// Tokens written by the model.
+    pub output_tokens: u64,
+}
+
+/// A person is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequested {
+    /// The token.
+    pub token_name: String,
+    /// The attempt; absent when the model asked by itself, which confers nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<AttemptId>,
+    /// The digest of what would run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub action_digest: Option<Digest>,
+    /// What is asked, in one line.
+    pub message: String,
+}
+
+/// A person answered, or didn't.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The token.
+    pub token_name: String,
+    /// The attempt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<AttemptId>,
+    /// The digest of what would run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub action_digest: Option<Digest>,
+    /// What was asked, in one line.
+    pub message: String,
+    /// Whether it may run.
+    pub approved: bool,
+    /// Who said so.
+    pub approver: String,
+    /// How that is known: `os-user` is the name of the account at the terminal and proves no more;
+    /// `none` when nobody answered.
+    pub approver_identity: String,
+}
+
+/// A use is spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The token.
+    pub token_name: String,
+    /// Its scope in words.
+    pub scope: String,
+    /// The tool that the model called.
+    pub tool: String,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// What is going to happen.
+    pub args: Value,
+    /// The digest of that.
+    pub action_digest: Digest,
+    /// The record in which a person approved it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approval_seq: Option<u64>,
+}
+
+/// How the effect ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// The token.
+    pub token_name: String,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The record of the intent.
+    pub intent_seq: u64,
+    /// How it ended; absent when nothing ever began and the use was given back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<Verdict>,
+    /// Why, when it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// One redacted line.
+    pub result_summary: String,
+    /// SHA-256 of the whole redacted output.
+    pub output_digest: Digest,
+    /// Its length in bytes.
+    pub output_bytes: u64,
+    /// SHA-256 of a program's standard error, redacted, when it wrote anything there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stderr_digest: Option<Digest>,
+    /// A program's exit status.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_code: Option<i32>,
+    /// A response's status.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<u16>,
+    /// The file that was executed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub program: Option<ProgramIdentity>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// A call that was refused or an action that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// The token, or the tool's name when there is no such token.
+    pub token_name: String,
+    /// The error's public name.
+    pub error_type: String,
+    /// What was wrong.
+    pub message: String,
+    /// The attempt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub attempt: Option<AttemptId>,
+    /// What the model sent, redacted and cut to 1,000 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub input: Option<String>,
+}
+
+/// The model asked for a further capability.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negotiation {
+    /// What it asked for, in its words.
+    pub requested_scope: String,
+    /// Why, in its words.
+    pub justification: String,
+    /// The token that a person granted, if any.
+    pub granted_token: Option<String>,
+    /// Who decided: `human`.
+    pub provider_type: String,
+    /// The decider's name.
+    pub provider: String,
+    /// Why nothing was granted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// Recovery found an intent without an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The token.
+    pub token_name: String,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// What became of the use: `unknown` (spent) or `released`.
+    pub state: String,
+    /// Why.
+    pub message: String,
+}
+
+/// What the runtime says at the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// The model's last words, cut to 4,000 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub final_message: Option<String>,
+    /// Why the run ended in error.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Tool calls made.
+    pub steps_taken: u64,
+    /// Tool calls left.
+    pub budget_remaining: u64,
+    /// Model tokens used.
+    pub model_tokens: u64,
+    /// What the model cost, in millionths of a US dollar.
+    pub cost_micro_usd: u64,
+}
+
+/// A run ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunClose {
+    /// `complete`, `budget_exhausted`, `timeout` or `error`.
+    pub stop_reason: String,
+    /// What the runtime said.
+    #[serde(flatten)]
+    pub end: RunEnd,
+    /// Every token of the run.
+    pub tokens: Vec<Account>,
+    /// How many records the run has, this one included.
+    pub records: u64,
+}
+
+/// What became of a token's uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The token.
+    pub token_name: String,
+    /// Granted.
+    pub granted: u64,
+    /// Spent with success.
+    pub succeeded: u64,
+    /// Spent without success.
+    pub failed: u64,
+    /// Spent, and it isn't known how it ended.
+    pub unknown: u64,
+    /// Never used.
+    pub unused: u64,
+}
+
+/// A record as it is stored: exact bytes, and their digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// Its number in the run, from 1.
+    pub seq: u64,
+    /// The canonical JSON.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of `bytes`.
+    pub hash: Digest,
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The form's version.
+    pub v: u32,
+    /// The run.
+    pub run: RunId,
+    /// Its number in the run, from 1.
+    pub seq: u64,
+    /// SHA-256 of the record before; of the empty text for the first.
+    pub prev: Digest,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What the first record of a run names as the one before it.
+pub fn genesis() -> Digest {
+    Digest::of(b"")
+}
+
+/// Writes a record: the one place in which bytes are made of it.
+pub fn seal(
+    run: &RunId,
+    seq: u64,
+    prev: Digest,
+    timestamp: Timestamp,
+    body: &Body,
+) -> Result<SealedRecord, JsonRefusal> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        v: u32,
+        run: &'a RunId,
+        seq: u64,
+        prev: Digest,
+        timestamp: Timestamp,
+        #[serde(flatten)]
+        body: &'a Body,
+    }
+    let bytes = canonical(&Whole { v: VERSION, run, seq, prev, timestamp, body })?;
+    if bytes.len() > MOST_BYTES {
+        return Err(JsonRefusal::TooLarge { bytes: bytes.len(), limit: MOST_BYTES });
+    }
+    Ok(SealedRecord { seq, hash: Digest::of(&bytes), bytes })
+}

@@ -1,0 +1,957 @@
+//! Which commands a token allows: prefixes of whole words, and the check of one command against them.
+//!
+//! Commands and prefixes are split by the same lexer, and what is compared is decoded words, so no
+//! spelling of a command slips past. Never here: a shell, a look at the file system, a second split of
+//! what was once matched.
+
+use super::lexer::{self, LexError, LexErrorKind, Word};
+use super::sql::{self, Dialect, SqlPrefix, SqlRefusal, SqlRefusalKind};
+use std::fmt;
+use std::ops::Range;
+
+/// A command that was split: the very words that are matched, shown, hashed and executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    source: String,
+    argv: Vec<String>,
+    spans: Vec<Range<usize>>,
+}
+
+impl Command {
+    /// Splits a command as it was written.
+    ///
+    /// # Errors
+    ///
+    /// Whatever would need a shell; see [`lexer::split`].
+    pub fn parse(source: &str) -> Result<Self, LexError> {
+        let words = lexer::split(source)?;
+        let (argv, spans) = words
+            .into_iter()
+            .map(|Word { text, span, .. }| (text, span))
+            .unzip();
+        Ok(Self {
+            source: source.to_owned(),
+            argv,
+            spans,
+        })
+    }
+
+    /// The program and its arguments; never empty.
+    pub fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// The first word.
+    pub fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+
+    /// The text that was split.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Where each word of [`Self::argv`] stands in the source, in bytes.
+    pub fn spans(&self) -> &[Range<usize>] {
+        &self.spans
+    }
+}
+
+/// The prefixes of one token. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandScope {
+    prefixes: Vec<Prefix>,
+}
+
+impl CommandScope {
+    /// Reads a token's `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// No prefix at all, an empty one, one that itself needs a shell, or one that cannot be enforced.
+    pub fn new(allowed: impl IntoIterator<Item = String>) -> Result<Self, PrefixError> {
+        let read = |(index, source): (usize, String)| {
+            Prefix::parse(&source).map_err(|kind| PrefixError {
+                index,
+                prefix: source,
+                kind,
+            })
+        };
+        let prefixes: Vec<_> = allowed
+            .into_iter()
+            .enumerate()
+            .map(read)
+            .collect::<Result<_, _>>()?;
+        if prefixes.is_empty() {
+            let kind = PrefixErrorKind::NoPrefix;
+            return Err(PrefixError {
+                index: 0,
+                prefix: String::new(),
+                kind,
+            });
+        }
+        Ok(Self { prefixes })
+    }
+
+    /// Judges a command. Returns the first prefix that permits it.
+    ///
+    /// # Errors
+    ///
+    /// A refusal whose message says what is allowed instead.
+    pub fn permits(&self, command: &Command) -> Result<&Prefix, CommandRefusal> {
+        let mut nearest = None;
+        for prefix in &self.prefixes {
+            match prefix.fit(command) {
+                Fit::Yes => return Ok(prefix),
+                Fit::No => {}
+                Fit::Nearly(kind, word) => {
+                    nearest.get_or_insert((kind, word));
+                }
+            }
+        }
+        let (kind, word) = nearest.unwrap_or((RefusalKind::OutsideScope, None));
+        let span = word.and_then(|index| command.spans.get(index).cloned());
+        let message = self.refusal_message(&kind, command, span.as_ref());
+        Err(CommandRefusal {
+            kind,
+            span,
+            message,
+        })
+    }
+
+    /// The prefixes, in the order in which they were given.
+    pub fn prefixes(&self) -> &[Prefix] {
+        &self.prefixes
+    }
+
+    /// Whether everything that this scope permits is provably permitted by `wider`: each prefix is
+    /// covered by one of its prefixes.
+    pub fn narrows(&self, wider: &Self) -> bool {
+        self.prefixes
+            .iter()
+            .all(|mine| wider.prefixes.iter().any(|theirs| mine.narrows(theirs)))
+    }
+
+    fn refusal_message(
+        &self,
+        kind: &RefusalKind,
+        command: &Command,
+        span: Option<&Range<usize>>,
+    ) -> String {
+        const SHOWN: usize = 8;
+        let source = lexer::visible(&command.source, 200);
+        let mut message = match (kind, span) {
+            (RefusalKind::WordFollows, Some(span)) => {
+                let before = command.source.get(..span.start).unwrap_or_default();
+                let word = command.source.get(span.clone()).unwrap_or_default();
+                format!(
+                    "`{}` at character {} of `{source}` follows a word after which nothing may follow",
+                    lexer::visible(word, 60),
+                    before.chars().count() + 1,
+                )
+            }
+            (RefusalKind::Sql(why), _) => format!("`{source}` is refused: {why}"),
+            _ => format!("`{source}` is outside the scope of this token"),
+        };
+        message.push_str("; allowed are commands that begin with ");
+        let more = self.prefixes.len().saturating_sub(SHOWN);
+        let last = self.prefixes.len().min(SHOWN).saturating_sub(1);
+        for (index, prefix) in self.prefixes.iter().take(SHOWN).enumerate() {
+            message.push_str(match index {
+                0 => "",
+                _ if index == last && more == 0 => " or ",
+                _ => ", ",
+            });
+            message.push_str(&format!("`{}`", lexer::visible(&prefix.source, 120)));
+        }
+        if more > 0 {
+            message.push_str(&format!(", or {more} more"));
+        }
+        message
+    }
+}
+
+/// The beginning of commands that are allowed: whole words, and perhaps the beginning of one more
+/// whose quote was left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    source: String,
+    words: Vec<String>,
+    open: Option<OpenWord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OpenWord {
+    /// The word begins with exactly this.
+    Text(String),
+    /// After an exact beginning such as `--command=`, the word is one SQL statement.
+    Sql { lead: String, sql: SqlPrefix },
+}
+
+enum Fit {
+    Yes,
+    No,
+    /// The prefix matched, but the command goes beyond it; with the index of the word that does.
+    Nearly(RefusalKind, Option<usize>),
+}
+
+impl Prefix {
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// The program that a command must name, letter for letter.
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// The whole words, decoded.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Whether the last word's quote was left open, so that nothing may follow that word.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Says why this prefix amounts to nearly anything, if it does. A list of well-known programs
+    /// decides, so silence is no proof.
+    pub fn is_wide(&self) -> Option<&'static str> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        wide(&words, self.open.as_ref())
+    }
+
+    fn parse(source: &str) -> Result<Self, PrefixErrorKind> {
+        let found = lexer::split_prefix(source).map_err(|error| match error.kind {
+            LexErrorKind::Empty => PrefixErrorKind::Empty,
+            _ => PrefixErrorKind::NeedsShell(error),
+        })?;
+        let words: Vec<String> = found.words.into_iter().map(|word| word.text).collect();
+        let program_is_whole = words.first().is_some_and(|program| !program.is_empty());
+        let open = match found.open {
+            _ if !program_is_whole => return Err(PrefixErrorKind::OpenProgram),
+            None => None,
+            Some(open) => Some(match sql_place(&words, &open.text) {
+                None => OpenWord::Text(open.text),
+                Some((dialect, lead)) => {
+                    let text = open.text.strip_prefix(lead).unwrap_or_default();
+                    let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
+                    OpenWord::Sql {
+                        lead: lead.to_owned(),
+                        sql,
+                    }
+                }
+            }),
+        };
+        Ok(Self {
+            source: source.to_owned(),
+            words,
+            open,
+        })
+    }
+
+    fn fit(&self, command: &Command) -> Fit {
+        let Some((head, tail)) = command.argv.split_at_checked(self.words.len()) else {
+            return Fit::No;
+        };
+        if head != self.words {
+            return Fit::No;
+        }
+        self.judge(tail)
+    }
+
+    /// Judges what follows the whole words that matched. What is known of single programs, such as
+    /// options that change what they reach, is to be asked here, after the match and before the yes.
+    fn judge(&self, tail: &[String]) -> Fit {
+        let Some(open) = &self.open else {
+            return Fit::Yes;
+        };
+        let Some((word, after)) = tail.split_first() else {
+            return Fit::No;
+        };
+        let at = self.words.len();
+        match open {
+            OpenWord::Text(text) if !word.starts_with(text) => return Fit::No,
+            OpenWord::Text(_) => {}
+            OpenWord::Sql { lead, sql } => {
+                let Some(text) = word.strip_prefix(lead) else {
+                    return Fit::No;
+                };
+                match sql.permits(text) {
+                    Ok(()) => {}
+                    Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
+                    Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
+                }
+            }
+        }
+        if after.is_empty() {
+            Fit::Yes
+        } else {
+            Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
+        }
+    }
+
+    /// Whether every command that this prefix permits is permitted by `wider`, provably.
+    fn narrows(&self, wider: &Self) -> bool {
+        let Some((head, tail)) = self.words.split_at_checked(wider.words.len()) else {
+            return false;
+        };
+        head == wider.words
+            && match (&self.open, &wider.open) {
+                (_, None) => true,
+                // A closed prefix lets words follow, which an open one never does.
+                (None, Some(_)) => false,
+                (Some(_), Some(_)) if !tail.is_empty() => false,
+                (Some(OpenWord::Text(mine)), Some(OpenWord::Text(theirs))) => {
+                    mine.starts_with(theirs)
+                }
+                (
+                    Some(OpenWord::Sql { lead: mine, sql }),
+                    Some(OpenWord::Sql {
+                        lead: theirs,
+                        sql: wider,
+                    }),
+                ) => mine == theirs && sql.narrows(wider),
+                // Statements compare without regard to case, plain text exactly.
+                (Some(OpenWord::Sql { lead, .. }), Some(OpenWord::Text(theirs))) => {
+                    lead.starts_with(theirs)
+                }
+                (Some(OpenWord::Text(_)), Some(OpenWord::Sql { .. })) => false,
+            }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// No prefix matches.
+    OutsideScope,
+    /// A word follows an open-quote word.
+    WordFollows,
+    /// The SQL in an open-quote word is more than the prefix grants.
+    Sql(SqlRefusal),
+}
+
+/// A command that no prefix permits. Its message is meant for the model: what is wrong, and which
+/// commands are allowed instead. It is safe to show, and bounded in length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRefusal {
+    /// Why.
+    pub kind: RefusalKind,
+    /// The word of the source that it is about, in bytes, if it is about one.
+    pub span: Option<Range<usize>>,
+    message: String,
+}
+
+impl std::error::Error for CommandRefusal {}
+
+impl fmt::Display for CommandRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What is wrong with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrefixErrorKind {
+    /// `allowed` lists nothing.
+    #[error("list at least one prefix, such as `kubectl get pods`")]
+    NoPrefix,
+    /// The prefix is empty or blank and would allow every command.
+    #[error("it is empty; name at least a program")]
+    Empty,
+    /// The prefix holds what only a shell understands.
+    #[error("{0}")]
+    NeedsShell(LexError),
+    /// The quote is open in the program's word, so it would allow other programs.
+    #[error("its quote is open in the program's name; close the quote")]
+    OpenProgram,
+    /// The open-quote word is SQL, and its beginning cannot be enforced.
+    #[error(
+        "{0}; begin with a whole statement keyword such as `SELECT`, and end after a whole word"
+    )]
+    Sql(SqlRefusal),
+}
+
+/// A prefix that cannot be part of a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixError {
+    /// Its place in `allowed`, from 0.
+    pub index: usize,
+    /// The prefix as written.
+    pub prefix: String,
+    /// What is wrong with it.
+    pub kind: PrefixErrorKind,
+}
+
+impl PrefixError {
+    /// The bytes of the prefix that it is about, if it is about a place.
+    pub fn span(&self) -> Option<Range<usize>> {
+        match &self.kind {
+            PrefixErrorKind::NeedsShell(error) => Some(error.span.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl std::error::Error for PrefixError {}
+
+impl fmt::Display for PrefixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            index,
+            prefix,
+            kind,
+        } = self;
+        if *kind == PrefixErrorKind::NoPrefix {
+            return write!(f, "`allowed` is empty; {kind}");
+        }
+        let prefix = lexer::visible(prefix, 120);
+        write!(f, "prefix {} of `allowed`, `{prefix}`: {kind}", index + 1)
+    }
+}
+
+/// Whether the open word after `words` is SQL: in which dialect, and after which beginning of the word.
+/// A known client anywhere in the words decides, so that a wrapper before it changes nothing; without
+/// one, a text that begins like a statement is judged as one by the strictest rules.
+fn sql_place<'a>(words: &[String], open: &'a str) -> Option<(Dialect, &'a str)> {
+    let client = words
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(at, w)| Some((at, sql_client(w)?)));
+    let Some((at, dialect)) = client else {
+        return sql::begins_statement(open).then_some((Dialect::Unknown, ""));
+    };
+    let (long, short) = match dialect {
+        Dialect::Postgres => ("--command", 'c'),
+        _ => ("--execute", 'e'),
+    };
+    let arguments = words.get(at + 1..).unwrap_or_default();
+    let before = arguments.last().map_or("", String::as_str);
+    let is_short = |word: &str| {
+        word.starts_with('-') && !word.starts_with("--") && word.len() > 1 && word.ends_with(short)
+    };
+    let assigned = open.find('=').and_then(|end| open.get(..=end));
+    let attached = open.get(..2).filter(|lead| is_short(lead));
+    match dialect {
+        Dialect::Sqlite => {
+            let file_is_given = arguments.iter().any(|word| !word.starts_with('-'));
+            (file_is_given || before == "-cmd" || sql::begins_statement(open))
+                .then_some((dialect, ""))
+        }
+        // Both clients take an unambiguous beginning of a long option for the option.
+        _ if before.len() > 4 && long.starts_with(before) => Some((dialect, "")),
+        _ if is_short(before) || sql::begins_statement(open) => Some((dialect, "")),
+        _ => match (assigned, attached) {
+            (Some(lead), _) if lead.len() > 5 && long.starts_with(lead.trim_end_matches('=')) => {
+                Some((dialect, lead))
+            }
+            (_, Some(lead)) => Some((dialect, lead)),
+            _ => None,
+        },
+    }
+}
+
+/// A program's name without its directory and version: `python` for `/usr/bin/python3.12`.
+fn family(program: &str) -> &str {
+    base_name(program).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
+}
+
+fn is_listed(word: &str, list: &str) -> bool {
+    list.split_ascii_whitespace().any(|known| known == word)
+}
+
+fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}
+
+fn sql_client(word: &str) -> Option<Dialect> {
+    Some(match base_name(word) {
+        "psql" => Dialect::Postgres,
+        "mysql" | "mariadb" => Dialect::MySql,
+        "sqlite3" => Dialect::Sqlite,
+        _ => return None,
+    })
+}
+
+const INTERPRETERS: &str = "sh bash dash zsh ksh fish busybox ash pwsh python pypy perl ruby node nodejs \
+    php lua Rscript deno bun osascript awk gawk mawk tclsh expect jshell";
+const WRAPPERS: &str = "env sudo doas nohup nice ionice timeout setsid stdbuf time strace chroot unshare \
+    nsenter flock exec command";
+const LAUNCHERS: &str = "xargs ssh su watch parallel script eval npx bunx pipx uvx at entr find fd vi vim nvim nano emacs ed \
+    ex less more man gdb";
+const WITH_SUBCOMMANDS: &str = "kubectl oc git gh glab docker podman nerdctl helm terraform tofu pulumi \
+    systemctl npm yarn pnpm cargo go make just pip uv apt apt-get dnf yum apk brew nomad vault consul \
+    argocd flux ansible ansible-playbook gradle mvn redis-cli mongosh crontab ip kill pkill aws gcloud az";
+const SQL_CLIENTS: &str = "psql mysql mariadb sqlite";
+const REACHING: &str = "curl wget nc ncat socat scp rsync";
+const TOUCHING: &str = "rm mv cp dd tee cat chmod chown ln install tar sed truncate shred";
+
+/// Why whole words, and an open one perhaps, allow nearly anything.
+fn wide(words: &[&str], open: Option<&OpenWord>) -> Option<&'static str> {
+    let (program, arguments) = words.split_first()?;
+    let name = family(program);
+    let is = |list: &str| is_listed(name, list);
+    let mut named = arguments.iter().filter(|word| !word.starts_with('-'));
+    let (first, second, third) = (named.next(), named.next(), named.next());
+    let is_text = matches!(open, Some(OpenWord::Text(_)));
+    let is_bare = first.is_none() && open.is_none();
+    if is(INTERPRETERS) && (first.is_none() || is_text) {
+        return Some("an interpreter runs any code that it is given");
+    }
+    if is(LAUNCHERS) {
+        return Some("its arguments or input may name any command");
+    }
+    if is(SQL_CLIENTS) && !matches!(open, Some(OpenWord::Sql { .. })) {
+        return Some(
+            "any SQL and the client's own commands may follow; leave the SQL's quote open",
+        );
+    }
+    let own = |word: &&&str| word.contains('=') || word.starts_with(|c: char| c.is_ascii_digit());
+    // Where the word stands that names the inner command, if this program runs one.
+    let command = match first {
+        _ if is(WRAPPERS) => Some(
+            [first, second]
+                .into_iter()
+                .flatten()
+                .find(|word| !own(word)),
+        ),
+        Some(&("run" | "run-script" | "x" | "dlx" | "compose")) if is(WITH_SUBCOMMANDS) => {
+            Some(second)
+        }
+        Some(&("exec" | "debug")) if is(WITH_SUBCOMMANDS) => Some(third),
+        _ => None,
+    };
+    if let Some(command) = command {
+        // What such a program runs is judged in its place, at the first word that is known.
+        let subcommand = arguments.iter().position(|word| !word.starts_with('-'));
+        let skipped = if is(WRAPPERS) {
+            0
+        } else {
+            subcommand.map_or(0, |at| at + 1)
+        };
+        let candidates = arguments.get(skipped..).unwrap_or_default();
+        let lists = [
+            INTERPRETERS,
+            WRAPPERS,
+            LAUNCHERS,
+            WITH_SUBCOMMANDS,
+            SQL_CLIENTS,
+        ];
+        let is_known = |word: &&str| lists.iter().any(|list| is_listed(family(word), list));
+        let inner = candidates.iter().position(is_known);
+        return match inner.and_then(|at| candidates.get(at..)) {
+            Some(inner) => wide(inner, open),
+            None => command
+                .is_none()
+                .then_some("it runs whatever command follows"),
+        };
+    }
+    if is_listed(name, "aws gcloud az") && second.is_none() && open.is_none() {
+        return Some("it allows every operation of the service");
+    }
+    if is(WITH_SUBCOMMANDS) && is_bare {
+        return Some("every subcommand of it is allowed");
+    }
+    if is(REACHING) && first.is_none() {
+        return Some("it may reach any address");
+    }
+    if is(TOUCHING) && first.is_none() {
+        return Some("it may touch any file");
+    }
+    match (open, arguments.last()) {
+        (Some(OpenWord::Text(text)), before)
+            if text.is_empty() && !before.is_some_and(|word| word.starts_with('-')) =>
+        {
+            Some("an empty open quote allows any word, options included")
+        }
+        _ => (name == "*").then_some("it is no pattern here; name a program"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(allowed: &[&str]) -> CommandScope {
+        CommandScope::new(allowed.iter().map(|&p| p.to_owned())).unwrap()
+    }
+
+    fn permits(allowed: &str, command: &str) -> bool {
+        scope(&[allowed])
+            .permits(&Command::parse(command).unwrap())
+            .is_ok()
+    }
+
+    fn refusal(allowed: &[&str], command: &str) -> CommandRefusal {
+        scope(allowed)
+            .permits(&Command::parse(command).unwrap())
+            .expect_err(command)
+    }
+
+    fn prefix_error(prefix: &str) -> PrefixError {
+        CommandScope::new(["ls".to_owned(), prefix.to_owned()]).expect_err(prefix)
+    }
+
+    #[test]
+    fn prefixes_match_whole_decoded_words() {
+        for (prefix, command) in [
+            ("kubectl get pods", "kubectl get pods"),
+            ("kubectl get pods", "kubectl get pods -n prod"),
+            ("kubectl get pods", "kubectl 'get' \"pods\""),
+            ("kubectl 'get' pods", r"kubectl g\et pods"),
+            ("/usr/bin/id", "/usr/bin/id -u"),
+            ("grep 'a b'", "grep a\\ b f"),
+            ("echo '*'", "echo '*' x"),
+        ] {
+            assert!(permits(prefix, command), "{prefix} / {command}");
+        }
+        for (prefix, command) in [
+            ("kubectl get pods", "kubectl get podsx"),
+            ("kubectl get pods", "kubectl get"),
+            ("kubectl get pods", "kubectl get 'pods '"),
+            ("kubectl get pods", "'kubectl get pods'"),
+            ("kubectl get pods", "kubectl get '' pods"),
+            ("kubectl get pods", "kubectl -n x get pods"),
+            ("kubectl get pods", "Kubectl get pods"),
+            ("kubectl", "./kubectl"),
+            ("kubectl", "/usr/bin/kubectl"),
+            ("kubectl", "kubectl/../sh"),
+            ("/usr/bin/id", "id"),
+            ("/usr/bin/id", "/usr/bin/../bin/id"),
+            ("/usr/bin/id", "/usr/bin//id"),
+        ] {
+            assert!(!permits(prefix, command), "{prefix} / {command}");
+        }
+    }
+
+    #[test]
+    fn an_open_quote_matches_the_beginning_of_one_last_word() {
+        for command in [
+            "git commit -m 'fix: a'",
+            "git commit -m fix:",
+            "git commit -m \"fix: $\"",
+        ] {
+            let parsed = Command::parse(command);
+            if let Ok(parsed) = parsed {
+                assert!(
+                    scope(&["git commit -m 'fix:"]).permits(&parsed).is_ok(),
+                    "{command}"
+                );
+            }
+        }
+        assert!(!permits("git commit -m 'fix:", "git commit -m 'Fix: a'"));
+        assert!(!permits("git commit -m 'fix:", "git commit -m"));
+        let refused = refusal(
+            &["git commit -m 'fix:"],
+            "git commit -m 'fix: a' --no-verify",
+        );
+        assert_eq!(
+            (refused.kind, refused.span),
+            (RefusalKind::WordFollows, Some(23..34))
+        );
+        assert!(permits("x --m='a", "x --m=abc"));
+        assert!(!permits("x --m='a", "x --n=abc"));
+    }
+
+    #[test]
+    fn an_open_sql_word_permits_one_statement_of_its_kind() {
+        let select = "psql -c 'SELECT";
+        for command in [
+            "psql -c 'SELECT 1'",
+            "psql -c \"SELECT 1\"",
+            "psql -c SELECT\\ 1",
+            "psql -c 'select count(*) from users'",
+            "psql -c 'SELECT 1;'",
+            "psql -c '\n SELECT 1 ; \n'",
+            "psql -c \"SELECT ';'\"",
+            "psql -c \"SELECT '-- DELETE'\"",
+            "psql -c 'SELECT a::text, updated_at FROM t -- done'",
+        ] {
+            assert!(permits(select, command), "{command}");
+        }
+        for command in [
+            "psql -c 'SELECT 1; DROP TABLE users'",
+            "psql -c 'WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x'",
+            "psql -c 'SELECTX 1'",
+            "psql -c 'SELECT 1' -c 'DROP TABLE users'",
+            "psql -c 'SELECT 1' postgres://evil/db",
+            "psql -c '\\! sh'",
+            "psql -c 'SELECT 1 \\g |sh'",
+            "psql -c 'DELETE FROM t'",
+            "psql -c 'SELECT * INTO t FROM u'",
+            "psql -c ''",
+            "psql --command 'SELECT 1'",
+            "psql -c",
+            "psql -h evil -c 'SELECT 1'",
+        ] {
+            assert!(!permits(select, command), "{command}");
+        }
+        for (prefix, yes, no) in [
+            (
+                "psql --command='SELECT",
+                "psql --command='select 1'",
+                "psql --command='drop x'",
+            ),
+            ("psql -c'SELECT", "psql -c'select 1'", "psql -C'select 1'"),
+            (
+                "psql -h db -Atc 'SELECT",
+                "psql -h db -Atc 'SELECT 1'",
+                "psql -h db -Atc 'SELECT 1;a'",
+            ),
+            (
+                "mysql -e 'SELECT",
+                "mysql -e 'SELECT 1'",
+                "mysql -e 'SELECT 1' -e 'DROP TABLE x'",
+            ),
+            (
+                "mariadb --execute='SHOW",
+                "mariadb --execute='show tables'",
+                "mariadb --execute='drop x'",
+            ),
+            (
+                "sqlite3 a.db 'SELECT",
+                "sqlite3 a.db 'SELECT 1'",
+                "sqlite3 a.db 'SELECT 1\n.shell id'",
+            ),
+            (
+                "sqlite3 a.db 'SELECT",
+                "sqlite3 a.db 'select [a;b] from t'",
+                "sqlite3 a.db 'SELECT [\"]; DROP TABLE t; --\"]'",
+            ),
+            (
+                "sudo -u postgres psql -c 'SELECT",
+                "sudo -u postgres psql -c 'SELECT 1'",
+                "sudo -u postgres psql -c 'SELECT 1;x'",
+            ),
+            (
+                "cockroach sql -e 'SELECT",
+                "cockroach sql -e 'SELECT 1'",
+                "cockroach sql -e 'SELECT $$;$$'",
+            ),
+            (
+                "psql -c 'SELECT id FROM users",
+                "psql -c 'select  id\nFrom USERS where id = 1'",
+                "psql -c 'SELECT id FROM users_secret'",
+            ),
+            (
+                "psql -c 'ALTER TABLE orders",
+                "psql -c 'ALTER TABLE orders DROP COLUMN a'",
+                "psql -c 'ALTER TABLE users DROP COLUMN a'",
+            ),
+            (
+                "psql -c 'INSERT INTO t",
+                "psql -c \"INSERT INTO t VALUES ('a;b')\"",
+                "psql -c 'INSERT INTO t WITH x AS (DELETE FROM u RETURNING *) SELECT * FROM x'",
+            ),
+        ] {
+            assert!(permits(prefix, yes), "{prefix} / {yes}");
+            assert!(!permits(prefix, no), "{prefix} / {no}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_cannot_be_enforced_is_refused_when_built() {
+        let none = CommandScope::new([]).unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "`allowed` is empty; list at least one prefix, such as `kubectl get pods`"
+        );
+        for prefix in [
+            "", "  ", "*", "ls | sh", "FOO=1 ls", "ls $x", "'", "'kube", "'' x", "if", "ls\n",
+            "a\0",
+        ] {
+            assert!(
+                CommandScope::new([prefix.to_owned()]).is_err(),
+                "{prefix:?}"
+            );
+        }
+        for prefix in [
+            "psql -c '",
+            "psql -c 'SEL",
+            "psql -c '\\d",
+            "psql -c 'SELECT 1;",
+            "mysql -e 'system",
+            "sqlite3 a.db '.dump",
+            "psql -c \"SELECT 'a",
+            "psql --command='",
+            "psql --comm='x",
+        ] {
+            let error = CommandScope::new([prefix.to_owned()]).expect_err(prefix);
+            assert!(
+                matches!(error.kind, PrefixErrorKind::Sql(_)),
+                "{prefix}: {error}"
+            );
+        }
+        let error = prefix_error("kubectl get | sh");
+        assert_eq!((error.index, error.span()), (1, Some(12..13)));
+        assert!(
+            error.to_string().starts_with(
+                "prefix 2 of `allowed`, `kubectl get | sh`: `|` at character 13 needs a shell"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refusals_tell_what_is_allowed() {
+        assert_eq!(
+            refusal(
+                &["kubectl get pods", "kubectl logs"],
+                "kubectl delete pod web-0"
+            )
+            .to_string(),
+            "`kubectl delete pod web-0` is outside the scope of this token; \
+             allowed are commands that begin with `kubectl get pods` or `kubectl logs`"
+        );
+        let message = refusal(&["psql -c 'SELECT"], "psql -c 'SELECT 1; DROP TABLE u'").to_string();
+        assert!(
+            message.contains("`;` at character 9 of the SQL would begin a second statement"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("begin with `psql -c 'SELECT`"),
+            "{message}"
+        );
+        let long = "x".repeat(60_000);
+        let many: Vec<String> = (0..100)
+            .map(|n| format!("p{n}{}", "y".repeat(1000)))
+            .collect();
+        let scope = CommandScope::new(many).unwrap();
+        let refused = scope
+            .permits(&Command::parse(&long).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.len() < 2000 && refused.ends_with("or 92 more"),
+            "{refused}"
+        );
+        let hidden = refusal(&["ls"], "rm '\u{202e}\x1b[2J'").to_string();
+        assert!(!hidden.contains(['\u{202e}', '\x1b']), "{hidden}");
+    }
+
+    #[test]
+    fn wide_prefixes_are_named() {
+        for prefix in [
+            "bash",
+            "sh -c",
+            "bash -c",
+            "bash -c 'echo",
+            "python",
+            "python3.12 -c",
+            "python -m",
+            "perl -e",
+            "node -e",
+            "env",
+            "env A=1",
+            "xargs",
+            "xargs rm",
+            "sudo",
+            "sudo kubectl",
+            "ssh host",
+            "ssh host uptime",
+            "make",
+            "npm run",
+            "docker run",
+            "kubectl exec",
+            "find",
+            "find . -name x",
+            "kubectl",
+            "git",
+            "aws",
+            "aws ec2",
+            "psql",
+            "psql -c",
+            "psql -c 'SELECT 1'",
+            "vim",
+            "rm",
+            "curl",
+            "/bin/bash",
+            "sudo -u root bash",
+            "docker exec db sh -c 'psql",
+            "kubectl exec web -- sh",
+            "kubectl exec web",
+            "env -i A=1 sudo -n python3",
+            "timeout 5 bash -c",
+            "kubectl -n prod",
+            "echo '",
+            "awk '{print",
+            "'*'",
+        ] {
+            // `-n prod` names a word that may be an option's value; only a profile can tell.
+            let expected = prefix != "kubectl -n prod";
+            assert_eq!(
+                scope(&[prefix]).prefixes()[0].is_wide().is_some(),
+                expected,
+                "{prefix}"
+            );
+        }
+        for prefix in [
+            "kubectl get pods",
+            "git log",
+            "bash deploy.sh",
+            "python manage.py check",
+            "make test",
+            "npm run lint",
+            "psql -c 'SELECT",
+            "git commit -m '",
+            "env A=1 kubectl get pods",
+            "uptime",
+            "sqlite3 a.db 'SELECT",
+            "aws ec2 describe-instances",
+        ] {
+            assert_eq!(scope(&[prefix]).prefixes()[0].is_wide(), None, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn a_narrower_scope_is_proved_or_denied() {
+        let cases: &[(&[&str], &[&str], bool)] = &[
+            (&["kubectl get pods"], &["kubectl get"], true),
+            (&["kubectl get pods"], &["kubectl get pods"], true),
+            (
+                &["kubectl get", "kubectl logs x"],
+                &["kubectl logs", "kubectl get"],
+                true,
+            ),
+            (&["kubectl get"], &["kubectl get pods"], false),
+            (&["kubectl get", "ls"], &["kubectl get"], false),
+            (&["psql -c 'SELECT"], &["psql -c"], true),
+            (&["psql -c 'SELECT"], &["psql"], true),
+            (&["psql -c 'SELECT a FROM t"], &["psql -c 'select"], true),
+            (&["psql -c 'SELECT"], &["psql -c 'SELECT a"], false),
+            (&["psql -c 'SELECT 1'"], &["psql -c 'SELECT"], false),
+            (&["psql -c 'SELECT lo_export"], &["psql -c 'SELECT"], false),
+            (
+                &["psql -c 'SELECT 1 FOR UPDATE"],
+                &["psql -c 'SELECT"],
+                false,
+            ),
+            (&["psql -c 'INSERT OR REPLACE"], &["psql -c 'INSERT"], false),
+            (&["git commit -m 'fix: x"], &["git commit -m 'fix"], true),
+            (&["git commit -m 'fix"], &["git commit -m 'fix: x"], false),
+            (&["git commit -m fix"], &["git commit -m 'fix"], false),
+        ];
+        for (narrow, wide, expected) in cases {
+            assert_eq!(
+                scope(narrow).narrows(&scope(wide)),
+                *expected,
+                "{narrow:?} / {wide:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_source_and_spans() {
+        let command = Command::parse(" ls 'a b' ").unwrap();
+        assert_eq!(command.argv(), ["ls", "a b"]);
+        assert_eq!(command.program(), "ls");
+        assert_eq!(command.spans(), [1..3, 4..9]);
+        assert_eq!(command.source(), " ls 'a b' ");
+    }
+}

@@ -1,0 +1,741 @@
+//! Splits a command into POSIX shell words, and refuses whatever would need a shell.
+//!
+//! Never here: expansion, substitution, a guess. Every source that is accepted means the same words to
+//! `dash` and to `bash`; where the two disagree, where a person could not see the difference, or where a
+//! shell would do more than split, the answer is an error that points at the character.
+//!
+//! Source: POSIX.1-2017, Shell Command Language, 2.2 (quoting), 2.3 (tokens), 2.4 (reserved words).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::str::Chars;
+
+/// The longest source that is read, in bytes.
+pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
+/// The most words that one source may hold.
+pub const MAX_WORDS: usize = 4096;
+
+/// One word: what a program would receive as one element of its `argv`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// The decoded text, quotes and backslashes resolved. Holds no NUL.
+    pub text: String,
+    /// Where the word stands in the source, in bytes, quotes included.
+    pub span: Range<usize>,
+    /// Whether any character of it was quoted or escaped.
+    pub quoted: bool,
+}
+
+/// The last word of a prefix, whose quote was left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The decoded beginning of the word, whatever stood before the quote included.
+    pub text: String,
+    /// The quote that is open: `'` or `"`.
+    pub quote: char,
+    /// From the word's first byte to the end of the source.
+    pub span: Range<usize>,
+}
+
+/// What [`split_prefix`] found: whole words, and perhaps one whose quote is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPrefix {
+    /// The whole words before the open one.
+    pub words: Vec<Word>,
+    /// The open word, if the source ends inside a quote.
+    pub open: Option<Open>,
+}
+
+/// Why a source was refused. Each name says what a shell would have seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LexErrorKind {
+    /// No word at all.
+    Empty,
+    /// The first word, which names the program, is the empty string.
+    EmptyProgram,
+    /// More than [`MAX_SOURCE_BYTES`].
+    TooLong,
+    /// More than [`MAX_WORDS`].
+    TooManyWords,
+    /// One of `| & ; < > ( )`.
+    Operator,
+    /// A newline outside quotes, which ends a command.
+    Newline,
+    /// A dollar sign or a backtick that is neither escaped nor in single quotes.
+    Expansion,
+    /// One of `* ? [` outside quotes.
+    Glob,
+    /// A `~` where some shell would put a home directory.
+    Tilde,
+    /// A `{` whose word holds `,` or `..`: `bash` expands it, `dash` does not.
+    Brace,
+    /// A `#` that begins a word.
+    Comment,
+    /// A reserved word of the shell as the program.
+    Reserved,
+    /// A `=` in the program's word: an assignment before the command.
+    Assignment,
+    /// A `%` that begins the program's word, quoted or not: a job of the shell.
+    Job,
+    /// A backslash before a newline. A shell removes both; here nothing vanishes.
+    LineContinuation,
+    /// A backslash with nothing after it.
+    DanglingBackslash,
+    /// A quote that is never closed.
+    UnterminatedQuote,
+    /// A NUL, which no argument can hold.
+    Nul,
+    /// A control character other than a tab outside quotes.
+    Control,
+    /// A blank, invisible or direction-changing character beyond ASCII outside quotes.
+    Invisible,
+}
+
+/// A source that was refused: why, and where. The message says what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LexError {
+    /// Why.
+    pub kind: LexErrorKind,
+    /// The bytes of the source that it is about, always on character boundaries.
+    pub span: Range<usize>,
+    /// The same place for people: the number of the character, from 1.
+    pub column: usize,
+    /// The offending text, made visible.
+    pub found: String,
+}
+
+impl std::error::Error for LexError {}
+
+impl fmt::Display for LexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use LexErrorKind as K;
+        let Self {
+            kind,
+            column,
+            found,
+            ..
+        } = self;
+        let (what, next) = match kind {
+            K::Empty => {
+                return f.write_str("the command is empty; give a program and its arguments");
+            }
+            K::EmptyProgram => {
+                return f.write_str("the first word is empty; it must name a program");
+            }
+            K::TooLong => {
+                return write!(
+                    f,
+                    "the command is longer than {MAX_SOURCE_BYTES} bytes; shorten it"
+                );
+            }
+            K::TooManyWords => {
+                return write!(f, "the command has more than {MAX_WORDS} words; use fewer");
+            }
+            K::Operator => (
+                "needs a shell, and none is used",
+                "run one program a call, or ",
+            ),
+            K::Newline => (
+                "would begin a second command",
+                "run one program a call, or ",
+            ),
+            K::Expansion => (
+                "asks a shell to substitute, and none is used",
+                "write the value out, or put it in single quotes if it is meant literally",
+            ),
+            K::Glob => (
+                "is a pattern that only a shell expands",
+                "name the files, or ",
+            ),
+            K::Tilde => (
+                "is a home directory only to a shell",
+                "write the path out, or ",
+            ),
+            K::Brace => (
+                "begins a list that only a shell expands",
+                "write the words out, or ",
+            ),
+            K::Comment => ("begins a comment", "leave it out, or "),
+            K::Reserved => (
+                "is a word of the shell's own language",
+                "name a program, or quote it if a program has that name",
+            ),
+            K::Assignment => (
+                "makes the first word an assignment, which needs a shell",
+                "begin with the program",
+            ),
+            K::Job => ("names a shell's job", "begin with the program"),
+            K::LineContinuation => (
+                "before a newline is not joined",
+                "write the command on one line",
+            ),
+            K::DanglingBackslash => ("escapes nothing", "remove it, or "),
+            K::UnterminatedQuote => ("opens a quote that is never closed", "close it"),
+            K::Nul => ("cannot stand in an argument", "remove it"),
+            K::Control => ("is a control character outside quotes", "remove it, or "),
+            K::Invisible => ("cannot be seen outside quotes", "use a plain space, or "),
+        };
+        write!(f, "`{found}` at character {column} {what}; {next}")?;
+        if next.ends_with(", or ") {
+            f.write_str("quote it if it is meant literally")?;
+        }
+        Ok(())
+    }
+}
+
+/// Splits a whole command into its words. There is at least one, and the first is not empty.
+///
+/// # Errors
+///
+/// Whatever would need a shell, with its kind and place.
+pub fn split(source: &str) -> Result<Vec<Word>, LexError> {
+    let found = Lexer::new(source)?.run(false)?;
+    Ok(found.words)
+}
+
+/// Splits the beginning of a command. The last word may end inside a quote that was left open.
+///
+/// # Errors
+///
+/// As [`split`], but for the open quote.
+pub fn split_prefix(source: &str) -> Result<OpenPrefix, LexError> {
+    Lexer::new(source)?.run(true)
+}
+
+/// Writes a word so that [`split`] and any POSIX shell read it back as that one word.
+pub fn quote(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+./:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) && !is_reserved(word) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
+/// Makes text safe to show: at most `limit` characters, and nothing in it that a person cannot see.
+pub(crate) fn visible(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(limit));
+    for (count, c) in text.chars().enumerate() {
+        if count == limit {
+            out.push('…');
+            break;
+        }
+        if c.is_control() || is_invisible(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Blanks beyond ASCII, and the characters that show nothing or change the direction of what follows:
+/// Unicode's White_Space and Default_Ignorable_Code_Point, the annotation marks and the blank Braille cell.
+pub(crate) fn is_invisible(c: char) -> bool {
+    if c.is_ascii() {
+        return false;
+    }
+    c.is_whitespace()
+        || matches!(c,
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// POSIX's reserved words and those that `bash` adds.
+fn is_reserved(word: &str) -> bool {
+    matches!(
+        word,
+        "!" | "{"
+            | "}"
+            | "[["
+            | "]]"
+            | "case"
+            | "coproc"
+            | "do"
+            | "done"
+            | "elif"
+            | "else"
+            | "esac"
+            | "fi"
+            | "for"
+            | "function"
+            | "if"
+            | "in"
+            | "select"
+            | "then"
+            | "time"
+            | "until"
+            | "while"
+    )
+}
+
+struct Lexer<'a> {
+    source: &'a str,
+    rest: Chars<'a>,
+    words: Vec<Word>,
+}
+
+/// A word under construction.
+struct Draft {
+    start: usize,
+    text: String,
+    quoted: bool,
+    /// The first unquoted `{`: where it stands in the source, and in the text.
+    brace: Option<(usize, usize)>,
+    open: Option<char>,
+}
+
+impl<'a> Lexer<'a> {
+    fn new(source: &'a str) -> Result<Self, LexError> {
+        let lexer = Self {
+            source,
+            rest: source.chars(),
+            words: Vec::new(),
+        };
+        if source.len() > MAX_SOURCE_BYTES {
+            return Err(lexer.error(LexErrorKind::TooLong, 0..0));
+        }
+        Ok(lexer)
+    }
+
+    fn run(mut self, may_stay_open: bool) -> Result<OpenPrefix, LexError> {
+        loop {
+            while self.peek().is_some_and(is_blank) {
+                self.rest.next();
+            }
+            if self.peek().is_none() {
+                break;
+            }
+            let at = self.at();
+            if self.words.len() == MAX_WORDS {
+                return Err(self.error(LexErrorKind::TooManyWords, at..at));
+            }
+            let draft = self.word(may_stay_open)?;
+            let span = draft.start..self.at();
+            if let Some(quote) = draft.open {
+                let open = Some(Open {
+                    text: draft.text,
+                    quote,
+                    span,
+                });
+                return Ok(OpenPrefix {
+                    words: self.words,
+                    open,
+                });
+            }
+            self.words.push(Word {
+                text: draft.text,
+                span,
+                quoted: draft.quoted,
+            });
+        }
+        match self.words.first() {
+            None => Err(self.error(LexErrorKind::Empty, 0..0)),
+            Some(program) if program.text.is_empty() => {
+                Err(self.error(LexErrorKind::EmptyProgram, program.span.clone()))
+            }
+            Some(_) => Ok(OpenPrefix {
+                words: self.words,
+                open: None,
+            }),
+        }
+    }
+
+    /// Reads one word to its end: a blank, the end of the source, or an open quote if that is allowed.
+    fn word(&mut self, may_stay_open: bool) -> Result<Draft, LexError> {
+        use LexErrorKind as K;
+        let start = self.at();
+        let is_program = self.words.is_empty();
+        let mut draft = Draft {
+            start,
+            text: String::new(),
+            quoted: false,
+            brace: None,
+            open: None,
+        };
+        while let Some(c) = self.peek() {
+            if is_blank(c) {
+                break;
+            }
+            let at = self.at();
+            self.rest.next();
+            let span = at..self.at();
+            let refused = match c {
+                '\'' | '"' => {
+                    draft.quoted = true;
+                    let closed = if c == '"' {
+                        self.double_quoted(&mut draft.text)?
+                    } else {
+                        self.single_quoted(&mut draft.text)?
+                    };
+                    if !closed && may_stay_open {
+                        draft.open = Some(c);
+                        break;
+                    }
+                    (!closed).then_some(K::UnterminatedQuote)
+                }
+                '\\' => {
+                    draft.quoted = true;
+                    self.escaped(&mut draft.text, span.clone())?;
+                    None
+                }
+                '\n' => Some(K::Newline),
+                '|' | '&' | ';' | '<' | '>' | '(' | ')' => Some(K::Operator),
+                '$' | '`' => Some(K::Expansion),
+                '*' | '?' | '[' => Some(K::Glob),
+                // A shell expands it at a word's beginning; `bash` also after the `=` and each `:` of
+                // an argument that looks like an assignment.
+                '~' if draft.text.is_empty() || draft.text.ends_with(['=', ':']) => Some(K::Tilde),
+                '#' if at == start => Some(K::Comment),
+                '=' if is_program => Some(K::Assignment),
+                '\0' => Some(K::Nul),
+                c if c.is_control() => Some(K::Control),
+                c if is_invisible(c) => Some(K::Invisible),
+                c => {
+                    if c == '{' {
+                        draft.brace.get_or_insert((at, draft.text.len()));
+                    }
+                    draft.text.push(c);
+                    None
+                }
+            };
+            if let Some(kind) = refused {
+                return Err(self.error(kind, span));
+            }
+        }
+        // Brace expansion needs a comma or a range; without either, `{}` and `HEAD@{1}` are plain words
+        // to every shell. Quoted commas count here too, which refuses a little more than `bash` expands.
+        if let Some((at, from)) = draft.brace {
+            let inside = draft.text.get(from..).unwrap_or_default();
+            if inside.contains(',') || inside.contains("..") {
+                return Err(self.error(K::Brace, at..at + 1));
+            }
+        }
+        if is_program && !draft.quoted && is_reserved(&draft.text) {
+            return Err(self.error(K::Reserved, start..self.at()));
+        }
+        // `bash` looks for the `%` of a job after it has removed the quotes.
+        if is_program && draft.text.starts_with('%') {
+            return Err(self.error(K::Job, start..self.at()));
+        }
+        Ok(draft)
+    }
+
+    /// Everything up to the closing quote is literal. Returns whether there is one.
+    fn single_quoted(&mut self, text: &mut String) -> Result<bool, LexError> {
+        while let Some((at, c)) = self.take() {
+            match c {
+                '\'' => return Ok(true),
+                '\0' => return Err(self.error(LexErrorKind::Nul, at..at + 1)),
+                c => text.push(c),
+            }
+        }
+        Ok(false)
+    }
+
+    /// A backslash escapes only `$`, a backtick, `"`, itself and a newline (POSIX 2.2.3); before
+    /// anything else it is a backslash. Returns whether the quote is closed.
+    fn double_quoted(&mut self, text: &mut String) -> Result<bool, LexError> {
+        while let Some((at, c)) = self.take() {
+            let kind = match (c, self.peek()) {
+                ('"', _) => return Ok(true),
+                ('\\', Some(next @ ('$' | '`' | '"' | '\\'))) => {
+                    self.rest.next();
+                    text.push(next);
+                    continue;
+                }
+                ('\\', Some('\n')) => LexErrorKind::LineContinuation,
+                ('\\', None) => LexErrorKind::DanglingBackslash,
+                ('$' | '`', _) => LexErrorKind::Expansion,
+                ('\0', _) => LexErrorKind::Nul,
+                (c, _) => {
+                    text.push(c);
+                    continue;
+                }
+            };
+            return Err(self.error(kind, at..at + 1));
+        }
+        Ok(false)
+    }
+
+    /// The character after a backslash outside quotes, literally. What a person could not see there is
+    /// refused as if it were bare.
+    fn escaped(&mut self, text: &mut String, backslash: Range<usize>) -> Result<(), LexError> {
+        let Some((at, c)) = self.take() else {
+            return Err(self.error(LexErrorKind::DanglingBackslash, backslash));
+        };
+        let kind = match c {
+            '\n' => return Err(self.error(LexErrorKind::LineContinuation, backslash)),
+            '\0' => LexErrorKind::Nul,
+            '\t' => {
+                text.push(c);
+                return Ok(());
+            }
+            c if c.is_control() => LexErrorKind::Control,
+            c if is_invisible(c) => LexErrorKind::Invisible,
+            c => {
+                text.push(c);
+                return Ok(());
+            }
+        };
+        Err(self.error(kind, at..at + c.len_utf8()))
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest.clone().next()
+    }
+
+    fn take(&mut self) -> Option<(usize, char)> {
+        let at = self.at();
+        self.rest.next().map(|c| (at, c))
+    }
+
+    fn at(&self) -> usize {
+        self.source.len() - self.rest.as_str().len()
+    }
+
+    fn error(&self, kind: LexErrorKind, span: Range<usize>) -> LexError {
+        let before = self.source.get(..span.start).unwrap_or_default();
+        let text = self.source.get(span.clone()).unwrap_or_default();
+        let found = visible(text, 32);
+        LexError {
+            kind,
+            column: before.chars().count() + 1,
+            span,
+            found,
+        }
+    }
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(source: &str) -> Vec<String> {
+        split(source).unwrap().into_iter().map(|w| w.text).collect()
+    }
+
+    fn refused(source: &str) -> (LexErrorKind, Range<usize>) {
+        let error = split(source).expect_err(source);
+        (error.kind, error.span)
+    }
+
+    #[test]
+    fn honest_commands_become_their_words() {
+        let cases: &[(&str, &[&str])] = &[
+            (
+                "kubectl get pods -n prod",
+                &["kubectl", "get", "pods", "-n", "prod"],
+            ),
+            ("  a\t b  ", &["a", "b"]),
+            ("echo 'a | b; $c `d` *'", &["echo", "a | b; $c `d` *"]),
+            (r#"psql -c "SELECT 'x;y'""#, &["psql", "-c", "SELECT 'x;y'"]),
+            (r#"e "a\$b\`c\"d\\e\n""#, &["e", r#"a$b`c"d\e\n"#]),
+            (
+                r"e a\ b \; \$x \* \~ \#",
+                &["e", "a b", ";", "$x", "*", "~", "#"],
+            ),
+            ("e a'b'\"c\"d", &["e", "abcd"]),
+            ("e '' \"\"", &["e", "", ""]),
+            (
+                "e 'two\nlines' \"two\nlines\"",
+                &["e", "two\nlines", "two\nlines"],
+            ),
+            (
+                "git show HEAD~2 HEAD^ stash@{0}",
+                &["git", "show", "HEAD~2", "HEAD^", "stash@{0}"],
+            ),
+            (
+                "find . ! -exec ls {} +",
+                &["find", ".", "!", "-exec", "ls", "{}", "+"],
+            ),
+            (
+                "k get -o jsonpath={.metadata.name}",
+                &["k", "get", "-o", "jsonpath={.metadata.name}"],
+            ),
+            ("make CC=gcc a#b x]", &["make", "CC=gcc", "a#b", "x]"]),
+            ("'time' x", &["time", "x"]),
+            (r"\if x", &["if", "x"]),
+            ("echo if then { }", &["echo", "if", "then", "{", "}"]),
+            ("é 'ü\u{202e}' 日本", &["é", "ü\u{202e}", "日本"]),
+            ("e 'it'\\''s'", &["e", "it's"]),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(words(source), *expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn whatever_needs_a_shell_is_refused_where_it_stands() {
+        use LexErrorKind::*;
+        let cases: &[(&str, LexErrorKind, Range<usize>)] = &[
+            ("ls | sh", Operator, 3..4),
+            ("ls;id", Operator, 2..3),
+            ("ls&", Operator, 2..3),
+            ("ls >f", Operator, 3..4),
+            ("ls 2>&1", Operator, 4..5),
+            ("cat <<E", Operator, 4..5),
+            ("(ls)", Operator, 0..1),
+            ("f() x", Operator, 1..2),
+            ("diff <(a) b", Operator, 5..6),
+            ("ls\nid", Newline, 2..3),
+            ("e $HOME", Expansion, 2..3),
+            ("e \"a $(id)\"", Expansion, 5..6),
+            ("e `id`", Expansion, 2..3),
+            ("e \"`id`\"", Expansion, 3..4),
+            ("e $'a'", Expansion, 2..3),
+            ("e $", Expansion, 2..3),
+            ("e \"$\"", Expansion, 3..4),
+            ("ls *.rs", Glob, 3..4),
+            ("ls a?", Glob, 4..5),
+            ("ls [a]", Glob, 3..4),
+            ("[ a", Glob, 0..1),
+            ("a[1]=2 x", Glob, 1..2),
+            ("ls ~", Tilde, 3..4),
+            ("ls ~root/x", Tilde, 3..4),
+            ("make X=~/y", Tilde, 7..8),
+            ("make X=a:~/y", Tilde, 9..10),
+            ("make X='a:'~", Tilde, 11..12),
+            ("e {a,b}", Brace, 2..3),
+            ("e x{1..3}", Brace, 3..4),
+            ("e {}{a,b}", Brace, 2..3),
+            ("e #c", Comment, 2..3),
+            ("#c", Comment, 0..1),
+            ("if true", Reserved, 0..2),
+            ("! ls", Reserved, 0..1),
+            ("{ ls", Reserved, 0..1),
+            ("} ls", Reserved, 0..1),
+            ("time ls", Reserved, 0..4),
+            ("coproc ls", Reserved, 0..6),
+            ("FOO=bar ls", Assignment, 3..4),
+            ("FOO+=bar ls", Assignment, 4..5),
+            ("é=bar ls", Assignment, 2..3),
+            ("%1", Job, 0..2),
+            // Found by comparing with `bash`: quotes don't help.
+            ("\\%1 x", Job, 0..3),
+            ("'%1'", Job, 0..4),
+            ("e a\\\nb", LineContinuation, 3..4),
+            ("e \"a\\\nb\"", LineContinuation, 4..5),
+            ("e a\\", DanglingBackslash, 3..4),
+            ("e 'a", UnterminatedQuote, 2..3),
+            ("e x\"a", UnterminatedQuote, 3..4),
+            ("e a\0b", Nul, 3..4),
+            ("e 'a\0b'", Nul, 4..5),
+            ("e \"a\0b\"", Nul, 4..5),
+            ("e \\\0", Nul, 3..4),
+            ("ls\r", Control, 2..3),
+            ("e \x1b[31m", Control, 2..3),
+            ("e \u{85}", Control, 2..4),
+            ("e\u{a0}x", Invisible, 1..3),
+            ("e \u{202e}x", Invisible, 2..5),
+            ("e a\u{200b}b", Invisible, 3..6),
+            ("e \\\u{200b}", Invisible, 3..6),
+            ("e \u{e0041}", Invisible, 2..6),
+            ("", Empty, 0..0),
+            (" \t ", Empty, 0..0),
+            ("'' x", EmptyProgram, 0..2),
+        ];
+        for (source, kind, span) in cases {
+            assert_eq!(refused(source), (*kind, span.clone()), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_capped() {
+        assert!(split(&format!("e {}", "a".repeat(MAX_SOURCE_BYTES - 2))).is_ok());
+        assert_eq!(
+            refused(&"a".repeat(MAX_SOURCE_BYTES + 1)).0,
+            LexErrorKind::TooLong
+        );
+        assert_eq!(split(&"a ".repeat(MAX_WORDS)).unwrap().len(), MAX_WORDS);
+        assert_eq!(
+            refused(&"a ".repeat(MAX_WORDS + 1)).0,
+            LexErrorKind::TooManyWords
+        );
+    }
+
+    #[test]
+    fn messages_say_what_where_and_what_next() {
+        assert_eq!(
+            split("é ls | sh").unwrap_err().to_string(),
+            "`|` at character 6 needs a shell, and none is used; \
+             run one program a call, or quote it if it is meant literally"
+        );
+        let shown = split("e \u{202e}x").unwrap_err().to_string();
+        assert!(shown.contains(r"`\u{202e}` at character 3"), "{shown}");
+        assert!(!shown.contains('\u{202e}'));
+        assert!(
+            split("e 'a")
+                .unwrap_err()
+                .to_string()
+                .starts_with("`'` at character 3 opens")
+        );
+    }
+
+    #[test]
+    fn a_prefix_may_end_inside_a_quote() {
+        let found = split_prefix("psql -c 'SELECT a").unwrap();
+        assert_eq!(found.words.len(), 2);
+        let open = found.open.unwrap();
+        assert_eq!(
+            (open.text.as_str(), open.quote, open.span),
+            ("SELECT a", '\'', 8..17)
+        );
+        let open = split_prefix("psql --command=\"SELECT \\\"x")
+            .unwrap()
+            .open
+            .unwrap();
+        assert_eq!(
+            (open.text.as_str(), open.quote),
+            ("--command=SELECT \"x", '"')
+        );
+        let open = split_prefix("git commit -m '").unwrap().open.unwrap();
+        assert_eq!(open.text, "");
+        assert_eq!(split_prefix("a 'b'").unwrap().open, None);
+        assert_eq!(
+            split_prefix("a \"b $(x)").unwrap_err().kind,
+            LexErrorKind::Expansion
+        );
+        assert_eq!(
+            split_prefix("a \"b\\").unwrap_err().kind,
+            LexErrorKind::DanglingBackslash
+        );
+        assert_eq!(
+            split_prefix("a {x,'b").unwrap_err().kind,
+            LexErrorKind::Brace
+        );
+    }
+
+    #[test]
+    fn quoted_words_read_back_as_themselves() {
+        for word in [
+            "",
+            "a",
+            "it's",
+            "$x",
+            "if",
+            "a=b",
+            "~",
+            "\n",
+            "a b",
+            "\\",
+            "\"",
+            "é\u{202e}",
+            "%1",
+        ] {
+            let source = format!("e {}", quote(word));
+            assert_eq!(words(&source), ["e", word]);
+            if !word.is_empty() && word != "%1" {
+                assert_eq!(words(&quote(word)), [word]);
+            }
+        }
+    }
+}

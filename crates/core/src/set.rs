@@ -1,0 +1,287 @@
+//! What an agent holds: the capabilities that were minted from its tokens.
+//!
+//! The set is the process's own view and keeps two tasks from taking one capability. What is
+//! durable, and what holds between processes and hosts, is the ledger's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::call::Reserved;
+use crate::capability::{Capability, Held};
+use crate::definition::{self, ToolDefinition};
+use crate::error::Refusal;
+use crate::invocation::Invocation;
+use crate::token::Token;
+
+/// Names of the runtime's own tools; no token may take one.
+pub const RESERVED_NAMES: [&str; 2] = ["request_approval", "request_capability"];
+
+/// How many denials close a token for the rest of the run.
+const DENIALS: u32 = 3;
+
+/// The capabilities of one run. Clones are handles on the same set.
+#[derive(Debug, Clone, Default)]
+pub struct CapabilitySet {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// In the order in which the tokens were declared.
+    entries: RwLock<Vec<Arc<Entry>>>,
+    /// Whether an agent reported the unused tokens, so that they need no warning.
+    reported: AtomicBool,
+}
+
+/// One token of a set and what is left of it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    token: Token,
+    tool: String,
+    pool: Mutex<Pool>,
+    denials: AtomicU32,
+}
+
+/// Which capabilities of a token can be minted.
+#[derive(Debug)]
+struct Pool {
+    /// Numbers that came back.
+    returned: Vec<u32>,
+    /// The next number that was never minted, from 1.
+    next: u32,
+    /// Capabilities that are spent.
+    spent: u32,
+    /// Set when the ledger said that no use is left, whatever this process has seen.
+    exhausted: bool,
+}
+
+/// Tokens that can't form a set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// Two tokens would be the same tool.
+    #[error("tokens `{first}` and `{second}` are both the tool `{tool}`; rename one")]
+    Duplicate {
+        /// The tool's name.
+        tool: String,
+        /// One token.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Two tokens have one name.
+    #[error("two tokens are named `{0}`; the record couldn't tell them apart, so rename one")]
+    DuplicateName(String),
+    /// The runtime has a tool of that name.
+    #[error("token `{0}`: the runtime has a tool of that name; rename the token")]
+    Reserved(String),
+}
+
+impl CapabilitySet {
+    /// A set of these tokens.
+    ///
+    /// ```
+    /// use lar_core::{set::CapabilitySet, token::ShellToken};
+    /// let set = CapabilitySet::new([ShellToken::new("pods", ["kubectl get pods"]).build()?])?;
+    /// assert_eq!(set.unused_tokens(), ["pods"]);
+    /// # set.mark_reported();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(tokens: impl IntoIterator<Item = Token>) -> Result<Self, SetError> {
+        let set = Self::default();
+        for token in tokens {
+            if let Err(error) = set.add(token) {
+                // Nobody was given this set, so nobody needs to hear what it left unused.
+                set.mark_reported();
+                return Err(error);
+            }
+        }
+        Ok(set)
+    }
+
+    /// Adds a token, and with a deploy token its way back.
+    pub fn add(&self, token: Token) -> Result<(), SetError> {
+        let tool = token.tool_name();
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if RESERVED_NAMES.contains(&tool.as_str()) {
+            return Err(SetError::Reserved(token.name().to_owned()));
+        }
+        for held in entries.iter() {
+            if held.tool == tool {
+                let (first, second) = (held.token.name().to_owned(), token.name().to_owned());
+                return Err(SetError::Duplicate { tool, first, second });
+            }
+            if held.token.name() == token.name() {
+                return Err(SetError::DuplicateName(token.name().to_owned()));
+            }
+        }
+        let rollback = token.rollback();
+        entries.push(Arc::new(Entry::new(token)));
+        entries.extend(rollback.map(|token| Arc::new(Entry::new(token))));
+        Ok(())
+    }
+
+    /// The tokens in the order of their declaration, the ways back included.
+    pub fn tokens(&self) -> Vec<Token> {
+        self.entries().iter().map(|entry| entry.token.clone()).collect()
+    }
+
+    /// The token of that name.
+    pub fn token(&self, name: &str) -> Option<Token> {
+        self.entries().iter().find(|e| e.token.name() == name).map(|e| e.token.clone())
+    }
+
+    /// How many uses of a token this process may still spend.
+    pub fn uses_left(&self, name: &str) -> Option<u32> {
+        self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
+    }
+
+    /// The tools that the model is offered now: those of tokens with a use left.
+    pub fn tool_definitions(&self) -> Vec<ToolDefinition> {
+        self.entries()
+            .iter()
+            .filter(|entry| entry.offered() && entry.uses_left() > 0)
+            .map(|entry| definition::of(&entry.token, entry.uses_left()))
+            .collect()
+    }
+
+    /// Names of the tokens of which no use was spent. A way back that wasn't needed is no omission.
+    pub fn unused_tokens(&self) -> Vec<String> {
+        self.entries()
+            .iter()
+            .filter(|entry| entry.offered() && entry.pool().spent == 0)
+            .map(|entry| entry.token.name().to_owned())
+            .collect()
+    }
+
+    /// Says that the unused tokens were reported, so that dropping the set warns of nothing.
+    pub fn mark_reported(&self) {
+        self.inner.reported.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes one capability for an invocation. Dropping what is returned gives it back.
+    pub fn reserve(&self, invocation: Invocation) -> Result<Reserved, Refusal> {
+        let entry = self.find(invocation.tool())?;
+        if entry.denials.load(Ordering::Relaxed) >= DENIALS {
+            return Err(Refusal::TokenClosed(format!(
+                "token `{}` was denied {DENIALS} times and is closed for this run",
+                entry.token.name()
+            )));
+        }
+        let Some(capability) = entry.mint() else {
+            return Err(entry.used_up());
+        };
+        Ok(Reserved::new(Held::new(capability), invocation))
+    }
+
+    pub(crate) fn find(&self, tool: &str) -> Result<Arc<Entry>, Refusal> {
+        let entries = self.entries();
+        if let Some(entry) = entries.iter().find(|entry| entry.tool == tool) {
+            return Ok(Arc::clone(entry));
+        }
+        let known: BTreeMap<&str, ()> =
+            entries.iter().filter(|e| e.offered()).map(|e| (e.tool.as_str(), ())).collect();
+        let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        Err(Refusal::UnknownTool {
+            tool: crate::display::escape(
+                &tool.chars().take(128).collect::<String>(),
+                crate::display::Mode::Line,
+            ),
+            known: if known.is_empty() { "none".to_owned() } else { known },
+        })
+    }
+
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.inner.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if *self.reported.get_mut() {
+            return;
+        }
+        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter().filter(|e| e.offered() && e.pool().spent == 0) {
+            tracing::warn!(token = entry.token.name(), "a token was never used");
+        }
+    }
+}
+
+impl Entry {
+    fn new(token: Token) -> Self {
+        let tool = token.tool_name();
+        let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };
+        Self { token, tool, pool: Mutex::new(pool), denials: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub(crate) fn used_up(&self) -> Refusal {
+        Refusal::TokenReused {
+            token: self.token.name().to_owned(),
+            max_uses: self.token.max_uses(),
+        }
+    }
+
+    /// Whether the model may see it: a way back is the runtime's own.
+    fn offered(&self) -> bool {
+        !self.token.is_rollback()
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn uses_left(&self) -> u32 {
+        let pool = self.pool();
+        if pool.exhausted {
+            return 0;
+        }
+        let returned = u32::try_from(pool.returned.len()).unwrap_or(u32::MAX);
+        (self.token.max_uses() + 1 - pool.next).saturating_add(returned)
+    }
+
+    fn mint(self: &Arc<Self>) -> Option<Capability> {
+        let mut pool = self.pool();
+        if pool.exhausted {
+            return None;
+        }
+        let ordinal = match pool.returned.pop() {
+            Some(ordinal) => ordinal,
+            None if pool.next <= self.token.max_uses() => {
+                pool.next += 1;
+                pool.next - 1
+            }
+            None => return None,
+        };
+        drop(pool);
+        Some(Capability::mint(Arc::clone(self), ordinal))
+    }
+
+    /// A capability that was never spent comes back.
+    pub(crate) fn give_back(&self, capability: Capability) {
+        self.pool().returned.push(capability.ordinal());
+    }
+
+    /// A spent capability of which the ledger says that nothing began comes back.
+    pub(crate) fn unspend(&self, capability: Capability) {
+        let mut pool = self.pool();
+        pool.spent = pool.spent.saturating_sub(1);
+        pool.returned.push(capability.ordinal());
+    }
+
+    pub(crate) fn note_spent(&self) {
+        self.pool().spent += 1;
+    }
+
+    pub(crate) fn note_exhausted(&self) {
+        self.pool().exhausted = true;
+    }
+
+    pub(crate) fn note_denied(&self) {
+        self.denials.fetch_add(1, Ordering::Relaxed);
+    }
+}

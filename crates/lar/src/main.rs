@@ -1,0 +1,68 @@
+//! The command line of Linear Agent Runtime: one file a subcommand under `commands`; how things look
+//! stands apart from what is done.
+
+mod commands;
+mod output;
+mod progress;
+mod prompt;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use output::Exit;
+
+/// Give an AI agent exactly the capabilities it needs, nothing more, and prove what it did.
+#[derive(Debug, Parser)]
+#[command(name = "lar", version, arg_required_else_help = true, after_help = EXITS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The stable exit codes.
+const EXITS: &str = "Exit codes: 0 complete, 1 the run ended in error, 2 the manifest or the command \
+line is wrong, 3 budget exhausted, 4 timeout, 5 refused or denied.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an agent on a manifest's tokens, and show what it did
+    Run(commands::run::Args),
+    /// Validate a manifest and say the worst that its tokens could do
+    Check(commands::check::Args),
+    /// Judge one call, or many, without executing or spending anything
+    Try(commands::try_call::Args),
+    /// Run the examples that a manifest's tokens carry
+    Test(commands::test::Args),
+    /// Show the tools that the model will see
+    Tools(commands::tools::Args),
+    /// List, show and verify the records of runs
+    Audit(commands::audit::Args),
+    /// Print the JSON Schema of manifests
+    Schema(commands::schema::Args),
+    /// Write a commented first manifest
+    Init(commands::init::Args),
+}
+
+fn main() -> ExitCode {
+    // Before anything else: this binary is also the launcher of its own children.
+    linear_agentics::init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error; clap writes both itself.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Complete.into() };
+        }
+    };
+    let exit = match cli.command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Try(args) => commands::try_call::run(args),
+        Command::Test(args) => commands::test::run(args),
+        Command::Tools(args) => commands::tools::run(args),
+        Command::Audit(args) => commands::audit::run(args),
+        Command::Schema(args) => commands::schema::run(args),
+        Command::Init(args) => commands::init::run(args),
+    };
+    exit.into()
+}

@@ -1,0 +1,73 @@
+//! Linear Agent Runtime: give an AI agent exactly the capabilities it needs, nothing more, and prove
+//! what it did.
+//!
+//! Each action that an agent may take is a token with a scope. A use of it is spent at most once,
+//! durably before the action begins, and recorded with its outcome; what can't be known is called
+//! unknown.
+//!
+//! ```no_run
+//! use linear_agentics::{Budget, CapabilitySet, RunOptions, start};
+//! use linear_agentics::tokens::{HttpToken, ShellToken};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     linear_agentics::init(); // first: this program also serves as its children's launcher
+//!     tokio::runtime::Runtime::new()?.block_on(async {
+//!         let tokens = CapabilitySet::new([
+//!             ShellToken::new("read-pods", ["kubectl get pods"]).max_uses(5).build()?,
+//!             HttpToken::new("health", "https://api.internal/health", ["GET"]).build()?,
+//!         ])?;
+//!         let options = RunOptions::new(tokens, Budget::new(20, 15)).task("Is the service well?");
+//!         let result = start(options).await?.run().await?;
+//!         println!("{}", result.audit_trail.to_json());
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! The parts: [`tokens`] to declare, [`manifest`] to read them from TOML, [`start`] to run an agent,
+//! [`AuditTrail`] for what it did, [`table`] and [`report`] to show it.
+
+mod compose;
+pub mod manifest;
+pub mod report;
+pub mod table;
+
+pub use compose::{ComposeError, RunOptions, default_ledger, open_ledger, start};
+pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
+pub use lar_core::audit::{self, AuditTrail};
+pub use lar_core::audit::trail::Proof;
+pub use lar_core::budget::Budget;
+pub use lar_core::error::Refusal;
+pub use lar_core::ledger::{Ledger, LedgerError};
+pub use lar_core::set::{CapabilitySet, SetError};
+pub use lar_core::{definition, display, id, invocation, json, ledger, outcome, scope, time};
+pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
+pub use lar_runtime::approval::TerminalGate;
+pub use lar_runtime::dispatch::{Dispatcher, judge};
+pub use lar_runtime::event::{Event, Observer, Unwatched};
+pub use lar_runtime::negotiate::{
+    CapabilityProvider, CapabilityRequest, Choice, HumanCapabilityProvider,
+};
+pub use lar_runtime::stop::{Cause, Stop};
+pub use lar_runtime::tools::Programs;
+pub use lar_runtime::{model, recover};
+
+/// Tokens, by the names under which they are declared.
+pub mod tokens {
+    pub use lar_core::scope::FileMode;
+    pub use lar_core::token::{
+        DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
+        MultiUseShellToken, SecretToken, ShellToken, Token, TokenError, WaitToken,
+    };
+}
+
+/// Makes this program able to start children: it is also the launcher that confines them. Call it
+/// first in `main`, before threads, files and arguments. See [`lar_sandbox::init`].
+pub fn init() {
+    lar_sandbox::init();
+}
+
+/// What the kernel enforces on children here, in words for the record and the approval prompt.
+pub fn enforcement() -> String {
+    lar_sandbox::enforcement().to_string()
+}

@@ -1,0 +1,406 @@
+//! The manifest's tables as types. They are the one source of the published schema, of the known
+//! keys and of what is read, so the three can't drift apart.
+//!
+//! The doc comments here are what an editor shows beside a key: they say the unit and the default.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+
+/// What an agent may do in one run, and for how long.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "Linear Agent Runtime manifest", deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "the struct is the schema; its tables are read one by one"
+)]
+pub(super) struct Root {
+    /// Who decides, and what for.
+    pub agent: Option<AgentTable>,
+    /// The limits of the run.
+    pub budget: BudgetTable,
+    /// How people are asked.
+    pub approval: Option<ApprovalTable>,
+    /// How often the agent may ask for a candidate.
+    pub negotiation: Option<NegotiationTable>,
+    /// Prices of models, put over the built-in table.
+    pub price: Option<Vec<PriceTable>>,
+    /// What the agent holds from the start.
+    pub token: Option<Vec<TokenTable>>,
+    /// What a person may grant while it runs.
+    pub candidate: Option<Vec<TokenTable>>,
+}
+
+/// Who decides, and what for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentTable {
+    /// The model: a Claude model's name, `openai:NAME`, `replay:FILE` or `human`. Default:
+    /// `claude-sonnet-4-5`.
+    #[schemars(length(min = 1))]
+    pub model: Option<String>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The first message of the conversation. `--task` replaces it.
+    pub task: Option<String>,
+}
+
+/// The limits of the run. What is left when it ends is reported.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BudgetTable {
+    /// Tool calls that the model may make, refused ones included.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    pub max_steps: u64,
+    /// Wall-clock time for the whole run, approvals included; at most a day.
+    pub timeout: DurationText,
+    /// Model tokens, input and output together. Default: no limit.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    pub max_tokens: Option<u64>,
+    /// What the model may cost, in US dollars with at most six decimals. Default: no limit.
+    pub max_cost_usd: Option<Dollars>,
+}
+
+/// How people are asked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalTable {
+    /// How long a person may take to answer; silence denies. At most a day. Default: `5m`.
+    pub timeout: Option<DurationText>,
+}
+
+/// How often the agent may ask for a candidate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NegotiationTable {
+    /// Requests in one run, denied ones included. Default: 3.
+    #[schemars(range(min = 0, max = 100))]
+    pub max_requests: Option<u32>,
+}
+
+/// What a model costs, in US dollars per million tokens.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "amounts are taken from the text of their numbers")]
+pub(super) struct PriceTable {
+    /// The model's name as it is recorded, such as `openai:gpt-5`.
+    #[schemars(length(min = 1))]
+    pub model: String,
+    /// Input that came from no cache.
+    pub input_per_mtok_usd: Dollars,
+    /// Output.
+    pub output_per_mtok_usd: Dollars,
+    /// Input read from the prompt cache. Default: the price of input.
+    pub cache_read_per_mtok_usd: Option<Dollars>,
+    /// Input written to the prompt cache. Default: a quarter more than input.
+    pub cache_write_per_mtok_usd: Option<Dollars>,
+}
+
+/// One token: its kind, its name, and what it allows.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "kind", rename_all = "lowercase")]
+#[expect(
+    dead_code,
+    reason = "the enum is the schema; a token is read as the type of its kind"
+)]
+pub(super) enum TokenTable {
+    Shell(ShellTable),
+    Http(HttpTable),
+    File(FileTable),
+    Deploy(DeployTable),
+    Secret(SecretTable),
+    Wait(WaitTable),
+}
+
+/// The token that a secret is put into.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "kind", rename_all = "lowercase")]
+#[expect(
+    dead_code,
+    reason = "the enum is the schema; a token is read as the type of its kind"
+)]
+enum InnerKinds {
+    Shell(ShellTable),
+    Http(HttpTable),
+}
+
+/// The place of the inner token; the token itself is read as the type of its kind.
+#[derive(Debug)]
+pub(super) struct Inner;
+
+impl<'de> Deserialize<'de> for Inner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl JsonSchema for Inner {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "InnerToken".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        InnerKinds::json_schema(generator)
+    }
+}
+
+/// What every kind of token has.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub max_uses: Option<u32>,
+    pub requires_approval: Option<bool>,
+    pub required: Option<bool>,
+    pub expires: Option<TimeText>,
+    pub allows: Vec<String>,
+    pub refuses: Vec<String>,
+}
+
+/// Declares a kind's table: what every kind has (a flattened struct would lose the refusal of
+/// unknown keys), then its own.
+macro_rules! token_table {
+    ($(#[$about:meta])* $table:ident { $($(#[$meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $table {
+            /// The token's name: letters, digits, `_` and `-`. Unique in the manifest.
+            #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-zA-Z0-9_-]+$"))]
+            pub name: String,
+            $($(#[$meta])* pub $field: $type,)*
+            /// How many times it can be used; each use is spent for good. Default: 1.
+            #[schemars(range(min = 1, max = 1_000_000))]
+            pub max_uses: Option<u32>,
+            /// Whether a human must approve every use. Default: false.
+            pub requires_approval: Option<bool>,
+            /// Whether the run fails when this token was never spent with success. Default: false.
+            pub required: Option<bool>,
+            /// When the token ends.
+            pub expires: Option<TimeText>,
+            /// Examples that must be allowed, for `lar test`: a command for a shell token, else the
+            /// tool's input as JSON.
+            #[serde(default)]
+            pub allows: Vec<String>,
+            /// Examples that must be refused, for `lar test`.
+            #[serde(default)]
+            pub refuses: Vec<String>,
+        }
+
+        impl $table {
+            /// What every kind has.
+            pub fn common(&self) -> Common {
+                Common {
+                    max_uses: self.max_uses,
+                    requires_approval: self.requires_approval,
+                    required: self.required,
+                    expires: self.expires.clone(),
+                    allows: self.allows.clone(),
+                    refuses: self.refuses.clone(),
+                }
+            }
+        }
+    };
+}
+
+token_table! {
+    /// Runs commands that begin with an allowed prefix, without a shell. The tool is `shell_NAME`.
+    ShellTable {
+        /// Beginnings of commands, compared by whole words: `kubectl get pods`. A quote that is left
+        /// open allows words that begin so: `psql -c 'SELECT`.
+        #[schemars(length(min = 1))]
+        allowed: Vec<String>,
+        /// After this time the command and all that it started are killed; at most a day. Default:
+        /// `60s`.
+        timeout: Option<DurationText>,
+        /// Names of environment variables that the command gets beyond PATH, HOME, LANG, LC_*, TZ
+        /// and TERM.
+        #[serde(default)]
+        env: Vec<String>,
+        /// The working directory. A relative path begins at the manifest's directory, which is the
+        /// default.
+        workdir: Option<String>,
+    }
+}
+
+token_table! {
+    /// Sends requests to one URL. Redirects are not followed. The tool is `NAME`.
+    HttpTable {
+        /// The URL, http or https, without user name, password and fragment.
+        url: String,
+        /// The methods that may be used, such as `GET`.
+        #[schemars(length(min = 1))]
+        methods: Vec<String>,
+        /// Headers that go with every request. A secret token adds one with a secret.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+        /// The whole request, from resolving the name to the last byte; at most a day. Default: `30s`.
+        timeout: Option<DurationText>,
+        /// Bytes of a body, sent or received. Default: 1 MiB; at most 64 MiB.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        max_body: Option<u64>,
+    }
+}
+
+/// What may be done with files.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+token_table! {
+    /// Reads or writes regular files at or beneath allowed paths. The tool is `file_NAME`.
+    FileTable {
+        /// Files and directories; a directory allows what is beneath it. A relative path begins at the
+        /// manifest's directory.
+        #[schemars(length(min = 1))]
+        allowed_paths: Vec<String>,
+        /// What may be done.
+        mode: Mode,
+        /// Bytes that are read or written at once. Default: 1 MiB; at most 64 MiB.
+        #[schemars(range(min = 1, max = 67_108_864))]
+        max_bytes: Option<u64>,
+    }
+}
+
+/// How a deployment is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Method {
+    Kubectl,
+    Command,
+}
+
+token_table! {
+    /// Carries out one deployment, every part of which stands here. The tool is `deploy_NAME` and
+    /// takes no input.
+    DeployTable {
+        /// `kubectl` patches the image and awaits the rollout; `command` runs `argv`.
+        method: Method,
+        /// The environment's name; for `kubectl` also the namespace unless one is given.
+        target: String,
+        /// The image.
+        image: String,
+        /// The image to return to, once, when the rollout fails.
+        rollback_to: Option<String>,
+        /// How long the rollout may take; at most a day. Default: `5m`.
+        timeout: Option<DurationText>,
+        /// For `kubectl`: the namespace. Default: the target.
+        namespace: Option<String>,
+        /// For `kubectl`: the deployment. Default: the image's last path segment without its tag.
+        deployment: Option<String>,
+        /// For `kubectl`: the container. Default: the image's last path segment without its tag.
+        container: Option<String>,
+        /// For `kubectl`: the kubeconfig context. Default: the current one.
+        context: Option<String>,
+        /// For `command`: the program and its arguments; `{image}` and `{target}` may stand inside
+        /// arguments.
+        #[schemars(length(min = 1))]
+        argv: Option<Vec<String>>,
+        /// For `command`: what is run, once, when it failed; `{image}` is then `rollback_to`.
+        #[schemars(length(min = 1))]
+        rollback_argv: Option<Vec<String>>,
+    }
+}
+
+token_table! {
+    /// Wraps a shell or HTTP token and puts a secret into it at the last moment. The tool is
+    /// `secret_NAME`. The secret's value never stands in a manifest.
+    SecretTable {
+        /// The environment variable that holds the secret. Either this or `file`.
+        env: Option<String>,
+        /// The file that holds the secret; one final line break is dropped. A relative path begins at
+        /// the manifest's directory.
+        file: Option<String>,
+        /// The request header that gets the secret. Either this or `inject_env`.
+        header: Option<String>,
+        /// The environment variable of the command that gets the secret.
+        inject_env: Option<String>,
+        /// What is put there; `{secret}` stands for the value. Default: `{secret}`.
+        format: Option<String>,
+        /// The token that does the work. It is not a tool of its own; its limits hold as well.
+        inner: Inner,
+    }
+}
+
+token_table! {
+    /// Lets the agent pause. The tool is `wait_NAME`.
+    WaitTable {
+        /// The longest pause, in seconds; at most a day.
+        #[schemars(range(min = 1, max = 86_400))]
+        max_seconds: u64,
+    }
+}
+
+/// A duration in hours, minutes and seconds: `1h30m`, `15m`, `90s`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct DurationText(pub String);
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+            "examples": ["15m", "90s", "1h30m"]
+        })
+    }
+}
+
+/// A moment as RFC 3339 writes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct TimeText(pub String);
+
+impl JsonSchema for TimeText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "examples": ["2026-12-01T00:00:00Z"]
+        })
+    }
+}
+
+/// An amount in US dollars. Its value is taken from the number's text, never from a float.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dollars;
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl JsonSchema for Dollars {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Dollars".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 0, "maximum": 9_007_199_254_u64, "examples": [1.5]})
+    }
+}

@@ -1,0 +1,513 @@
+//! The loop: ask the model, dispatch what it calls, tell it what came of it, until it is done or the
+//! run is over.
+
+use std::sync::Arc;
+
+use lar_core::audit::AuditTrail;
+use lar_core::audit::chain::Checker;
+use lar_core::audit::record::{Body, ErrorRecord, ModelTurn, Record, RunEnd};
+use lar_core::budget::{Budget, Meter};
+use lar_core::error::Refusal;
+use lar_core::id::{AttemptId, CallSite, Part, RunId};
+use lar_core::invocation::ToolCall;
+use lar_core::json::Digest;
+use lar_core::ledger::{Closing, Ledger, LedgerError};
+use serde::Serialize;
+
+use crate::dispatch::{Dispatcher, clip};
+use crate::event::{Event, Observer};
+use crate::model::{
+    Message, Model, ModelError, Price, Progress, RawCall, Stop as ModelStop, ToolDefinition, Turn, TurnRequest,
+    Usage, UserBlock,
+};
+use crate::negotiate::Negotiator;
+use crate::stop::{Cause, Stop};
+
+/// What the first message says when there is no task: the API refuses an empty conversation.
+pub const DEFAULT_TASK: &str = "Begin.";
+/// The most tokens that the model may write in one turn.
+const OUTPUT_TOKENS: u32 = 8_192;
+/// How often in a row an answer that was cut at the output limit is continued.
+const CONTINUATIONS: u32 = 3;
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model said that it was done.
+    Complete,
+    /// Steps, model tokens or money ran out.
+    BudgetExhausted,
+    /// Time ran out.
+    Timeout,
+    /// Anything else: the model or the ledger failed, a person stopped it, a required token was
+    /// never spent with success.
+    Error,
+}
+
+impl StopReason {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct AgentResult {
+    /// The run.
+    pub run: RunId,
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// What went wrong, when it ended in error.
+    pub error: Option<String>,
+    /// The model's last words.
+    pub final_message: Option<String>,
+    /// Tool calls made, refused ones included.
+    pub steps_taken: u64,
+    /// Tool calls left.
+    pub budget_remaining: u64,
+    /// Names of tokens of which no use was spent.
+    pub tokens_unused: Vec<String>,
+    /// Names of required tokens of which no use was spent with success.
+    pub missing_required: Vec<String>,
+    /// The whole record.
+    pub audit_trail: AuditTrail,
+}
+
+impl AgentResult {
+    /// The result and the trail as indented JSON.
+    pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            run: &'a RunId,
+            stop_reason: &'static str,
+            error: &'a Option<String>,
+            final_message: &'a Option<String>,
+            steps_taken: u64,
+            budget_remaining: u64,
+            tokens_unused: &'a [String],
+            audit_trail: &'a AuditTrail,
+        }
+        let shown = Shown {
+            run: &self.run,
+            stop_reason: self.stop_reason.as_str(),
+            error: &self.error,
+            final_message: &self.final_message,
+            steps_taken: self.steps_taken,
+            budget_remaining: self.budget_remaining,
+            tokens_unused: &self.tokens_unused,
+            audit_trail: &self.audit_trail,
+        };
+        serde_json::to_string_pretty(&shown).unwrap_or_default()
+    }
+}
+
+/// One agent, ready to run once.
+pub struct Agent {
+    /// The model.
+    pub model: Box<dyn Model>,
+    /// The one path.
+    pub dispatcher: Dispatcher,
+    /// The runtime's own tools.
+    pub negotiator: Negotiator,
+    /// The limits.
+    pub budget: Budget,
+    /// The system prompt.
+    pub system: String,
+    /// The first user message.
+    pub task: String,
+    /// How the run is told to stop.
+    pub stop: Stop,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+    /// Where each turn goes, when the session is recorded.
+    pub recorder: Option<crate::model::Recorder>,
+}
+
+/// How the loop ended.
+struct End {
+    reason: StopReason,
+    error: Option<String>,
+}
+
+impl End {
+    fn error(message: impl Into<String>) -> Self {
+        Self { reason: StopReason::Error, error: Some(message.into()) }
+    }
+
+    fn stopped(cause: Cause) -> Self {
+        match cause {
+            Cause::Timeout => Self { reason: StopReason::Timeout, error: None },
+            Cause::Interrupted => Self::error("the run was interrupted"),
+        }
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BudgetExhausted(message) => {
+                Self { reason: StopReason::BudgetExhausted, error: Some(message) }
+            }
+            Refusal::BudgetTimeout(_) => Self { reason: StopReason::Timeout, error: None },
+            other => Self::error(other.to_string()),
+        }
+    }
+}
+
+/// What the loop carries from turn to turn.
+struct State {
+    messages: Vec<Message>,
+    meter: Meter,
+    turn: u64,
+    last_words: Option<String>,
+    continued: u32,
+}
+
+impl Agent {
+    /// Runs to the end and seals the run, however it ends.
+    ///
+    /// # Errors
+    ///
+    /// Only when the ledger can't take the end of the run or can't be read back. What was spent is
+    /// in it all the same.
+    pub async fn run(mut self) -> Result<AgentResult, LedgerError> {
+        let alarm = tokio::spawn({
+            let (stop, timeout) = (self.stop.clone(), self.budget.timeout);
+            async move {
+                tokio::time::sleep(timeout).await;
+                stop.request(Cause::Timeout);
+            }
+        });
+        let mut state = State {
+            messages: vec![Message::User(vec![UserBlock::Text(self.task.clone())])],
+            meter: Meter::new(self.budget),
+            turn: 0,
+            last_words: None,
+            continued: 0,
+        };
+        let end = match self.rounds(&mut state).await {
+            Err(end) => end,
+            Ok(()) => match self.dispatcher.missing_required().as_slice() {
+                [] => End { reason: StopReason::Complete, error: None },
+                missing => End::error(format!(
+                    "required token(s) were never spent with success: {}",
+                    missing.join(", ")
+                )),
+            },
+        };
+        alarm.abort();
+        self.close(state, end).await
+    }
+
+    /// Goes round until the model is done (`Ok`) or the run has to end.
+    async fn rounds(&mut self, state: &mut State) -> Result<(), End> {
+        loop {
+            let turn = self.ask(state).await?;
+            let calls = turn.calls();
+            if calls.is_empty() {
+                if self.rest_or_go_on(state, turn)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            state.continued = 0;
+            let rationale = turn.text();
+            let answers = self.carry_out(state, calls, &rationale).await?;
+            self.keep(state, Message::Assistant(turn.blocks));
+            self.keep(state, Message::User(answers));
+        }
+    }
+
+    /// Asks the model for its next turn and records it.
+    async fn ask(&mut self, state: &mut State) -> Result<Turn, End> {
+        if let Some(cause) = self.stop.requested() {
+            return Err(End::stopped(cause));
+        }
+        state.turn += 1;
+        self.observer.notice(Event::TurnStarted { turn: state.turn });
+        let tools = self.tools();
+        let left = state.meter.tokens_left().unwrap_or(u64::from(OUTPUT_TOKENS));
+        let request = TurnRequest {
+            system: &self.system,
+            tools: &tools,
+            messages: &state.messages,
+            max_output_tokens: u32::try_from(left).unwrap_or(u32::MAX).clamp(1, OUTPUT_TOKENS),
+        };
+        let progress = Watching(self.observer.as_ref());
+        let turn = tokio::select! {
+            biased;
+            cause = self.stop.wait() => return Err(End::stopped(cause)),
+            turn = self.model.turn(&request, &progress) => turn,
+        };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => {
+                if let ModelError::GaveUp { usage, .. } = &error {
+                    // It is billed all the same; the run ends here whatever the meter says.
+                    let _ = self.charge(state, usage);
+                }
+                let message = self.dispatcher.redactor().redact(&error.to_string()).into_owned();
+                return Err(End::error(message));
+            }
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
+        }
+        let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
+        if let Some(name) = self.dispatcher.redactor().contains(content.as_bytes()) {
+            return Err(End::error(format!(
+                "the model's answer holds the secret `{name}`; the run ends before it spreads"
+            )));
+        }
+        let calls = turn.calls();
+        self.dispatcher
+            .record(Body::ModelTurn(ModelTurn {
+                turn: state.turn,
+                content: Digest::of(content.as_bytes()),
+                calls: calls.len() as u64,
+                stop: clip(turn.stop.as_str(), 64),
+                input_tokens: turn.usage.total().saturating_sub(turn.usage.output_tokens),
+                output_tokens: turn.usage.output_tokens,
+            }))
+            .await?;
+        let words = turn.text();
+        if !words.is_empty() {
+            state.last_words = Some(words);
+        }
+        // Tries that failed on the way are billed too.
+        for usage in [&turn.retried, &turn.usage] {
+            if let Err(refusal) = self.charge(state, usage) {
+                self.record_budget(state, None, &refusal).await?;
+                return Err(refusal.into());
+            }
+        }
+        Ok(turn)
+    }
+
+    fn charge(&self, state: &mut State, usage: &Usage) -> Result<(), Refusal> {
+        let cost = self.model.price().map_or(0, |price: Price| price.cost(usage));
+        state.meter.usage(usage.total(), cost)
+    }
+
+    /// What to do with an answer that calls nothing: `true` when the model is done.
+    fn rest_or_go_on(&self, state: &mut State, turn: Turn) -> Result<bool, End> {
+        let go_on = match turn.stop {
+            ModelStop::EndTurn | ModelStop::StopSequence | ModelStop::ToolUse => return Ok(true),
+            ModelStop::Refusal => return Err(End::error("the model refused to answer")),
+            // The API asks for the same conversation again, with the paused turn in it.
+            ModelStop::PauseTurn => None,
+            ModelStop::MaxTokens => Some("Your answer was cut at the output limit; go on from there."),
+            ModelStop::Other(why) => {
+                return Err(End::error(format!("the model stopped for an unknown reason: {why}")));
+            }
+        };
+        state.continued += 1;
+        if state.continued > CONTINUATIONS {
+            return Err(End::error(format!(
+                "the model did not come to an end in {CONTINUATIONS} continued answers"
+            )));
+        }
+        self.keep(state, Message::Assistant(turn.blocks));
+        if let Some(text) = go_on {
+            self.keep(state, Message::User(vec![UserBlock::Text(text.to_owned())]));
+        }
+        Ok(false)
+    }
+
+    /// A recording answers the same whatever was said, so nothing is kept for it.
+    fn keep(&self, state: &mut State, message: Message) {
+        if self.model.wants_history() {
+            state.messages.push(message);
+        }
+    }
+
+    /// Carries out the calls of one turn, one after the other in the model's order. The first ones
+    /// are made while there are steps; the others are refused, and then the run ends.
+    async fn carry_out(
+        &mut self,
+        state: &mut State,
+        calls: Vec<RawCall>,
+        rationale: &str,
+    ) -> Result<Vec<UserBlock>, End> {
+        let mut answers = Vec::with_capacity(calls.len());
+        let mut end = None;
+        for (index, call) in (0u64..).zip(calls) {
+            let site = CallSite {
+                run: self.dispatcher.run().clone(),
+                turn: state.turn,
+                index,
+                part: Part::Call,
+            };
+            let refusal = match (&end, self.stop.requested()) {
+                (None, Some(cause)) => {
+                    end = Some(End::stopped(cause));
+                    Some(Refusal::Stopped)
+                }
+                (Some(_), _) => Some(match state.meter.step() {
+                    Err(refusal) => refusal,
+                    Ok(()) => Refusal::Stopped,
+                }),
+                (None, None) => state.meter.step().err(),
+            };
+            if let Some(refusal) = refusal {
+                self.record_budget(state, Some((&site, &call.name)), &refusal).await?;
+                end.get_or_insert_with(|| refusal.clone().into());
+                continue;
+            }
+            match self.call(site, &call, rationale).await {
+                Ok(content) => answers.push(answer(&call, content, false)),
+                Err(refusal) if refusal.ends_the_run() => {
+                    end.get_or_insert_with(|| match self.stop.requested() {
+                        Some(cause) => End::stopped(cause),
+                        None => refusal.into(),
+                    });
+                }
+                Err(refusal) => answers.push(answer(&call, refusal.to_string(), true)),
+            }
+        }
+        match end {
+            Some(end) => Err(end),
+            None => Ok(answers),
+        }
+    }
+
+    /// One call: the runtime's own tools, or the one path.
+    async fn call(
+        &self,
+        site: CallSite,
+        call: &RawCall,
+        rationale: &str,
+    ) -> Result<String, Refusal> {
+        if let Some(why) = &call.malformed {
+            let refusal = Refusal::InvalidInput(why.clone());
+            self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
+            return Err(refusal);
+        }
+        if let Some(result) = self.negotiator.call(&self.dispatcher, &site, call).await {
+            return result;
+        }
+        let rationale = (!rationale.is_empty()).then(|| rationale.to_owned());
+        let proof = self
+            .dispatcher
+            .dispatch(ToolCall {
+                site,
+                tool: call.name.clone(),
+                input: call.input.clone(),
+                rationale,
+            })
+            .await?;
+        let mut text = match proof.reason() {
+            Some(reason) => format!("{} ({reason})", proof.outcome().as_str()),
+            None => proof.outcome().as_str().to_owned(),
+        };
+        text.push_str(": ");
+        text.push_str(proof.result_summary());
+        if !proof.output().is_empty() {
+            text.push_str("\n\n");
+            text.push_str(proof.output());
+        }
+        Ok(text)
+    }
+
+    fn tools(&self) -> Vec<ToolDefinition> {
+        let mut tools = self.dispatcher.capabilities().tool_definitions();
+        tools.extend(self.negotiator.tool_definitions());
+        tools
+    }
+
+    async fn record_budget(
+        &self,
+        state: &State,
+        call: Option<(&CallSite, &str)>,
+        refusal: &Refusal,
+    ) -> Result<(), End> {
+        let record = ErrorRecord {
+            token_name: call.map_or_else(
+                || format!("turn {}", state.turn),
+                |(_, tool)| clip(tool, 128),
+            ),
+            error_type: refusal.error_type().to_owned(),
+            message: refusal.to_string(),
+            attempt: call.map(|(site, _)| AttemptId::at(site)),
+            input: None,
+        };
+        self.dispatcher.record(Body::Error(record)).await.map_err(End::from)
+    }
+
+    /// Writes the end of the run and reads the whole record back.
+    async fn close(self, state: State, end: End) -> Result<AgentResult, LedgerError> {
+        let run = self.dispatcher.run().clone();
+        let ledger = Arc::clone(self.dispatcher.ledger());
+        let closing = Closing {
+            run: run.clone(),
+            stop_reason: end.reason.as_str().to_owned(),
+            details: RunEnd {
+                final_message: state.last_words.as_deref().map(|text| clip(text, 4_000)),
+                error: end.error.as_deref().map(|text| clip(text, 2_000)),
+                steps_taken: state.meter.steps_taken(),
+                budget_remaining: state.meter.steps_left(),
+                model_tokens: state.meter.tokens_used(),
+                cost_micro_usd: state.meter.cost_micro_usd(),
+            },
+        };
+        ledger.close_run(closing).await?;
+        let capabilities = self.dispatcher.capabilities();
+        capabilities.mark_reported();
+        let audit_trail = read_trail(ledger.as_ref(), &run).await?;
+        Ok(AgentResult {
+            run,
+            stop_reason: end.reason,
+            error: end.error,
+            final_message: state.last_words,
+            steps_taken: state.meter.steps_taken(),
+            budget_remaining: state.meter.steps_left(),
+            tokens_unused: capabilities.unused_tokens(),
+            missing_required: self.dispatcher.missing_required(),
+            audit_trail,
+        })
+    }
+}
+
+fn answer(call: &RawCall, content: String, is_error: bool) -> UserBlock {
+    UserBlock::ToolResult { tool_use_id: call.id.clone(), content, is_error }
+}
+
+/// Reads a run's records, checks that they hang together, and makes a trail of them.
+pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, LedgerError> {
+    const PAGE: u64 = 512;
+    let mut checker = Checker::default();
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let page = ledger.records(run, records.len() as u64 + 1, PAGE).await?;
+        let last = (page.len() as u64) < PAGE;
+        for sealed in page {
+            let record = checker.read(&sealed.bytes);
+            records.push(record.map_err(|broken| LedgerError::Damaged(broken.to_string()))?);
+        }
+        if last {
+            break;
+        }
+    }
+    let intact = checker.finish().map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
+    AuditTrail::read(&records, intact.head)
+        .map_err(|error| LedgerError::Damaged(error.to_string()))
+}
+
+/// Passes the model's progress on to those who watch.
+struct Watching<'a>(&'a dyn Observer);
+
+impl Progress for Watching<'_> {
+    fn text(&self, delta: &str) {
+        self.0.notice(Event::ModelText(delta));
+    }
+
+    fn retrying(&self, why: &str, wait: std::time::Duration) {
+        self.0.notice(Event::Retrying { why, wait });
+    }
+}

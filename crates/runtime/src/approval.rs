@@ -1,0 +1,5 @@
+//! Ways to reach a person. The contract is [`lar_core::approval::ApprovalGate`].
+
+mod terminal;
+
+pub use terminal::TerminalGate;

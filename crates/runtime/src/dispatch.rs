@@ -1,0 +1,273 @@
+//! The one path. Everything that acts goes through [`Dispatcher::dispatch`]: the agent loop, a loop
+//! of the caller's own, and a dry run, which takes the same first steps and stops before the fourth.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest};
+use lar_core::audit::record::{Body, ErrorRecord};
+use lar_core::audit::trail::Proof;
+use lar_core::call::{Approved, Authorized};
+use lar_core::error::Refusal;
+use lar_core::id::{AttemptId, CallSite, Part, RunId};
+use lar_core::invocation::{Invocation, ToolCall};
+use lar_core::ledger::{Entry, Ledger};
+use lar_core::outcome::Verdict;
+use lar_core::redact::Redactor;
+use lar_core::set::CapabilitySet;
+
+use crate::event::{Event, Observer};
+use crate::stop::Stop;
+use crate::tools::{ROLLOUT_FAILED, Tools};
+
+/// How much of a refused input goes into the record, in characters.
+const INPUT_KEPT: usize = 1_000;
+
+/// Carries out the calls of one run. Clones are handles on the same run.
+#[derive(Clone)]
+pub struct Dispatcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    run: RunId,
+    capabilities: CapabilitySet,
+    ledger: Arc<dyn Ledger>,
+    approvals: Stoppable,
+    tools: Tools,
+    stop: Stop,
+    observer: Arc<dyn Observer>,
+    /// Tokens of which a use was spent with success.
+    succeeded: Mutex<BTreeSet<String>>,
+}
+
+/// What a dispatcher works with.
+pub struct Parts {
+    /// The run, already opened in the ledger.
+    pub run: RunId,
+    /// What may be done.
+    pub capabilities: CapabilitySet,
+    /// The durable truth.
+    pub ledger: Arc<dyn Ledger>,
+    /// How a person is asked.
+    pub approvals: Arc<dyn ApprovalGate>,
+    /// What carries actions out.
+    pub tools: Tools,
+    /// How the run is told to stop.
+    pub stop: Stop,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Dispatcher {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let approvals = Stoppable {
+            gate: parts.approvals,
+            stop: parts.stop.clone(),
+            observer: Arc::clone(&parts.observer),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                run: parts.run,
+                capabilities: parts.capabilities,
+                ledger: parts.ledger,
+                approvals,
+                tools: parts.tools,
+                stop: parts.stop,
+                observer: parts.observer,
+                succeeded: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Takes a call from the model's bytes to a sealed proof, or refuses it. A refusal is recorded
+    /// before it is returned.
+    pub async fn dispatch(&self, call: ToolCall) -> Result<Proof, Refusal> {
+        let this = &self.inner;
+        this.observer.notice(Event::CallStarted { tool: &call.tool, input: &call.input });
+        let (site, tool, input) = (call.site.clone(), call.tool.clone(), call.input.clone());
+        let proof = match self.walk(call).await {
+            Ok(proof) => proof,
+            Err(refusal) => {
+                self.refuse(&site, &tool, &input, &refusal).await?;
+                return Err(refusal);
+            }
+        };
+        this.observer.notice(Event::CallSealed(&proof));
+        self.roll_back(&proof, &site).await;
+        Ok(proof)
+    }
+
+    /// The path itself. Up to `approve`, dropping the future gives everything back; from `spend` on
+    /// the rest runs to its end whoever is still listening.
+    async fn walk(&self, call: ToolCall) -> Result<Proof, Refusal> {
+        let this = &self.inner;
+        let authorized = self.judge(call)?;
+        let approved = authorized.approve(&this.approvals, this.ledger.as_ref()).await?;
+        if this.stop.requested().is_some() {
+            return Err(Refusal::Stopped);
+        }
+        let rest = tokio::spawn(Arc::clone(this).finish(approved));
+        rest.await.unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// The first steps, which touch nothing: what a dry run takes too.
+    pub fn judge(&self, call: ToolCall) -> Result<Authorized, Refusal> {
+        judge(call, &self.inner.capabilities)
+    }
+
+    /// A rollback is an effect of its own, with its own once-only use, intent and proof, and it
+    /// takes the same path.
+    async fn roll_back(&self, proof: &Proof, site: &CallSite) {
+        let this = &self.inner;
+        let failed = proof.reason() == Some(ROLLOUT_FAILED);
+        let token = this.capabilities.token(proof.token_name());
+        let Some(back) = token.filter(|_| failed).and_then(|token| token.rollback()) else { return };
+        if this.stop.requested().is_some() {
+            return;
+        }
+        this.observer.notice(Event::RollingBack { token: proof.token_name() });
+        let call = ToolCall {
+            site: CallSite { part: Part::Rollback, ..site.clone() },
+            tool: back.tool_name(),
+            input: "{}".to_owned(),
+            rationale: None,
+        };
+        // Its result stands in the record and is shown to those who watch; the deployment's own
+        // proof isn't changed by it. Boxed, because a path that can lead to itself has no size.
+        let _ = Box::pin(self.dispatch(call)).await;
+    }
+
+    /// Records a refused call and tells those who watch.
+    pub async fn refuse(
+        &self,
+        site: &CallSite,
+        tool: &str,
+        input: &str,
+        refusal: &Refusal,
+    ) -> Result<(), Refusal> {
+        let this = &self.inner;
+        this.observer.notice(Event::CallRefused { tool, refusal });
+        // What was spent and given back has its own record.
+        if matches!(refusal, Refusal::NeverBegan(_)) {
+            return Ok(());
+        }
+        let name = this.capabilities.tokens().into_iter().find(|token| token.tool_name() == tool);
+        let record = ErrorRecord {
+            token_name: match name {
+                Some(token) => token.name().to_owned(),
+                None => tool.chars().take(128).collect(),
+            },
+            error_type: refusal.error_type().to_owned(),
+            message: this.redactor().redact(&refusal.to_string()).into_owned(),
+            attempt: Some(AttemptId::at(site)),
+            input: Some(clip(&this.redactor().redact(&clip(input, INPUT_KEPT)), INPUT_KEPT)),
+        };
+        self.record(Body::Error(record)).await
+    }
+
+    /// Writes a record of the run.
+    pub async fn record(&self, body: Body) -> Result<(), Refusal> {
+        let this = &self.inner;
+        this.ledger.commit(Entry::note(this.run.clone(), body)).await?;
+        Ok(())
+    }
+
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.inner.run
+    }
+
+    /// What may be done.
+    pub fn capabilities(&self) -> &CapabilitySet {
+        &self.inner.capabilities
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.inner.ledger
+    }
+
+    /// How a person is asked. It answers when the run is stopped, whoever stands behind it.
+    pub fn approvals(&self) -> &dyn ApprovalGate {
+        &self.inner.approvals
+    }
+
+    /// What takes secrets out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        self.inner.redactor()
+    }
+
+    /// Names of the required tokens of which no use was spent with success.
+    pub fn missing_required(&self) -> Vec<String> {
+        let succeeded = self.inner.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.inner.capabilities.tokens().into_iter();
+        tokens
+            .filter(|token| token.required() && !succeeded.contains(token.name()))
+            .map(|token| token.name().to_owned())
+            .collect()
+    }
+}
+
+/// Reads a call, takes a capability for it and judges its scope: everything that a dry run does.
+/// Dropping the answer gives the capability back.
+pub fn judge(call: ToolCall, capabilities: &CapabilitySet) -> Result<Authorized, Refusal> {
+    let invocation = Invocation::parse(call, capabilities)?;
+    let reserved = capabilities.reserve(invocation)?;
+    reserved.authorize()
+}
+
+impl Inner {
+    fn redactor(&self) -> &Redactor {
+        self.tools.redactor()
+    }
+
+    /// From the point of no return to the proof.
+    async fn finish(self: Arc<Self>, approved: Approved) -> Result<Proof, Refusal> {
+        let spent = approved.spend(self.ledger.as_ref()).await?;
+        let performed = self.tools.perform(&spent, &self.stop).await;
+        let proof = spent.seal(performed, self.ledger.as_ref()).await?;
+        if proof.outcome() == Verdict::Succeeded {
+            let mut succeeded = self.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
+            succeeded.insert(proof.token_name().to_owned());
+        }
+        Ok(proof)
+    }
+}
+
+/// A gate that stops waiting when the run is stopped, and tells those who watch.
+struct Stoppable {
+    gate: Arc<dyn ApprovalGate>,
+    stop: Stop,
+    observer: Arc<dyn Observer>,
+}
+
+#[async_trait]
+impl ApprovalGate for Stoppable {
+    fn patience(&self) -> std::time::Duration {
+        self.gate.patience()
+    }
+
+    async fn ask(&self, request: &ApprovalRequest) -> Answer {
+        self.observer.notice(Event::Asking { token: &request.token_name });
+        let answer = tokio::select! {
+            // The stop wins over a yes that comes at the same moment.
+            biased;
+            _ = self.stop.wait() => Answer::Stopped,
+            answer = self.gate.ask(request) => answer,
+        };
+        let approved = matches!(answer, Answer::Yes { .. });
+        self.observer.notice(Event::Answered { approved });
+        answer
+    }
+}
+
+/// The first `most` characters.
+pub(crate) fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => text.split_at(end).0.to_owned(),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,77 @@
+//! What a run tells those who watch it. Nothing here decides anything.
+
+use std::time::Duration;
+
+use lar_core::audit::trail::Proof;
+use lar_core::error::Refusal;
+use lar_core::id::RunId;
+
+/// Something that happened in a run. Texts are redacted and unescaped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The model is asked.
+    TurnStarted {
+        /// Counted from 1.
+        turn: u64,
+    },
+    /// The model said something; a piece of its text.
+    ModelText(&'a str),
+    /// The model's API is tried again.
+    Retrying {
+        /// Why.
+        why: &'a str,
+        /// After how long.
+        wait: Duration,
+    },
+    /// A call begins its way.
+    CallStarted {
+        /// The tool.
+        tool: &'a str,
+        /// The input's JSON text.
+        input: &'a str,
+    },
+    /// A call was made and sealed.
+    CallSealed(&'a Proof),
+    /// A call was refused.
+    CallRefused {
+        /// The tool.
+        tool: &'a str,
+        /// Why.
+        refusal: &'a Refusal,
+    },
+    /// A person is about to be asked: whoever owns the terminal must leave it.
+    Asking {
+        /// The token.
+        token: &'a str,
+    },
+    /// The person answered.
+    Answered {
+        /// Whether it was a yes.
+        approved: bool,
+    },
+    /// An earlier run, whose process was gone, was sealed.
+    Recovered {
+        /// That run.
+        run: &'a RunId,
+    },
+    /// A failed deployment is being undone.
+    RollingBack {
+        /// The token.
+        token: &'a str,
+    },
+}
+
+/// Somebody who watches a run. Called in order, on the run's own task: it must return at once.
+pub trait Observer: Send + Sync + 'static {
+    /// Takes notice.
+    fn notice(&self, event: Event<'_>);
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Observer for Unwatched {
+    fn notice(&self, _: Event<'_>) {}
+}

@@ -1,0 +1,132 @@
+//! What carries actions out. Each tool takes an action that was judged, approved and spent, and
+//! says how it ended; none of them decides whether it may happen.
+
+mod capture;
+mod child;
+mod deploy;
+mod environment;
+mod file;
+mod http;
+mod programs;
+mod shell;
+mod wait;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lar_core::action::Action;
+use lar_core::call::Spent;
+use lar_core::outcome::{Outcome, Performed, Verdict};
+use lar_core::redact::Redactor;
+use lar_core::scope::{Scope, SecretScope};
+use lar_core::token::Token;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::secrets::Secrets;
+use crate::stop::Stop;
+
+pub use deploy::{ClusterError, KubeconfigSource, Kubeconfigs, ROLLBACK_FAILED, ROLLOUT_FAILED};
+pub use programs::{ProgramError, Programs};
+
+/// Everything that the tools need.
+pub struct Tools {
+    programs: Programs,
+    kube: Kubeconfigs,
+    secrets: Secrets,
+    redactor: Arc<Redactor>,
+    roots: file::Roots,
+    /// Where commands run whose token names no directory.
+    workdir: PathBuf,
+}
+
+impl Tools {
+    /// Gets ready for a set of tokens: looks the programs up, opens the allowed directories.
+    pub fn new(
+        tokens: &[Token],
+        programs: Programs,
+        kube: Kubeconfigs,
+        secrets: Secrets,
+        redactor: Arc<Redactor>,
+        workdir: PathBuf,
+    ) -> Self {
+        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), workdir }
+    }
+
+    /// What takes secrets out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Carries a spent action out. It always comes back with a word about how it ended.
+    pub async fn perform(&self, spent: &Spent, stop: &Stop) -> Performed {
+        let started = Instant::now();
+        let job = Job {
+            tools: self,
+            token: spent.token(),
+            attempt: spent.invocation().attempt().to_string(),
+            stop,
+            injected: None,
+        };
+        let scope = spent.token().scope();
+        let performed = job.act(scope, spent.invocation().action()).await;
+        match performed {
+            Performed::Ended(mut outcome) => {
+                outcome.duration_ms =
+                    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Performed::Ended(outcome)
+            }
+            never => never,
+        }
+    }
+}
+
+/// One action on its way.
+struct Job<'a> {
+    tools: &'a Tools,
+    token: &'a Token,
+    /// Goes to the target as an idempotency key where it takes one.
+    attempt: String,
+    stop: &'a Stop,
+    /// A secret that goes in at the last moment.
+    injected: Option<Injected<'a>>,
+}
+
+struct Injected<'a> {
+    scope: &'a SecretScope,
+    value: SecretString,
+}
+
+impl Job<'_> {
+    async fn act(&self, scope: &Scope, action: &Action) -> Performed {
+        match (scope, action) {
+            (Scope::Shell(scope), Action::Shell(action)) => self.shell(scope, action).await,
+            (Scope::Http(scope), Action::Http(action)) => self.http(scope, action).await,
+            (Scope::File(scope), Action::File(action)) => self.file(scope, action).await,
+            (Scope::Deploy(scope), Action::Deploy(action))
+            | (Scope::Rollback(scope), Action::Rollback(action)) => self.deploy(scope, action).await,
+            (Scope::Wait(_), Action::Wait(action)) => self.wait(action).await,
+            (Scope::Secret(scope), Action::Secret(action)) => {
+                let Some(secret) = self.tools.secrets.get(self.token.name()) else {
+                    return Performed::NeverBegan { reason: "the secret is not at hand".to_owned() };
+                };
+                let value = scope.format.replace("{secret}", secret.expose_secret());
+                let inner = Job {
+                    tools: self.tools,
+                    token: self.token,
+                    attempt: self.attempt.clone(),
+                    stop: self.stop,
+                    injected: Some(Injected { scope, value: SecretString::from(value) }),
+                };
+                Box::pin(inner.act(&scope.inner, &action.inner)).await
+            }
+            // The scope was judged against this very action, so the kinds agree; were they not to,
+            // nothing is done.
+            _ => Performed::Ended(Outcome::new(
+                Verdict::Failed,
+                "the action is of another kind than its scope",
+                "",
+            )),
+        }
+    }
+}

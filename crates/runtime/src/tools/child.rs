@@ -1,0 +1,187 @@
+//! Runs one program to its end: starts it through the confinement helper, takes in what it writes,
+//! and ends it and all that it started when time is over or the run is stopped.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lar_core::outcome::ProgramIdentity;
+use lar_core::redact::Redactor;
+use lar_sandbox::{ChildSpec, Confinement, Event, EventDecoder, KILL};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+use super::Job;
+use super::capture::{Capture, Captured};
+use super::programs::Programs;
+use crate::stop::Stop;
+
+/// What to run.
+pub(super) struct Order {
+    /// The words; the first names the program.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where.
+    pub workdir: PathBuf,
+    /// For how long at the most.
+    pub timeout: Duration,
+}
+
+/// What came of it.
+pub(super) enum Ran {
+    /// Not one instruction of it ran.
+    NeverBegan(String),
+    /// It ran.
+    Ended(Box<End>),
+}
+
+/// How it ended, and what it wrote.
+pub(super) struct End {
+    pub how: How,
+    pub stdout: Captured,
+    pub stderr: Captured,
+    pub program: ProgramIdentity,
+}
+
+/// How a program ended.
+pub(super) enum How {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By a signal that isn't ours.
+    Signaled(i32),
+    /// We killed it, for this reason.
+    Killed(&'static str),
+    /// The helper was lost, so it isn't known.
+    Lost,
+}
+
+impl Job<'_> {
+    /// Runs a program to its end. Nothing that it started is left when this returns.
+    pub(super) async fn run(&self, order: Order) -> Ran {
+        run(&self.tools.programs, self.tools.redactor(), self.stop, order).await
+    }
+}
+
+/// The same for who has no job yet.
+pub(super) async fn run(
+    programs: &Programs,
+    redactor: &Redactor,
+    stop: &Stop,
+    order: Order,
+) -> Ran {
+    let programs = programs.clone();
+    let timeout = order.timeout;
+    let started = tokio::task::spawn_blocking(move || {
+        let name = order.argv.first().map(String::as_str).unwrap_or_default();
+        let program = programs
+            .identify(name, &order.workdir)
+            .map_err(|error| error.to_string())?;
+        let spec = ChildSpec {
+            program: program.path,
+            expected: program.file,
+            argv: order.argv.into_iter().map(OsString::from).collect(),
+            env: order.env,
+            workdir: order.workdir,
+            confinement: Confinement::default(),
+        };
+        let child = lar_sandbox::spawn(&spec).map_err(|error| error.to_string())?;
+        Ok((child, program.identity))
+    });
+    let (mut child, program) = match started.await {
+        Ok(Ok(started)) => started,
+        Ok(Err(reason)) => return Ran::NeverBegan(reason),
+        Err(_) => return Ran::NeverBegan("no thread could be had to start it".to_owned()),
+    };
+    let pipes = (child.take_stdout(), child.take_stderr());
+    let control = child.control().and_then(|control| {
+        control.set_nonblocking(true)?;
+        UnixStream::from_std(control)
+    });
+    // Without a way to hear the helper nothing can be known; dropping the child ends the tree.
+    let Ok(control) = control else {
+        let nothing = Capture::new(redactor).finish();
+        let (stdout, stderr) = (nothing.clone(), nothing);
+        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program }));
+    };
+    let (stdout, stderr, told) = tokio::join!(
+        take_in(pipes.0, Capture::new(redactor)),
+        take_in(pipes.1, Capture::new(redactor)),
+        listen(stop, control, timeout),
+    );
+    // The tree is empty and the helper is about to end; reaping it takes no time.
+    let _ = tokio::task::spawn_blocking(move || child.wait_helper()).await;
+    match told {
+        Told::Failed(reason) => Ran::NeverBegan(reason),
+        Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program })),
+    }
+}
+
+/// Hears the helper out, and has the tree killed when its time is over.
+async fn listen(stop: &Stop, mut control: UnixStream, timeout: Duration) -> Told {
+    let mut decoder = EventDecoder::default();
+    let mut buffer = [0u8; 1024];
+    let mut ended: Option<How> = None;
+    let mut killed: Option<&'static str> = None;
+    let deadline = tokio::time::sleep(timeout);
+    tokio::pin!(deadline);
+    loop {
+        let count = tokio::select! {
+            cause = stop.wait(), if killed.is_none() => {
+                killed = Some(cause.as_str());
+                // When this can't be written the helper is gone, which the next read tells.
+                let _ = control.write_all(&KILL).await;
+                continue;
+            }
+            () = &mut deadline, if killed.is_none() => {
+                killed = Some("timeout");
+                let _ = control.write_all(&KILL).await;
+                continue;
+            }
+            count = control.read(&mut buffer) => count.unwrap_or(0),
+        };
+        if count == 0 {
+            return Told::Ended(How::Lost);
+        }
+        decoder.push(buffer.get(..count).unwrap_or_default());
+        loop {
+            match decoder.next_event() {
+                Ok(None) => break,
+                Ok(Some(Event::Started)) => {}
+                Ok(Some(Event::ExecFailed { message, .. })) => return Told::Failed(message),
+                Ok(Some(Event::Exited { code })) => ended = Some(How::Exited(code)),
+                Ok(Some(Event::Signaled { signal })) => {
+                    ended = Some(match killed {
+                        Some(why) => How::Killed(why),
+                        None => How::Signaled(signal),
+                    });
+                }
+                Ok(Some(Event::Emptied)) => return Told::Ended(ended.unwrap_or(How::Lost)),
+                Err(_) => return Told::Ended(How::Lost),
+            }
+        }
+    }
+}
+
+/// What the helper told.
+enum Told {
+    Failed(String),
+    Ended(How),
+}
+
+/// Reads a pipe to its end.
+async fn take_in(pipe: Option<OwnedFd>, mut capture: Capture) -> Captured {
+    let Some(Ok(mut pipe)) = pipe.map(pipe::Receiver::from_owned_fd) else {
+        return capture.finish();
+    };
+    let mut buffer = vec![0u8; 64 << 10];
+    while let Ok(count) = pipe.read(&mut buffer).await {
+        if count == 0 {
+            break;
+        }
+        capture.feed(buffer.get(..count).unwrap_or_default());
+    }
+    capture.finish()
+}

@@ -1,0 +1,407 @@
+//! The `kubectl` way: one patch, and then its rollout is awaited.
+//!
+//! 1. The deployment's containers are read. A strategic merge patch that names a container which
+//!    isn't there adds it, so a mistyped name would put a second container into every pod.
+//! 2. One patch sets the image, and an annotation with the attempt's id. It is never repeated.
+//! 3. When the patch's answer is lost, the annotation tells whether it was applied.
+//! 4. `kubectl rollout status` awaits the end, for the rest of the token's time.
+//!
+//! Steps 1, 3 and 4 only read. Each `kubectl` gets the frozen kubeconfig and an empty home, both in
+//! a directory that is ours alone and goes when the attempt ends, and nothing of the operator's
+//! environment.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lar_core::outcome::{Outcome, Performed, ProgramIdentity, Verdict};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::super::Job;
+use super::super::child::{End, How, Order, Ran};
+use super::cluster::Frozen;
+use crate::dispatch::clip;
+
+/// The annotation that holds the id of the attempt which patched last. It stands on the deployment
+/// and not on its pod template, so that it starts no rollout by itself: a patch to the image that is
+/// already there stays a patch that changes nothing.
+pub const ANNOTATION: &str = "linear-agent-runtime/attempt";
+
+/// Keeps every `kubectl` from preferences files, those of version 1.33 and those of later ones.
+pub(super) const PLAIN: [(&str, &str); 2] = [("KUBECTL_KUBERC", "false"), ("KUBERC", "off")];
+
+/// How long one request may take. An API server gives up after 60 seconds by itself.
+const REQUEST: Duration = Duration::from_secs(60);
+/// How long each look at the annotation may take; these may go beyond the token's time.
+const LOOK: Duration = Duration::from_secs(10);
+/// How often a read is tried, a second apart.
+const TRIES: u32 = 3;
+/// How long `kubectl rollout status` may take to end after its own timeout.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What is patched, to what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) deployment: &'a str,
+    pub(super) container: &'a str,
+    pub(super) image: &'a str,
+}
+
+impl Job<'_> {
+    /// Deploys. The outcome's output is what the commands wrote, one after another; its digest
+    /// covers exactly that text.
+    pub(super) async fn deploy_by_kubectl(
+        &self,
+        timeout: Duration,
+        target: Target<'_>,
+        frozen: &Frozen,
+    ) -> Performed {
+        let place = match Place::new(frozen) {
+            Ok(place) => place,
+            Err(error) => {
+                return Performed::NeverBegan {
+                    reason: format!("no private directory for `kubectl` ({})", error.kind()),
+                };
+            }
+        };
+        let context = format!("--context={}", frozen.cluster.context);
+        let until = Instant::now() + timeout;
+        let mut under_way =
+            UnderWay { job: self, target, place, context, until, text: String::new(), program: None };
+        if let Some(ended) = under_way.find_container().await {
+            return ended;
+        }
+        if let Some(ended) = under_way.patch().await {
+            return ended;
+        }
+        under_way.await_rollout().await
+    }
+}
+
+/// A deployment on its way.
+struct UnderWay<'a> {
+    job: &'a Job<'a>,
+    target: Target<'a>,
+    place: Place,
+    context: String,
+    until: Instant,
+    /// What the commands wrote so far.
+    text: String,
+    program: Option<ProgramIdentity>,
+}
+
+/// What the failure of a request says about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// The server says that it did not do it.
+    Refused,
+    /// There was no server to ask.
+    NotReached,
+    /// Neither is certain.
+    Unclear,
+}
+
+impl UnderWay<'_> {
+    /// `None` when the container is there. Nothing is changed yet, so every other end is a failure
+    /// for certain.
+    async fn find_container(&mut self) -> Option<Performed> {
+        const NAMES: &str = r#"-o=jsonpath={range .spec.template.spec.containers[*]}{.name}{"\n"}{end}"#;
+        let failed = Verdict::Failed;
+        let end = match self.kubectl(&["get"], &[NAMES], self.left().min(REQUEST)).await {
+            // Only here did nothing at all happen.
+            Ran::NeverBegan(reason) => return Some(Performed::NeverBegan { reason }),
+            Ran::Ended(end) => end,
+        };
+        match end.how {
+            How::Exited(0) if end.stdout.text.lines().any(|name| name == self.target.container) => None,
+            How::Exited(0) => {
+                let there: Vec<&str> = end.stdout.text.lines().collect();
+                let what = format!(
+                    "there is no container `{}`, only {}; nothing was changed",
+                    self.target.container,
+                    there.join(", ")
+                );
+                Some(self.ended(failed, "container not found", &what, None))
+            }
+            How::Exited(_) => {
+                self.note("get", &end);
+                let reason = match answer(&end.stderr.text) {
+                    Answer::NotReached => "cluster not reached",
+                    Answer::Refused | Answer::Unclear => "deployment not readable",
+                };
+                let what = format!("not patched: {}", last_line(&end));
+                Some(self.ended(failed, reason, &what, Some(&end)))
+            }
+            How::Killed(why) => Some(self.ended(failed, why, "stopped before the patch", None)),
+            How::Signaled(_) | How::Lost => {
+                Some(self.ended(failed, "kubectl was lost", "not patched: `kubectl` was lost", None))
+            }
+        }
+    }
+
+    /// `None` when the patch was applied.
+    async fn patch(&mut self) -> Option<Performed> {
+        let patch = serde_json::json!({
+            "metadata": { "annotations": { ANNOTATION: self.job.attempt } },
+            "spec": { "template": { "spec": { "containers": [
+                { "name": self.target.container, "image": self.target.image },
+            ] } } },
+        });
+        let patch = patch.to_string();
+        let time = self.left().min(REQUEST);
+        let end = match self.kubectl(&["patch"], &["--type=strategic", "-p", &patch], time).await {
+            Ran::NeverBegan(reason) => {
+                let what = format!("not patched: {reason}");
+                return Some(self.ended(Verdict::Failed, "patch not started", &what, None));
+            }
+            Ran::Ended(end) => end,
+        };
+        self.note("patch", &end);
+        let message = last_line(&end);
+        match end.how {
+            How::Exited(0) => return None,
+            How::Exited(_) => match answer(&end.stderr.text) {
+                Answer::Refused => {
+                    let what = format!("the cluster refused the patch: {message}");
+                    return Some(self.ended(Verdict::Failed, "patch refused", &what, Some(&end)));
+                }
+                Answer::NotReached => {
+                    let what = format!("not patched: {message}");
+                    return Some(self.ended(Verdict::Failed, "cluster not reached", &what, Some(&end)));
+                }
+                Answer::Unclear => {}
+            },
+            How::Killed(why) if self.job.stop.requested().is_some() => {
+                return Some(self.ended(Verdict::Unknown, why, "stopped during the patch", None));
+            }
+            How::Killed(_) | How::Signaled(_) | How::Lost => {}
+        }
+        if self.was_applied().await {
+            return None;
+        }
+        let what = "the patch's answer was lost, and the deployment doesn't bear this attempt's \
+                    annotation, or can't be read; look at it before anything else is tried";
+        Some(self.ended(Verdict::Unknown, "patch answer lost", what, Some(&end)))
+    }
+
+    /// Whether the annotation says that the patch was applied. A no isn't certain: a request whose
+    /// connection was cut may still be under way in the server.
+    async fn was_applied(&mut self) -> bool {
+        let query = format!("-o=jsonpath={{.metadata.annotations['{ANNOTATION}']}}");
+        for attempt in 0..TRIES {
+            if attempt > 0 && !self.pause().await {
+                return false;
+            }
+            if let Ran::Ended(end) = self.kubectl(&["get"], &[&query], LOOK).await
+                && matches!(end.how, How::Exited(0))
+                && end.stdout.text.trim() == self.job.attempt
+            {
+                self.text.push_str("the answer was lost; the annotation says that it was applied\n");
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Awaits the end of the rollout.
+    async fn await_rollout(&mut self) -> Performed {
+        let mut tries = 1;
+        loop {
+            // At least a second: none at all would mean to wait without end.
+            let left = self.left().max(Duration::from_secs(1));
+            let limit = format!("--timeout={}ms", left.as_millis());
+            let ran = self.kubectl(&["rollout", "status"], &[&limit], left + GRACE).await;
+            let end = match ran {
+                Ran::NeverBegan(reason) => {
+                    let what = format!("patched, but the rollout can't be watched: {reason}");
+                    return self.ended(Verdict::Unknown, "rollout not observed", &what, None);
+                }
+                Ran::Ended(end) => end,
+            };
+            self.note("rollout status", &end);
+            let message = last_line(&end);
+            match end.how {
+                How::Exited(0) => {
+                    let what = format!("{} is rolled out", self.target.image);
+                    return self.ended(Verdict::Succeeded, "", &what, Some(&end));
+                }
+                How::Exited(_) if has_failed(&end.stderr.text) => {
+                    let reason = self.job.rollout_failed();
+                    let what = format!("{} was not rolled out: {message}", self.target.image);
+                    return self.ended(Verdict::Failed, reason, &what, Some(&end));
+                }
+                // It could not be watched, which says nothing about the rollout: nobody should
+                // have a good one undone because a connection broke. Watching is free.
+                How::Exited(_) if tries < TRIES => {}
+                How::Exited(_) => {
+                    let what = format!("patched, but the rollout can't be watched: {message}");
+                    return self.ended(Verdict::Unknown, "rollout not observed", &what, Some(&end));
+                }
+                How::Killed(why) => {
+                    return self.ended(Verdict::Unknown, why, "stopped during the rollout", None);
+                }
+                How::Signaled(_) | How::Lost => {
+                    let what = "patched, but `kubectl` was lost while it watched the rollout";
+                    return self.ended(Verdict::Unknown, "rollout not observed", what, None);
+                }
+            }
+            tries += 1;
+            self.pause().await;
+        }
+    }
+
+    /// Runs `kubectl VERB deployment…` for the target.
+    async fn kubectl(&mut self, verb: &[&str], rest: &[&str], timeout: Duration) -> Ran {
+        let mut argv = vec!["kubectl".to_owned()];
+        argv.extend(verb.iter().map(|word| (*word).to_owned()));
+        argv.push(format!("deployment.apps/{}", self.target.deployment));
+        argv.push(format!("--namespace={}", self.target.namespace));
+        argv.push(format!("--kubeconfig={}", self.place.config.display()));
+        argv.push(self.context.clone());
+        argv.extend(rest.iter().map(|word| (*word).to_owned()));
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), self.job.tools.programs.path()),
+            ("HOME".into(), self.place.home.clone().into()),
+        ];
+        env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
+        let workdir = self.place.home.clone();
+        let ran = self.job.run(Order { argv, env, workdir, timeout }).await;
+        if let Ran::Ended(end) = &ran {
+            self.program = Some(end.program.clone());
+        }
+        ran
+    }
+
+    /// What is left of the token's time.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits a second; `false` when the run is stopped meanwhile.
+    async fn pause(&self) -> bool {
+        tokio::select! {
+            _ = self.job.stop.wait() => false,
+            () = tokio::time::sleep(Duration::from_secs(1)) => true,
+        }
+    }
+
+    /// Keeps what a command wrote.
+    fn note(&mut self, command: &str, end: &End) {
+        self.text.push_str(&format!("[kubectl {command}]\n"));
+        for text in [&end.stdout.text, &end.stderr.text] {
+            self.text.push_str(text);
+            if !text.is_empty() && !text.ends_with('\n') {
+                self.text.push('\n');
+            }
+        }
+    }
+
+    /// The outcome. An empty reason is none; `decided` is the command whose exit decided it.
+    fn ended(&mut self, verdict: Verdict, reason: &str, what: &str, decided: Option<&End>) -> Performed {
+        let summary = format!("{}/{}: {what}", self.target.namespace, self.target.deployment);
+        let summary = clip(&self.job.tools.redactor().redact(&summary), 500);
+        let mut outcome = Outcome::new(verdict, summary, std::mem::take(&mut self.text));
+        outcome.reason = (!reason.is_empty()).then(|| reason.to_owned());
+        outcome.exit_code = decided.and_then(|end| match end.how {
+            How::Exited(code) => Some(code),
+            How::Signaled(_) | How::Killed(_) | How::Lost => None,
+        });
+        outcome.program = self.program.take();
+        Performed::Ended(outcome)
+    }
+}
+
+/// A directory of our own for one attempt.
+struct Place {
+    home: PathBuf,
+    config: PathBuf,
+    /// Removed with everything in it when this is dropped.
+    _directory: TempDir,
+}
+
+impl Place {
+    fn new(frozen: &Frozen) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("lar-kubectl-").permissions(Permissions::from_mode(0o700));
+        // Memory is a better place for credentials than a disk, where the system offers it.
+        let directory = match std::env::var_os("XDG_RUNTIME_DIR").map(|held| builder.tempdir_in(held)) {
+            Some(Ok(directory)) => directory,
+            Some(Err(_)) | None => builder.tempdir()?,
+        };
+        let (home, config) = (directory.path().join("home"), directory.path().join("config"));
+        DirBuilder::new().mode(0o700).create(&home)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
+        file.write_all(frozen.config.expose_secret().as_bytes())?;
+        Ok(Self { home, config, _directory: directory })
+    }
+}
+
+/// Reads kubectl's complaint about a request. The words are those of `StatusReason` in the
+/// Kubernetes API, and of only those reasons that prove that nothing was written: a timeout or an
+/// internal error may come after the write.
+fn answer(errors: &str) -> Answer {
+    const REFUSALS: [&str; 12] = [
+        "Unauthorized",
+        "Forbidden",
+        "NotFound",
+        "AlreadyExists",
+        "Conflict",
+        "Gone",
+        "Invalid",
+        "TooManyRequests",
+        "BadRequest",
+        "MethodNotAllowed",
+        "UnsupportedMediaType",
+        "RequestEntityTooLarge",
+    ];
+    const UNREACHED: [&str; 5] =
+        ["dial ", "proxyconnect ", "x509: ", "tls: failed to verify certificate", "getting credentials: "];
+    for line in errors.lines() {
+        if let Some(rest) = line.strip_prefix("Error from server (")
+            && let Some((reason, _)) = rest.split_once(')')
+            && REFUSALS.contains(&reason)
+        {
+            return Answer::Refused;
+        }
+        let invalid = line.starts_with("The Deployment \"") && line.contains(" is invalid: ");
+        let denied = line.starts_with("Error from server: admission webhook ")
+            && line.contains(" denied the request");
+        if invalid
+            || denied
+            || line.starts_with("The request is invalid")
+            || line.starts_with("error: You must be logged in to the server")
+        {
+            return Answer::Refused;
+        }
+        if line.starts_with("The connection to the server ") && line.contains(" was refused") {
+            return Answer::NotReached;
+        }
+        if let Some(why) = line.strip_prefix("Unable to connect to the server: ")
+            && UNREACHED.iter().any(|word| why.starts_with(word))
+        {
+            return Answer::NotReached;
+        }
+    }
+    Answer::Unclear
+}
+
+/// Whether `kubectl rollout status` says that the rollout failed or did not end in time.
+fn has_failed(errors: &str) -> bool {
+    let ends = [
+        "exceeded its progress deadline",
+        "timed out waiting for the condition",
+        "context deadline exceeded",
+    ];
+    errors.lines().any(|line| line.starts_with("error: ") && ends.iter().any(|end| line.contains(end)))
+}
+
+/// kubectl's own word comes last, after what its libraries log.
+fn last_line(end: &End) -> String {
+    let line = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
+    clip(line.unwrap_or("`kubectl` said nothing").trim(), 300)
+}

@@ -1,0 +1,227 @@
+//! Reads and replaces files beneath the allowed paths. The kernel resolves every name
+//! (`openat2(2)`), so that no symbolic link and no race leads outside.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use lar_core::action::{FileAction, FileOperation};
+use lar_core::outcome::{Outcome, Performed, Verdict};
+use lar_core::redact::Redactor;
+use lar_core::scope::{FileScope, Scope};
+use lar_core::token::Token;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::Job;
+use super::capture::Capture;
+
+/// Beneath the directory, and not through `/proc`'s links into other places.
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// The allowed directories, opened once when the set is made: what they are renamed to or replaced
+/// by later doesn't matter.
+#[derive(Clone, Default)]
+pub(super) struct Roots {
+    pinned: Arc<BTreeMap<String, Root>>,
+}
+
+/// An allowed path: a directory, or one file in a directory.
+struct Root {
+    directory: OwnedFd,
+    /// Set when the allowed path is a file.
+    file: Option<String>,
+}
+
+impl Roots {
+    pub(super) fn open(tokens: &[Token]) -> Self {
+        let mut pinned = BTreeMap::new();
+        for token in tokens {
+            let Scope::File(scope) = token.scope() else { continue };
+            for path in &scope.allowed_paths {
+                if let Ok(root) = Root::open(path) {
+                    pinned.insert(path.clone(), root);
+                }
+            }
+        }
+        Self { pinned: Arc::new(pinned) }
+    }
+}
+
+impl Root {
+    fn open(path: &str) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(directory) => Ok(Self { directory, file: None }),
+            // A file, or something that a write will make: its directory is what is pinned.
+            Err(Errno::NOTDIR | Errno::NOENT) => {
+                let whole = Path::new(path);
+                let parent = whole.parent().unwrap_or(Path::new("/"));
+                let name = whole.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)?;
+                let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+                Ok(Self { directory, file: Some(name.to_owned()) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Job<'_> {
+    pub(super) async fn file(&self, scope: &FileScope, action: &FileAction) -> Performed {
+        let (roots, action, most) = (self.tools.roots.clone(), action.clone(), scope.max_bytes);
+        let redactor = Arc::clone(&self.tools.redactor);
+        let done = tokio::task::spawn_blocking(move || {
+            let path = action.whole_path();
+            let result = match action.operation {
+                FileOperation::Read => read(&roots, &action, most, &redactor),
+                FileOperation::Write => write(&roots, &action),
+            };
+            result.unwrap_or_else(|why| {
+                Outcome::new(Verdict::Failed, format!("{path}: {why}"), "").because("file error")
+            })
+        });
+        Performed::Ended(done.await.unwrap_or_else(|_| {
+            Outcome::new(Verdict::Unknown, "the operation was lost", "").because("interrupted")
+        }))
+    }
+}
+
+/// Calls `with` with the root's directory and the name beneath it.
+fn at<T>(
+    roots: &Roots,
+    action: &FileAction,
+    with: impl FnOnce(&OwnedFd, &str) -> Result<T, String>,
+) -> Result<T, String> {
+    let opened;
+    let root = match roots.pinned.get(&action.root) {
+        Some(root) => root,
+        None => {
+            opened = Root::open(&action.root).map_err(why)?;
+            &opened
+        }
+    };
+    match (&root.file, action.path.as_str()) {
+        (Some(name), "") => with(&root.directory, name),
+        (Some(_), _) => Err("the allowed path is a file and has nothing beneath it".to_owned()),
+        (None, "") => Err("is a directory; name a file in it".to_owned()),
+        (None, path) => with(&root.directory, path),
+    }
+}
+
+fn read(
+    roots: &Roots,
+    action: &FileAction,
+    most: u64,
+    redactor: &Redactor,
+) -> Result<Outcome, String> {
+    at(roots, action, |directory, name| {
+        // NONBLOCK so that a FIFO can't hold us; it is refused below.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file =
+            rustix::fs::openat2(directory, name, flags, Mode::empty(), RESOLVE).map_err(why)?;
+        regular(&file)?;
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(most + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.kind().to_string())?;
+        if bytes.len() as u64 > most {
+            return Err(format!("has more than the {most} bytes that the token allows"));
+        }
+        let length = bytes.len();
+        let mut capture = Capture::new(redactor);
+        capture.feed(&bytes);
+        let captured = capture.finish();
+        let summary = format!("read {length} bytes from {}", action.whole_path());
+        let mut outcome = Outcome::new(Verdict::Succeeded, summary, captured.text);
+        outcome.output_digest = captured.digest;
+        outcome.output_bytes = captured.bytes;
+        Ok(outcome)
+    })
+}
+
+/// Replaces a file whole: a temporary file beside it, flushed, renamed over it, and the directory
+/// flushed. A reader sees the old content or the new one, never a part.
+fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
+    let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
+    at(roots, action, |directory, name| {
+        let (parent, leaf) = match name.rsplit_once('/') {
+            Some((parent, leaf)) => (parent, leaf),
+            None => (".", name),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent =
+            rustix::fs::openat2(directory, parent, flags, Mode::empty(), RESOLVE).map_err(why)?;
+        let mode = target_mode(&parent, leaf)?;
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
+        let temporary = format!(".{:016x}.lar-tmp", u64::from_ne_bytes(random));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(why)?;
+        let replaced = fill(file, content, mode).and_then(|()| {
+            rustix::fs::renameat(&parent, &temporary, &parent, leaf).map_err(why)
+        });
+        if let Err(error) = replaced {
+            // Nothing was replaced; only the temporary file is in the way.
+            let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
+            return Err(error);
+        }
+        let summary = format!("wrote {} bytes to {}", content.len(), action.whole_path());
+        match rustix::fs::fsync(&parent) {
+            Ok(()) => Ok(Outcome::new(Verdict::Succeeded, summary, "")),
+            // It stands there now; whether it will after a loss of power isn't known.
+            Err(_) => Ok(Outcome::new(Verdict::Unknown, summary, "").because("not flushed")),
+        }
+    })
+}
+
+fn fill(file: OwnedFd, content: &str, mode: Mode) -> Result<(), String> {
+    let mut file = File::from(file);
+    let io = |error: std::io::Error| error.kind().to_string();
+    file.write_all(content.as_bytes()).map_err(io)?;
+    rustix::fs::fchmod(file.as_fd(), mode).map_err(why)?;
+    file.sync_all().map_err(io)
+}
+
+/// The mode that the new file gets: that of the one it replaces. What isn't a plain file with one
+/// name is not replaced: through a hard link, content outside would seem to change.
+fn target_mode(parent: &OwnedFd, leaf: &str) -> Result<Mode, String> {
+    let found = match rustix::fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH),
+        Err(error) => return Err(why(error)),
+    };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile if found.st_nlink == 1 => Ok(Mode::from_raw_mode(found.st_mode & 0o777)),
+        FileType::RegularFile => Err("has more than one hard link; it is not replaced".to_owned()),
+        FileType::Symlink => Err("is a symbolic link; it is not replaced".to_owned()),
+        _ => Err("is not a regular file".to_owned()),
+    }
+}
+
+fn regular(file: &OwnedFd) -> Result<(), String> {
+    let found = rustix::fs::fstat(file).map_err(why)?;
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err("is a directory; name a file in it".to_owned()),
+        _ => Err("is not a regular file".to_owned()),
+    }
+}
+
+fn why(error: Errno) -> String {
+    match error {
+        Errno::NOENT => "there is no such file or directory".to_owned(),
+        Errno::ACCESS | Errno::PERM => "permission denied".to_owned(),
+        Errno::XDEV | Errno::LOOP => "leads outside the allowed path".to_owned(),
+        Errno::NOTDIR => "a part of the path is not a directory".to_owned(),
+        Errno::NOSPC | Errno::DQUOT => "the disk is full".to_owned(),
+        Errno::ROFS => "the file system is read-only".to_owned(),
+        Errno::NXIO => "is not a regular file".to_owned(),
+        Errno::NAMETOOLONG => "a part of the path is too long".to_owned(),
+        other => std::io::Error::from(other).kind().to_string(),
+    }
+}

@@ -1,0 +1,193 @@
+//! What the tests need beyond Rust: found, installed where that was asked for, or named as missing.
+//!
+//! Without `--install` this module installs nothing and downloads nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::process::{Line, on_path};
+use crate::report::Report;
+
+/// A program of the system that tests use.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    present: fn() -> bool,
+    /// Without it the tests cannot pass, so that its absence is a failure and no skip.
+    required: bool,
+}
+
+const TOOLS: [Tool; 10] = [
+    Tool {
+        name: "cc",
+        package: "gcc",
+        present: || on_path("cc").is_some(),
+        required: true,
+    },
+    Tool {
+        name: "git",
+        package: "git",
+        present: || on_path("git").is_some(),
+        required: true,
+    },
+    Tool {
+        name: "c++",
+        package: "g++",
+        present: || on_path("c++").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "bash",
+        package: "bash",
+        present: || on_path("bash").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "dash",
+        package: "dash",
+        present: || on_path("dash").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "tmux",
+        package: "tmux",
+        present: || on_path("tmux").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "curl",
+        package: "curl",
+        present: || on_path("curl").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "openssl",
+        package: "openssl",
+        present: || on_path("openssl").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "kubectl",
+        package: "kubernetes-client",
+        present: || on_path("kubectl").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "postgresql",
+        package: "postgresql",
+        present: has_postgresql,
+        required: false,
+    },
+];
+
+/// Finds the system's programs, and installs the missing ones where that is asked for.
+pub fn system_tools(root: &Path, install: bool, report: &mut Report) {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let can_install = if install { apt_is_ours() } else { Err(ASK) };
+    if can_install.is_ok() {
+        // A stale list may still do, so that this decides nothing.
+        if let Err(why) = apt(&["update"]).run(root) {
+            println!("{why}");
+        }
+    }
+    for tool in missing {
+        let name = format!("tool {}", tool.name);
+        let why = match can_install {
+            Ok(()) => {
+                // One by one: a package that this release of Debian has not must not stop the rest.
+                let install = apt(&["install", "--yes", "--no-install-recommends", tool.package]);
+                match install.run(root) {
+                    Ok(()) if (tool.present)() => continue,
+                    Ok(()) => format!("`{}` did not bring it", tool.package),
+                    Err(why) => why,
+                }
+            }
+            Err(why) => why.to_owned(),
+        };
+        if tool.required {
+            let what = format!("install the package `{}`", tool.package);
+            report.step(&name, &what, || Err(format!("it is missing: {why}")));
+        } else {
+            report.skip(
+                &name,
+                &format!("not found, so tests that use it are skipped: {why}"),
+            );
+        }
+    }
+}
+
+/// Finds `cargo fmt` and `cargo clippy`, and adds them where that is asked for and rustup is there.
+pub fn components(root: &Path, install: bool) {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if install && !has_subcommand(root, subcommand) {
+            // Where this fails, the step that needs it says so.
+            if let Err(why) = Line::new("rustup")
+                .args(["component", "add", component])
+                .run(root)
+            {
+                println!("{why}");
+            }
+        }
+    }
+}
+
+/// Makes sure of `cargo SUBCOMMAND`, which the package `cargo-SUBCOMMAND` brings.
+///
+/// # Errors
+/// Says why it is not there.
+pub fn subcommand(
+    root: &Path,
+    subcommand: &str,
+    version: &str,
+    install: bool,
+) -> Result<(), String> {
+    if has_subcommand(root, subcommand) {
+        return Ok(());
+    }
+    if !install {
+        return Err(format!("`cargo {subcommand}` is not installed; {ASK}"));
+    }
+    let package = format!("cargo-{subcommand}");
+    // Its speed hardly matters, the time to build it does.
+    Line::cargo()
+        .args(["install", "--locked", "--debug", "--version", version])
+        .args(["--config", "profile.dev.debug=false", &package])
+        .run(root)
+}
+
+const ASK: &str = "`--install` installs it";
+
+fn has_subcommand(root: &Path, subcommand: &str) -> bool {
+    Line::cargo().args([subcommand, "--version"]).succeeds(root)
+}
+
+fn apt(arguments: &[&str]) -> Line {
+    Line::new("apt-get")
+        .args(arguments.iter().copied())
+        .variable("DEBIAN_FRONTEND", "noninteractive")
+}
+
+fn apt_is_ours() -> Result<(), &'static str> {
+    if on_path("apt-get").is_none() {
+        return Err("there is no `apt-get` here; install it by hand");
+    }
+    // The owner of /proc/self is the effective user, proc_pid_status(5).
+    match fs::metadata("/proc/self") {
+        Ok(metadata) if metadata.uid() == 0 => Ok(()),
+        _ => Err("only root may install it; run this as root or install it by hand"),
+    }
+}
+
+/// The client and the server's programs; Debian keeps the latter off PATH.
+fn has_postgresql() -> bool {
+    let server = fs::read_dir("/usr/lib/postgresql").is_ok_and(|versions| {
+        versions
+            .flatten()
+            .any(|version| version.path().join("bin/initdb").is_file())
+    });
+    on_path("psql").is_some() && (server || on_path("initdb").is_some())
+}
