@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::install;
-use crate::process::Line;
+use crate::process::{Line, on_path};
 use crate::report::Report;
 
 /// What `cargo xtask fuzz` was asked for.
@@ -71,6 +71,12 @@ pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
 
 /// The short form for the test command.
 pub fn short(root: &Path, seconds: u64, install: bool, report: &mut Report) {
+    if on_path("c++").is_none() {
+        return report.skip(
+            "fuzz",
+            "libFuzzer needs a C++ compiler, and there is no `c++`",
+        );
+    }
     if let Err(why) = install::subcommand(root, "fuzz", "0.13", install) {
         return report.skip("fuzz", &why);
     }

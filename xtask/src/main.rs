@@ -2,7 +2,8 @@
 //! command on a developer's machine says the same thing.
 #![allow(
     clippy::print_stdout,
-    reason = "a command line tool whose output is its stdout"
+    clippy::print_stderr,
+    reason = "a command line tool that reports to whoever started it"
 )]
 
 mod fuzz;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
-            println!("error: {message}\n\n{USAGE}");
+            eprintln!("error: {message}\n\n{USAGE}");
             ExitCode::from(2)
         }
     }

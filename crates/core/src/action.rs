@@ -55,7 +55,11 @@ impl Serialize for Content {
         if self.0.len() <= INLINE {
             return serializer.serialize_str(&self.0);
         }
-        Named { bytes: self.0.len(), sha256: Digest::of(self.0.as_bytes()) }.serialize(serializer)
+        Named {
+            bytes: self.0.len(),
+            sha256: Digest::of(self.0.as_bytes()),
+        }
+        .serialize(serializer)
     }
 }
 
@@ -100,8 +104,18 @@ impl Serialize for ShellAction {
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             env: &'a [String],
         }
-        let argv = self.command.argv().iter().map(|word| word.as_str().into()).collect();
-        Shown { argv, workdir: &self.workdir, env: &self.env }.serialize(serializer)
+        let argv = self
+            .command
+            .argv()
+            .iter()
+            .map(|word| word.as_str().into())
+            .collect();
+        Shown {
+            argv,
+            workdir: &self.workdir,
+            env: &self.env,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -157,7 +171,11 @@ pub struct FileAction {
 impl FileAction {
     /// The absolute path.
     pub fn whole_path(&self) -> String {
-        if self.path.is_empty() { self.root.clone() } else { format!("{}/{}", self.root, self.path) }
+        if self.path.is_empty() {
+            self.root.clone()
+        } else {
+            format!("{}/{}", self.root, self.path)
+        }
     }
 }
 
@@ -241,8 +259,10 @@ impl Action {
                 lines
             }
             Self::File(file) => {
-                let mut lines =
-                    vec![line("operation", file.operation.as_str()), line("path", &file.whole_path())];
+                let mut lines = vec![
+                    line("operation", file.operation.as_str()),
+                    line("path", &file.whole_path()),
+                ];
                 if let Some(content) = &file.content {
                     lines.push(("bytes".into(), content.len().to_string()));
                     lines.push((
@@ -284,7 +304,13 @@ fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
     ];
     let mut line = |label: &str, value: &str| lines.push((label.to_owned(), value.to_owned()));
     match &deploy.method {
-        DeployMethod::Kubectl { namespace, deployment, container, context, cluster } => {
+        DeployMethod::Kubectl {
+            namespace,
+            deployment,
+            container,
+            context,
+            cluster,
+        } => {
             line("namespace", namespace);
             line("deployment", deployment);
             line("container", container);
@@ -298,7 +324,10 @@ fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
                 None => line("context", context.as_deref().unwrap_or("the current one")),
             }
         }
-        DeployMethod::Command { argv, rollback_argv } => {
+        DeployMethod::Command {
+            argv,
+            rollback_argv,
+        } => {
             for (index, word) in argv.iter().enumerate() {
                 line(&format!("argv[{index}]"), word);
             }

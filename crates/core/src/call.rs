@@ -17,9 +17,7 @@ use crate::capability::{Capability, Held};
 use crate::error::Refusal;
 use crate::invocation::Invocation;
 use crate::json::Digest;
-use crate::ledger::{
-    Change, Conflict, Entry, Fence, Ledger, LedgerError, Receipt, Transition,
-};
+use crate::ledger::{Change, Conflict, Entry, Fence, Ledger, LedgerError, Receipt, Transition};
 use crate::outcome::{Outcome, Performed, Verdict};
 use crate::token::Token;
 
@@ -79,7 +77,11 @@ impl Reserved {
             return Err(Refusal::Stopped);
         };
         token.scope().permits(self.invocation.action())?;
-        Ok(Authorized { held: self.held, token, invocation: self.invocation })
+        Ok(Authorized {
+            held: self.held,
+            token,
+            invocation: self.invocation,
+        })
     }
 }
 
@@ -102,10 +104,23 @@ impl Authorized {
         ledger: &dyn Ledger,
     ) -> Result<Approved, Refusal> {
         if !self.token.requires_approval() {
-            let Self { held, token, invocation } = self;
-            return Ok(Approved { held, token, invocation, consent: None });
+            let Self {
+                held,
+                token,
+                invocation,
+            } = self;
+            return Ok(Approved {
+                held,
+                token,
+                invocation,
+                consent: None,
+            });
         }
-        let message = format!("{} ({})", self.invocation.tool(), self.token.scope().summary());
+        let message = format!(
+            "{} ({})",
+            self.invocation.tool(),
+            self.token.scope().summary()
+        );
         let request = self.request(&message);
         let asked = Body::ApprovalRequest(ApprovalRequested {
             token_name: self.token.name().to_owned(),
@@ -114,13 +129,20 @@ impl Authorized {
             message: message.clone(),
         });
         // The hold outlasts the answer by a minute, for the way from the yes to the spend.
-        let lease = gate.patience().saturating_add(std::time::Duration::from_secs(60));
+        let lease = gate
+            .patience()
+            .saturating_add(std::time::Duration::from_secs(60));
         let lease_ms = crate::scope::wait::millis(lease);
-        let fence = self.commit(ledger, Transition::Reserve { lease_ms }, asked).await?.fence;
+        let fence = self
+            .commit(ledger, Transition::Reserve { lease_ms }, asked)
+            .await?
+            .fence;
 
         let answer = gate.ask(&request).await;
         let (approved, approver, identity) = match &answer {
-            Answer::Yes { approver, .. } => (true, approver.name.as_str(), approver.identity.as_str()),
+            Answer::Yes { approver, .. } => {
+                (true, approver.name.as_str(), approver.identity.as_str())
+            }
             Answer::No { approver } => (false, approver.name.as_str(), approver.identity.as_str()),
             Answer::Silence | Answer::Nobody { .. } | Answer::Stopped => (false, "none", "none"),
         };
@@ -133,15 +155,27 @@ impl Authorized {
             approver: approver.to_owned(),
             approver_identity: identity.to_owned(),
         });
-        let transition =
-            if approved { Transition::Approve { fence } } else { Transition::Release { fence } };
+        let transition = if approved {
+            Transition::Approve { fence }
+        } else {
+            Transition::Release { fence }
+        };
         let seq = self.commit(ledger, transition, decided).await?.seq;
 
         let name = self.token.name();
         match answer {
             Answer::Yes { .. } => {
-                let Self { held, token, invocation } = self;
-                Ok(Approved { held, token, invocation, consent: Some(Consent { fence, seq }) })
+                let Self {
+                    held,
+                    token,
+                    invocation,
+                } = self;
+                Ok(Approved {
+                    held,
+                    token,
+                    invocation,
+                    consent: Some(Consent { fence, seq }),
+                })
             }
             Answer::No { approver } => {
                 if let Some(entry) = self.held.entry() {
@@ -171,7 +205,10 @@ impl Authorized {
             lines: self.invocation.action().lines(),
             action_digest: Some(self.invocation.digest()),
             // The one that is held here counts as left: it isn't spent.
-            uses_left: self.held.entry().map_or(0, |entry| entry.uses_left().saturating_add(1)),
+            uses_left: self
+                .held
+                .entry()
+                .map_or(0, |entry| entry.uses_left().saturating_add(1)),
             rationale: self.invocation.rationale().map(ToOwned::to_owned),
             choices: Vec::new(),
         }
@@ -184,7 +221,10 @@ impl Authorized {
         record: Body,
     ) -> Result<Receipt, Refusal> {
         let entry = entry(&self.invocation, transition, record);
-        ledger.commit(entry).await.map_err(|error| refused(&self.held, &self.token, error))
+        ledger
+            .commit(entry)
+            .await
+            .map_err(|error| refused(&self.held, &self.token, error))
     }
 }
 
@@ -194,7 +234,12 @@ impl Approved {
     /// When the ledger's answer is lost, the use is taken for spent and nothing is done: it is never
     /// tried again, and the capability doesn't go back.
     pub async fn spend(self, ledger: &dyn Ledger) -> Result<Spent, Refusal> {
-        let Self { held, token, invocation, consent } = self;
+        let Self {
+            held,
+            token,
+            invocation,
+            consent,
+        } = self;
         let intent = Intent {
             token_name: token.name().to_owned(),
             scope: token.scope().summary(),
@@ -204,7 +249,9 @@ impl Approved {
             action_digest: invocation.digest(),
             approval_seq: consent.map(|consent| consent.seq),
         };
-        let transition = Transition::Start { held: consent.map(|consent| consent.fence) };
+        let transition = Transition::Start {
+            held: consent.map(|consent| consent.fence),
+        };
         let change = entry(&invocation, transition, Body::Intent(intent.clone()));
         let receipt = match ledger.commit(change).await {
             Ok(receipt) => receipt,
@@ -217,9 +264,17 @@ impl Approved {
                 return Err(Refusal::Ledger(error));
             }
         };
-        let Some(capability) = held.take() else { return Err(Refusal::Stopped) };
+        let Some(capability) = held.take() else {
+            return Err(Refusal::Stopped);
+        };
         capability.entry().note_spent();
-        Ok(Spent { capability, token, invocation, intent, receipt })
+        Ok(Spent {
+            capability,
+            token,
+            invocation,
+            intent,
+            receipt,
+        })
     }
 }
 
@@ -240,19 +295,33 @@ impl Spent {
         match performed {
             Performed::Ended(outcome) => {
                 let record = self.outcome_record(&outcome);
-                let transition = Transition::Finish { fence, verdict: outcome.verdict };
+                let transition = Transition::Finish {
+                    fence,
+                    verdict: outcome.verdict,
+                };
                 let body = Body::Outcome(record.clone());
-                ledger.commit(entry(&self.invocation, transition, body)).await?;
-                let Self { intent, receipt, .. } = self;
-                Ok(Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
-                    .with_output(outcome.output))
+                ledger
+                    .commit(entry(&self.invocation, transition, body))
+                    .await?;
+                let Self {
+                    intent, receipt, ..
+                } = self;
+                Ok(
+                    Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
+                        .with_output(outcome.output),
+                )
             }
             Performed::NeverBegan { reason } => {
                 let outcome = Outcome::new(Verdict::Failed, &reason, "");
-                let record = OutcomeRecord { outcome: None, ..self.outcome_record(&outcome) };
+                let record = OutcomeRecord {
+                    outcome: None,
+                    ..self.outcome_record(&outcome)
+                };
                 let transition = Transition::NeverBegan { fence };
                 let body = Body::Outcome(record);
-                ledger.commit(entry(&self.invocation, transition, body)).await?;
+                ledger
+                    .commit(entry(&self.invocation, transition, body))
+                    .await?;
                 let given = std::sync::Arc::clone(self.capability.entry());
                 given.unspend(self.capability);
                 Err(Refusal::NeverBegan(reason))
@@ -296,7 +365,9 @@ fn entry(invocation: &Invocation, transition: Transition, record: Body) -> Entry
 
 /// What a conflict means for the model.
 fn refused(held: &Held, token: &Token, error: LedgerError) -> Refusal {
-    let LedgerError::Conflict(conflict) = error else { return Refusal::Ledger(error) };
+    let LedgerError::Conflict(conflict) = error else {
+        return Refusal::Ledger(error);
+    };
     match conflict {
         Conflict::NoUseLeft => match held.entry() {
             Some(entry) => {

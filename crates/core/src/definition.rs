@@ -40,12 +40,16 @@ pub fn of(token: &Token, uses_left: u32) -> ToolDefinition {
 pub fn request_approval() -> ToolDefinition {
     ToolDefinition {
         name: "request_approval".to_owned(),
-        description: "Asks a human to confirm before you go on. It confers nothing: tools that need \
+        description:
+            "Asks a human to confirm before you go on. It confers nothing: tools that need \
                       approval ask by themselves when they are called."
-            .to_owned(),
-        input_schema: object(json!({
-            "message": {"type": "string", "description": "What you want confirmed, and why."}
-        }), &["message"]),
+                .to_owned(),
+        input_schema: object(
+            json!({
+                "message": {"type": "string", "description": "What you want confirmed, and why."}
+            }),
+            &["message"],
+        ),
     }
 }
 
@@ -56,10 +60,13 @@ pub fn request_capability() -> ToolDefinition {
         description: "Asks a human for a capability that you don't have. The human chooses among \
                       prepared ones, or none. What is granted appears as a new tool."
             .to_owned(),
-        input_schema: object(json!({
-            "scope": {"type": "string", "description": "What you need to be able to do."},
-            "justification": {"type": "string", "description": "Why you need it."}
-        }), &["scope", "justification"]),
+        input_schema: object(
+            json!({
+                "scope": {"type": "string", "description": "What you need to be able to do."},
+                "justification": {"type": "string", "description": "Why you need it."}
+            }),
+            &["scope", "justification"],
+        ),
     }
 }
 
@@ -95,7 +102,10 @@ fn describe(scope: &Scope) -> String {
                 Some(image) => format!(" If the rollout fails, it returns to {image} by itself."),
                 None => String::new(),
             };
-            format!("Deploys {} to {}. It takes no input.{back}", scope.image, scope.target)
+            format!(
+                "Deploys {} to {}. It takes no input.{back}",
+                scope.image, scope.target
+            )
         }
         Scope::Rollback(scope) => scope.rollback_summary(),
         Scope::Wait(scope) => format!("Pauses for at most {} seconds.", scope.max_seconds),
@@ -133,8 +143,7 @@ fn schema(scope: &Scope) -> Value {
             if scope.mode != FileMode::Read
                 && let Some(map) = properties.as_object_mut()
             {
-                let content =
-                    json!({"type": "string", "description": "The file's whole new content, for a write."});
+                let content = json!({"type": "string", "description": "The file's whole new content, for a write."});
                 map.insert("content".to_owned(), content);
             }
             object(properties, &["operation", "path"])

@@ -41,14 +41,15 @@ pub struct Invocation {
 impl Invocation {
     /// Reads a call against the tools of a set.
     pub fn parse(call: ToolCall, set: &CapabilitySet) -> Result<Self, Refusal> {
-        let entry = set.find(&call.tool)?;
+        let entry = set.find(&call.tool, call.site.part)?;
         let action = read(entry.token().scope(), &call.input)?;
         Self::new(call, entry.token(), action)
     }
 
     fn new(call: ToolCall, token: &Token, action: Action) -> Result<Self, Refusal> {
-        let digest = digest(token.name(), &action)
-            .map_err(|error| Refusal::InvalidInput(format!("the input can't be recorded: {error}")))?;
+        let digest = digest(token.name(), &action).map_err(|error| {
+            Refusal::InvalidInput(format!("the input can't be recorded: {error}"))
+        })?;
         Ok(Self {
             attempt: AttemptId::at(&call.site),
             site: call.site,
@@ -117,7 +118,9 @@ fn read(scope: &Scope, input: &str) -> Result<Action, Refusal> {
         Scope::Rollback(scope) => Action::Rollback(scope.rollback_action()),
         Scope::Wait(_) => Action::Wait(WaitAction {
             seconds: json::take_u64(fields, "seconds").map_err(invalid)?,
-            reason: json::take_optional_string(fields, "reason").map_err(invalid)?.map(Content::from),
+            reason: json::take_optional_string(fields, "reason")
+                .map_err(invalid)?
+                .map(Content::from),
         }),
         Scope::Secret(scope) => {
             let injection = scope.injection.clone();
@@ -131,7 +134,10 @@ fn read(scope: &Scope, input: &str) -> Result<Action, Refusal> {
                     )));
                 }
             };
-            Action::Secret(SecretAction { injection, inner: Box::new(inner) })
+            Action::Secret(SecretAction {
+                injection,
+                inner: Box::new(inner),
+            })
         }
     };
     json::finish(fields, known(scope)).map_err(invalid)?;
@@ -164,14 +170,21 @@ fn limits(scope: &Scope) -> Limits {
         Scope::Shell(_) | Scope::Deploy(_) | Scope::Rollback(_) | Scope::Wait(_) => 0,
     };
     let bytes = carried.saturating_mul(6).saturating_add(1 << 18);
-    Limits { max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), ..Limits::default() }
+    Limits {
+        max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
 }
 
 fn shell(scope: &ShellScope, fields: &mut Fields) -> Result<ShellAction, Refusal> {
     let command = json::take_string(fields, "command").map_err(invalid)?;
-    let command = Command::parse(&command)
-        .map_err(|error| Refusal::CommandNotAllowed(error.to_string()))?;
-    Ok(ShellAction { command, workdir: scope.workdir.clone(), env: scope.env.clone() })
+    let command =
+        Command::parse(&command).map_err(|error| Refusal::CommandNotAllowed(error.to_string()))?;
+    Ok(ShellAction {
+        command,
+        workdir: scope.workdir.clone(),
+        env: scope.env.clone(),
+    })
 }
 
 fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {
@@ -199,7 +212,10 @@ fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {
 }
 
 fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
-    let operation = match json::take_string(fields, "operation").map_err(invalid)?.as_str() {
+    let operation = match json::take_string(fields, "operation")
+        .map_err(invalid)?
+        .as_str()
+    {
         "read" => FileOperation::Read,
         "write" => FileOperation::Write,
         _ => {
@@ -224,5 +240,10 @@ fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
         (FileOperation::Write, Some(_)) | (FileOperation::Read, None) => {}
     }
     let (root, path) = scope.locate(&path)?;
-    Ok(FileAction { operation, root, path, content: content.map(Content::from) })
+    Ok(FileAction {
+        operation,
+        root,
+        path,
+        content: content.map(Content::from),
+    })
 }

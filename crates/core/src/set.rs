@@ -11,6 +11,7 @@ use crate::call::Reserved;
 use crate::capability::{Capability, Held};
 use crate::definition::{self, ToolDefinition};
 use crate::error::Refusal;
+use crate::id::Part;
 use crate::invocation::Invocation;
 use crate::token::Token;
 
@@ -102,14 +103,22 @@ impl CapabilitySet {
     /// Adds a token, and with a deploy token its way back.
     pub fn add(&self, token: Token) -> Result<(), SetError> {
         let tool = token.tool_name();
-        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self
+            .inner
+            .entries
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         if RESERVED_NAMES.contains(&tool.as_str()) {
             return Err(SetError::Reserved(token.name().to_owned()));
         }
         for held in entries.iter() {
             if held.tool == tool {
                 let (first, second) = (held.token.name().to_owned(), token.name().to_owned());
-                return Err(SetError::Duplicate { tool, first, second });
+                return Err(SetError::Duplicate {
+                    tool,
+                    first,
+                    second,
+                });
             }
             if held.token.name() == token.name() {
                 return Err(SetError::DuplicateName(token.name().to_owned()));
@@ -123,17 +132,26 @@ impl CapabilitySet {
 
     /// The tokens in the order of their declaration, the ways back included.
     pub fn tokens(&self) -> Vec<Token> {
-        self.entries().iter().map(|entry| entry.token.clone()).collect()
+        self.entries()
+            .iter()
+            .map(|entry| entry.token.clone())
+            .collect()
     }
 
     /// The token of that name.
     pub fn token(&self, name: &str) -> Option<Token> {
-        self.entries().iter().find(|e| e.token.name() == name).map(|e| e.token.clone())
+        self.entries()
+            .iter()
+            .find(|e| e.token.name() == name)
+            .map(|e| e.token.clone())
     }
 
     /// How many uses of a token this process may still spend.
     pub fn uses_left(&self, name: &str) -> Option<u32> {
-        self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
+        self.entries()
+            .iter()
+            .find(|entry| entry.token.name() == name)
+            .map(|e| e.uses_left())
     }
 
     /// The tools that the model is offered now: those of tokens with a use left.
@@ -161,7 +179,7 @@ impl CapabilitySet {
 
     /// Takes one capability for an invocation. Dropping what is returned gives it back.
     pub fn reserve(&self, invocation: Invocation) -> Result<Reserved, Refusal> {
-        let entry = self.find(invocation.tool())?;
+        let entry = self.find(invocation.tool(), invocation.site().part)?;
         if entry.denials.load(Ordering::Relaxed) >= DENIALS {
             return Err(Refusal::TokenClosed(format!(
                 "token `{}` was denied {DENIALS} times and is closed for this run",
@@ -174,25 +192,45 @@ impl CapabilitySet {
         Ok(Reserved::new(Held::new(capability), invocation))
     }
 
-    pub(crate) fn find(&self, tool: &str) -> Result<Arc<Entry>, Refusal> {
+    /// The entry behind a tool. A way back is found by the runtime's own calls alone, whatever name
+    /// the model sends.
+    pub(crate) fn find(&self, tool: &str, part: Part) -> Result<Arc<Entry>, Refusal> {
         let entries = self.entries();
-        if let Some(entry) = entries.iter().find(|entry| entry.tool == tool) {
+        let fits = |entry: &&Arc<Entry>| {
+            entry.tool == tool && entry.token.is_rollback() == (part == Part::Rollback)
+        };
+        if let Some(entry) = entries.iter().find(fits) {
             return Ok(Arc::clone(entry));
         }
-        let known: BTreeMap<&str, ()> =
-            entries.iter().filter(|e| e.offered()).map(|e| (e.tool.as_str(), ())).collect();
-        let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let known: BTreeMap<&str, ()> = entries
+            .iter()
+            .filter(|e| e.offered())
+            .map(|e| (e.tool.as_str(), ()))
+            .collect();
+        let known = known
+            .keys()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         Err(Refusal::UnknownTool {
             tool: crate::display::escape(
                 &tool.chars().take(128).collect::<String>(),
                 crate::display::Mode::Line,
             ),
-            known: if known.is_empty() { "none".to_owned() } else { known },
+            known: if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known
+            },
         })
     }
 
     fn entries(&self) -> Vec<Arc<Entry>> {
-        self.inner.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner
+            .entries
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -201,8 +239,14 @@ impl Drop for Inner {
         if *self.reported.get_mut() {
             return;
         }
-        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries.iter().filter(|e| e.offered() && e.pool().spent == 0) {
+        let entries = self
+            .entries
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        for entry in entries
+            .iter()
+            .filter(|e| e.offered() && e.pool().spent == 0)
+        {
             tracing::warn!(token = entry.token.name(), "a token was never used");
         }
     }
@@ -211,8 +255,18 @@ impl Drop for Inner {
 impl Entry {
     fn new(token: Token) -> Self {
         let tool = token.tool_name();
-        let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };
-        Self { token, tool, pool: Mutex::new(pool), denials: AtomicU32::new(0) }
+        let pool = Pool {
+            returned: Vec::new(),
+            next: 1,
+            spent: 0,
+            exhausted: false,
+        };
+        Self {
+            token,
+            tool,
+            pool: Mutex::new(pool),
+            denials: AtomicU32::new(0),
+        }
     }
 
     pub(crate) fn token(&self) -> &Token {

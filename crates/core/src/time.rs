@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The last representable moment, 9999-12-31T23:59:59.999Z, in milliseconds.
-const LATEST: i64 = 253_402_300_799_999;
+/// The last moment, 9999-12-30T00:00:00Z, in milliseconds: a day before four digits end, so that it
+/// can be written in every time zone.
+const LATEST: i64 = 253_402_128_000_000;
 
 impl Timestamp {
     /// The moment `millis` milliseconds after the epoch, held within the years 1970 to 9999.
@@ -49,8 +50,9 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| TimestampError(text.chars().take(64).collect()))?;
+        let moment: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| TimestampError(text.chars().take(64).collect()))?;
         Ok(Self::from_millis(moment.as_millisecond()))
     }
 }
@@ -83,11 +85,17 @@ mod tests {
 
     #[test]
     fn never_leaves_four_digit_years() {
-        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
-        assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            Timestamp::from_millis(i64::MAX).to_string(),
+            "9999-12-30T00:00:00.000Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(i64::MIN).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
         assert_eq!(
             Timestamp::from_millis(0).plus_millis(u64::MAX).to_string(),
-            "9999-12-31T23:59:59.999Z"
+            "9999-12-30T00:00:00.000Z"
         );
     }
 }

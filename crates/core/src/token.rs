@@ -143,7 +143,9 @@ impl Token {
     /// The once-only way back that is minted with a deploy token, if it states one. The approval of
     /// the deployment covers it: it is shown there.
     pub fn rollback(&self) -> Option<Token> {
-        let Scope::Deploy(scope) = &self.scope else { return None };
+        let Scope::Deploy(scope) = &self.scope else {
+            return None;
+        };
         scope.has_rollback().then(|| Token {
             name: format!("{}{ROLLBACK_SUFFIX}", self.name),
             scope: Scope::Rollback(scope.clone()),

@@ -68,7 +68,7 @@ impl State {
             Event::CallStarted { tool, input } => {
                 self.flush();
                 self.since = Instant::now();
-                let input = clip(&escape(&one_line(input), Mode::Line), INPUT_COLUMNS);
+                let input = shown_input(input);
                 self.line(&format!("  → {} {input}", escape(tool, Mode::Line)));
                 self.spin("working");
             }
@@ -179,6 +179,21 @@ fn time(duration: Duration) -> String {
     match duration.as_millis() {
         millis @ 0..1_000 => format!("{millis} ms"),
         _ => format!("{:.1} s", duration.as_secs_f32()),
+    }
+}
+
+/// The beginning of an input. It is cut before it is escaped: what a model sends may be megabytes
+/// long, and a hundred columns of it are shown.
+fn shown_input(input: &str) -> String {
+    let most = 4 * INPUT_COLUMNS;
+    let (beginning, left) = match input.char_indices().nth(most) {
+        Some((end, _)) => input.split_at(end),
+        None => (input, ""),
+    };
+    let shown = clip(&escape(&one_line(beginning), Mode::Line), INPUT_COLUMNS);
+    match left.len() {
+        0 => shown,
+        more => format!("{shown} and {more} more bytes"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lar_core::approval::{ApprovalGate, NoApprover};
+use lar_core::approval::ApprovalGate;
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::budget::Budget;
 use lar_core::id::RunId;
@@ -25,7 +25,7 @@ use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider, Negoti
 use lar_runtime::recover;
 use lar_runtime::secrets::{SecretError, Secrets};
 use lar_runtime::stop::Stop;
-use lar_runtime::tools::{Programs, Tools};
+use lar_runtime::tools::{ClusterError, KubeconfigSource, Kubeconfigs, Programs, Tools};
 
 use crate::manifest::{self, Manifest};
 
@@ -70,6 +70,9 @@ pub enum ComposeError {
     /// A secret can't be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A deployment's cluster can't be told.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The model can't be opened.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -267,14 +270,21 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
         None => std::env::current_dir()
             .map_err(|_| ComposeError::System("the working directory is gone; change to another"))?,
     };
-    let tokens = options.tokens;
-    let secrets = Secrets::read(tokens.iter().chain(&options.candidates))?;
+    // Which cluster a deployment goes to is fixed here, before its token is shown or recorded.
+    let declared = options.tokens.iter().chain(&options.candidates);
+    let kube =
+        Kubeconfigs::resolve(declared, &programs, &KubeconfigSource::from_environment()).await?;
+    let pin = |tokens: Vec<Token>| -> Vec<Token> {
+        tokens.into_iter().map(|token| kube.pin(token)).collect()
+    };
+    let (tokens, candidates) = (pin(options.tokens), pin(options.candidates));
+    let secrets = Secrets::read(tokens.iter().chain(&candidates))?;
     let own = [
         ("ANTHROPIC_API_KEY", services.anthropic_key),
         ("OPENAI_API_KEY", services.openai_key),
     ];
     let own = own.into_iter().filter_map(|(name, key)| Some((name, key?)));
-    let redactor = Arc::new(secrets.redactor(own)?);
+    let redactor = Arc::new(secrets.redactor(own.chain(kube.secrets()))?);
     let enforcement = crate::enforcement();
 
     let capabilities = CapabilitySet::new(tokens)?;
@@ -282,7 +292,7 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     let trial = CapabilitySet::new(capabilities.tokens().into_iter().filter(|t| !t.is_rollback()));
     let trial = trial?;
     trial.mark_reported();
-    for candidate in &options.candidates {
+    for candidate in &candidates {
         trial.add(candidate.clone())?;
     }
     let model = opening.await.map_err(|_| ComposeError::System("no thread can be started"))??;
@@ -293,7 +303,9 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     let recorder = options.record.as_deref().map(Recorder::create).transpose()?;
 
     let run = new_run()?;
-    let task = options.task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
+    // An empty message is refused by the API just as an empty conversation is.
+    let task = options.task.filter(|task| !task.trim().is_empty());
+    let task = task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
     let opening = opening_of(
         &run,
         model.as_ref(),
@@ -312,9 +324,9 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
         Approvals::Gate(gate) => gate,
     };
     let tokens = capabilities.tokens();
-    let all: Vec<Token> = tokens.iter().chain(&options.candidates).cloned().collect();
+    let all: Vec<Token> = tokens.iter().chain(&candidates).cloned().collect();
     programs.identify_in_background(&all, &workdir);
-    let tools = Tools::new(&all, programs, secrets, redactor, workdir);
+    let tools = Tools::new(&all, programs, kube, secrets, redactor, workdir);
     let dispatcher = Dispatcher::new(Parts {
         run,
         capabilities,
@@ -327,7 +339,7 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     Ok(Agent {
         model,
         dispatcher,
-        negotiator: Negotiator::new(options.candidates, options.max_requests, options.provider),
+        negotiator: Negotiator::new(candidates, options.max_requests, options.provider),
         budget,
         system: options.system,
         task,

@@ -1,5 +1,16 @@
-//! T.
-/// T.
-pub fn markdown(trail: &lar_core::audit::AuditTrail) -> String { trail.to_json() }
-/// T.
-pub fn junit(trail: &lar_core::audit::AuditTrail, _: &[String]) -> String { trail.to_json() }
+//! An audit trail for a CI job: Markdown for its summary, JUnit for its list of tests, and JSON that
+//! can be shown.
+//!
+//! The text in a trail is hostile. What is written here holds no control character, no markup and no
+//! link that came from it.
+
+pub mod json;
+pub mod junit;
+pub mod markdown;
+pub(crate) mod rows;
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use json::visible as visible_json;
+pub use junit::render as junit;
+pub use markdown::render as markdown;

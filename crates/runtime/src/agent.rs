@@ -12,16 +12,18 @@ use lar_core::id::{AttemptId, CallSite, Part, RunId};
 use lar_core::invocation::ToolCall;
 use lar_core::json::Digest;
 use lar_core::ledger::{Closing, Ledger, LedgerError};
+use lar_core::outcome::Verdict;
 use serde::Serialize;
 
 use crate::dispatch::{Dispatcher, clip};
 use crate::event::{Event, Observer};
 use crate::model::{
-    Message, Model, ModelError, Price, Progress, RawCall, Stop as ModelStop, ToolDefinition, Turn, TurnRequest,
-    Usage, UserBlock,
+    Message, Model, ModelError, Price, RawCall, Stop as ModelStop, ToolDefinition, Turn,
+    TurnRequest, Usage, UserBlock,
 };
 use crate::negotiate::Negotiator;
 use crate::stop::{Cause, Stop};
+use crate::watching::Watching;
 
 /// What the first message says when there is no task: the API refuses an empty conversation.
 pub const DEFAULT_TASK: &str = "Begin.";
@@ -239,12 +241,13 @@ impl Agent {
             messages: &state.messages,
             max_output_tokens: u32::try_from(left).unwrap_or(u32::MAX).clamp(1, OUTPUT_TOKENS),
         };
-        let progress = Watching(self.observer.as_ref());
+        let progress = Watching::new(self.observer.as_ref(), self.dispatcher.redactor());
         let turn = tokio::select! {
             biased;
             cause = self.stop.wait() => return Err(End::stopped(cause)),
             turn = self.model.turn(&request, &progress) => turn,
         };
+        progress.finish();
         let turn = match turn {
             Ok(turn) => turn,
             Err(error) => {
@@ -256,14 +259,14 @@ impl Agent {
                 return Err(End::error(message));
             }
         };
-        if let Some(recorder) = &mut self.recorder {
-            recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
-        }
         let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
         if let Some(name) = self.dispatcher.redactor().contains(content.as_bytes()) {
             return Err(End::error(format!(
                 "the model's answer holds the secret `{name}`; the run ends before it spreads"
             )));
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
         }
         let calls = turn.calls();
         self.dispatcher
@@ -361,7 +364,9 @@ impl Agent {
                 continue;
             }
             match self.call(site, &call, rationale).await {
-                Ok(content) => answers.push(answer(&call, content, false)),
+                Ok((content, failed)) => answers.push(answer(&call, content, failed)),
+                // The calls that are left could not be recorded either.
+                Err(refusal) if refusal.is_without_ledger() => return Err(refusal.into()),
                 Err(refusal) if refusal.ends_the_run() => {
                     end.get_or_insert_with(|| match self.stop.requested() {
                         Some(cause) => End::stopped(cause),
@@ -377,20 +382,21 @@ impl Agent {
         }
     }
 
-    /// One call: the runtime's own tools, or the one path.
+    /// One call: the runtime's own tools, or the one path. Says what happened, and whether that is
+    /// anything else than a success.
     async fn call(
         &self,
         site: CallSite,
         call: &RawCall,
         rationale: &str,
-    ) -> Result<String, Refusal> {
+    ) -> Result<(String, bool), Refusal> {
         if let Some(why) = &call.malformed {
             let refusal = Refusal::InvalidInput(why.clone());
             self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
             return Err(refusal);
         }
         if let Some(result) = self.negotiator.call(&self.dispatcher, &site, call).await {
-            return result;
+            return result.map(|text| (text, false));
         }
         let rationale = (!rationale.is_empty()).then(|| rationale.to_owned());
         let proof = self
@@ -412,7 +418,7 @@ impl Agent {
             text.push_str("\n\n");
             text.push_str(proof.output());
         }
-        Ok(text)
+        Ok((text, proof.outcome() != Verdict::Succeeded))
     }
 
     fn tools(&self) -> Vec<ToolDefinition> {
@@ -497,17 +503,4 @@ pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, 
     let intact = checker.finish().map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
     AuditTrail::read(&records, intact.head)
         .map_err(|error| LedgerError::Damaged(error.to_string()))
-}
-
-/// Passes the model's progress on to those who watch.
-struct Watching<'a>(&'a dyn Observer);
-
-impl Progress for Watching<'_> {
-    fn text(&self, delta: &str) {
-        self.0.notice(Event::ModelText(delta));
-    }
-
-    fn retrying(&self, why: &str, wait: std::time::Duration) {
-        self.0.notice(Event::Retrying { why, wait });
-    }
 }

@@ -150,8 +150,9 @@ impl Dispatcher {
     ) -> Result<(), Refusal> {
         let this = &self.inner;
         this.observer.notice(Event::CallRefused { tool, refusal });
-        // What was spent and given back has its own record.
-        if matches!(refusal, Refusal::NeverBegan(_)) {
+        // What was spent and given back has its own record; and a ledger that just failed is not
+        // asked again, which can take long where another process holds it.
+        if matches!(refusal, Refusal::NeverBegan(_)) || refusal.is_without_ledger() {
             return Ok(());
         }
         let name = this.capabilities.tokens().into_iter().find(|token| token.tool_name() == tool);

@@ -16,3 +16,4 @@ pub mod recover;
 pub mod secrets;
 pub mod stop;
 pub mod tools;
+mod watching;

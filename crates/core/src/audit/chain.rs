@@ -41,7 +41,12 @@ pub struct Checker {
 
 impl Default for Checker {
     fn default() -> Self {
-        Self { run: None, next: 1, head: genesis(), closed: false }
+        Self {
+            run: None,
+            next: 1,
+            head: genesis(),
+            closed: false,
+        }
     }
 }
 
@@ -49,19 +54,30 @@ impl Checker {
     /// Reads the next record's exact bytes.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Record, Broken> {
         let seq = self.next;
-        let broken = |reason: &str| Broken { seq, reason: reason.to_owned() };
+        let broken = |reason: &str| Broken {
+            seq,
+            reason: reason.to_owned(),
+        };
         if self.closed {
             return Err(broken("it stands after the end of the run"));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| broken("it is not UTF-8"))?;
-        json::check(text, &json::Limits { max_bytes: MOST_BYTES, max_depth: 64 })
-            .map_err(|error| broken(&format!("it is not a record: {error}")))?;
+        json::check(
+            text,
+            &json::Limits {
+                max_bytes: MOST_BYTES,
+                max_depth: 64,
+            },
+        )
+        .map_err(|error| broken(&format!("it is not a record: {error}")))?;
         let record: Record =
             serde_json::from_str(text).map_err(|_| broken("it is not a record of a known form"))?;
         // What was written is canonical; any other spelling of the same content was not written by
         // the ledger.
         if canonical(&record).ok().as_deref() != Some(bytes) {
-            return Err(broken("its bytes are not the canonical form of what they say"));
+            return Err(broken(
+                "its bytes are not the canonical form of what they say",
+            ));
         }
         if record.v != VERSION {
             return Err(broken("its version is unknown"));
@@ -98,9 +114,17 @@ impl Checker {
     /// What was found, after the last record.
     pub fn finish(self) -> Result<Intact, Broken> {
         let Some(run) = self.run else {
-            return Err(Broken { seq: 1, reason: "there is no record".to_owned() });
+            return Err(Broken {
+                seq: 1,
+                reason: "there is no record".to_owned(),
+            });
         };
-        Ok(Intact { run, records: self.next - 1, head: self.head, closed: self.closed })
+        Ok(Intact {
+            run,
+            records: self.next - 1,
+            head: self.head,
+            closed: self.closed,
+        })
     }
 }
 

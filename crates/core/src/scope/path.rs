@@ -57,9 +57,14 @@ pub struct FileScope {
 impl FileScope {
     /// Checks the paths. Relative ones must have been made absolute before.
     pub fn new(allowed_paths: &[String], mode: FileMode) -> Result<Self, TokenError> {
-        let fail = |message: String| TokenError::Field { field: "allowed_paths", message };
+        let fail = |message: String| TokenError::Field {
+            field: "allowed_paths",
+            message,
+        };
         if allowed_paths.is_empty() {
-            return Err(fail("no path is listed; list at least one file or directory".into()));
+            return Err(fail(
+                "no path is listed; list at least one file or directory".into(),
+            ));
         }
         let mut clean = Vec::new();
         for path in allowed_paths {
@@ -72,7 +77,11 @@ impl FileScope {
             }
             clean.push(format!("/{}", parts.join("/")));
         }
-        Ok(Self { allowed_paths: clean, mode, max_bytes: DEFAULT_MAX_BYTES })
+        Ok(Self {
+            allowed_paths: clean,
+            mode,
+            max_bytes: DEFAULT_MAX_BYTES,
+        })
     }
 
     /// Finds the allowed path that `path` lies at or beneath, and the rest of the way. A relative
@@ -82,7 +91,11 @@ impl FileScope {
             Refusal::FileAccess(format!(
                 "`{}` is not at or beneath {}",
                 clip(path),
-                self.allowed_paths.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(" or ")
+                self.allowed_paths
+                    .iter()
+                    .map(|p| format!("`{p}`"))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
             ))
         };
         let parts = components(path)
@@ -101,12 +114,15 @@ impl FileScope {
         for root in &self.allowed_paths {
             let inside: Vec<&str> = root.split('/').filter(|part| !part.is_empty()).collect();
             if let Some(rest) = parts.strip_prefix(inside.as_slice())
-                && best.as_ref().is_none_or(|(held, _)| held.len() < root.len())
+                && best
+                    .as_ref()
+                    .is_none_or(|(held, _)| held.len() < root.len())
             {
                 best = Some((root, rest.to_vec()));
             }
         }
-        best.map(|(root, rest)| (root.clone(), rest.join("/"))).ok_or_else(outside)
+        best.map(|(root, rest)| (root.clone(), rest.join("/")))
+            .ok_or_else(outside)
     }
 
     /// Whether the operation is within the scope.
@@ -121,7 +137,10 @@ impl FileScope {
         let whole = action.whole_path();
         let (root, rest) = self.locate(&whole)?;
         if (root.as_str(), rest.as_str()) != (action.root.as_str(), action.path.as_str()) {
-            return Err(Refusal::FileAccess(format!("`{}` is not a plain path", clip(&whole))));
+            return Err(Refusal::FileAccess(format!(
+                "`{}` is not a plain path",
+                clip(&whole)
+            )));
         }
         match &action.content {
             Some(content) if content.len() as u64 > self.max_bytes => {
@@ -153,8 +172,10 @@ fn components(path: &str) -> Result<Vec<&str>, &'static str> {
     if path.chars().any(char::is_control) {
         return Err("holds a control character");
     }
-    let parts: Vec<&str> =
-        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     if parts.contains(&"..") {
         return Err("holds `..`; write the path without it");
     }
@@ -175,7 +196,11 @@ mod tests {
 
     fn scope() -> FileScope {
         FileScope::new(
-            &["/etc/app/".into(), "/etc/app/conf.d".into(), "/srv/one.txt".into()],
+            &[
+                "/etc/app/".into(),
+                "/etc/app/conf.d".into(),
+                "/srv/one.txt".into(),
+            ],
             FileMode::Read,
         )
         .unwrap()
@@ -185,8 +210,14 @@ mod tests {
     fn finds_the_most_specific_root() {
         let at = |path: &str| scope().locate(path);
         assert_eq!(at("/etc/app/a").unwrap(), ("/etc/app".into(), "a".into()));
-        assert_eq!(at("/etc//app/./conf.d/x/y").unwrap(), ("/etc/app/conf.d".into(), "x/y".into()));
-        assert_eq!(at("/srv/one.txt").unwrap(), ("/srv/one.txt".into(), String::new()));
+        assert_eq!(
+            at("/etc//app/./conf.d/x/y").unwrap(),
+            ("/etc/app/conf.d".into(), "x/y".into())
+        );
+        assert_eq!(
+            at("/srv/one.txt").unwrap(),
+            ("/srv/one.txt".into(), String::new())
+        );
     }
 
     #[test]
@@ -209,13 +240,21 @@ mod tests {
     #[test]
     fn a_relative_path_needs_a_single_root() {
         let scope = FileScope::new(&["/etc/app".into()], FileMode::Read).unwrap();
-        assert_eq!(scope.locate("a/b").unwrap(), ("/etc/app".into(), "a/b".into()));
+        assert_eq!(
+            scope.locate("a/b").unwrap(),
+            ("/etc/app".into(), "a/b".into())
+        );
         assert!(scope.locate("a/../../b").is_err());
     }
 
     #[test]
     fn a_scope_of_everything_is_refused() {
-        for bad in [vec![], vec!["/".to_owned()], vec!["etc".into()], vec!["/a/../b".into()]] {
+        for bad in [
+            vec![],
+            vec!["/".to_owned()],
+            vec!["etc".into()],
+            vec!["/a/../b".into()],
+        ] {
             assert!(FileScope::new(&bad, FileMode::Read).is_err(), "{bad:?}");
         }
     }

@@ -36,7 +36,10 @@ impl ShellScope {
 
     /// The allowed prefixes as they were written.
     pub fn allowed(&self) -> impl Iterator<Item = &str> {
-        self.commands.prefixes().iter().map(|prefix| prefix.as_str())
+        self.commands
+            .prefixes()
+            .iter()
+            .map(|prefix| prefix.as_str())
     }
 
     /// One line for people.

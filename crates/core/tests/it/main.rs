@@ -1,4 +1,17 @@
 //! One integration binary for the crate.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, clippy::print_stderr, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
+mod chain;
+mod conservation;
 mod lexer;
+mod scope;
+mod text;
+mod types;

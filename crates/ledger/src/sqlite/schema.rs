@@ -186,7 +186,7 @@ fn make_private(path: &Path) -> Result<(), LedgerError> {
 
 fn refuse_network(path: &Path) -> Result<(), LedgerError> {
     let found = rustix::fs::statfs(path).map_err(|error| cannot(path, &error.into()))?;
-    let kind = i64::from(found.f_type);
+    let kind = found.f_type;
     match NETWORK.iter().find(|(magic, _)| *magic == kind) {
         Some((_, name)) => Err(LedgerError::Unavailable(format!(
             "`{}` lies on {name}, where two hosts could spend one use; use a local disk",

@@ -5,9 +5,12 @@
 //! nothing that changes something, and it doesn't decide about a rollback. A rollout that failed is
 //! reported as [`ROLLOUT_FAILED`]; who called sees that, and has the way back taken once.
 
+mod answer;
 mod cluster;
 mod command;
+mod credentials;
 mod kubectl;
+mod place;
 
 use lar_core::action::DeployAction;
 use lar_core::outcome::Performed;
@@ -28,7 +31,13 @@ pub const ROLLBACK_FAILED: &str = "rollback failed";
 impl Job<'_> {
     pub(super) async fn deploy(&self, scope: &DeployScope, action: &DeployAction) -> Performed {
         match &action.method {
-            DeployMethod::Kubectl { namespace, deployment, container, context, cluster } => {
+            DeployMethod::Kubectl {
+                namespace,
+                deployment,
+                container,
+                context,
+                cluster,
+            } => {
                 // What was shown and approved names the cluster. A kubeconfig that was frozen for
                 // another one is as good as none.
                 let frozen = self.tools.kube.of(context.as_deref());
@@ -38,8 +47,12 @@ impl Job<'_> {
                         reason: "the cluster was not resolved when the run started".to_owned(),
                     };
                 };
-                let target =
-                    kubectl::Target { namespace, deployment, container, image: &action.image };
+                let target = kubectl::Target {
+                    namespace,
+                    deployment,
+                    container,
+                    image: &action.image,
+                };
                 self.deploy_by_kubectl(scope.timeout, target, frozen).await
             }
             DeployMethod::Command { argv, .. } => self.deploy_by_command(scope, argv).await,

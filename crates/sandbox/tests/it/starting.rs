@@ -15,7 +15,7 @@ use crate::probe::hex;
 use crate::support::{exited, first_existing, probe, program, run, signaled, spec};
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 17] = [
+    let tests: [(&str, fn()); 18] = [
         (
             "arguments_and_environment_arrive_byte_for_byte",
             arguments_and_environment,
@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_file_that_is_no_program", no_program),
         ("a_program_that_changed", changed),
         ("a_program_that_changed_to_its_twin", swapped),
+        ("what_was_checked_is_what_runs", race),
         ("scripts", scripts),
         ("a_missing_working_directory", no_directory),
         ("no_path_lookup", no_lookup),
@@ -287,6 +288,50 @@ fn swapped() {
         (now.size, now.modified_ns),
         (spec.expected.size, spec.expected.modified_ns)
     );
+}
+
+/// A path that leads now to one program and now to another: it may not run, but never the other.
+fn race() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = |name: &str| directory.path().join(name);
+    fs::copy("/bin/true", inside("good")).unwrap();
+    fs::copy("/bin/false", inside("evil")).unwrap();
+    let lead_to = {
+        let (link, new) = (inside("link"), inside("new"));
+        move |target| {
+            std::os::unix::fs::symlink(target, &new).unwrap();
+            fs::rename(&new, &link).unwrap();
+        }
+    };
+    lead_to("good");
+    let spec = spec(inside("link"), &[]);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut ran = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                lead_to("evil");
+                lead_to("good");
+            }
+        });
+        let ends: Vec<_> = (0..300).map(|_| run(&spec).events).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for events in ends {
+            match events.as_slice() {
+                [
+                    Event::ExecFailed {
+                        errno: libc::ESTALE,
+                        ..
+                    },
+                ] => {}
+                _ => {
+                    assert_eq!(events, exited(0), "the other program ran");
+                    ran += 1;
+                }
+            }
+        }
+    });
+    assert!(ran > 0, "the race was never won, so that nothing was shown");
 }
 
 fn scripts() {

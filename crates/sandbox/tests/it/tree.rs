@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::{self, exited, finish, probe, run, signaled, survivors, tag,
 const NOBODY: u32 = 65534;
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 13] = [
         ("a_daemon_ends_with_its_program", daemon_on_exit),
         ("a_daemon_ends_on_kill", daemon_on_kill),
         ("a_command_on_the_socket_kills", command_on_the_socket),
@@ -24,8 +24,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_stopped_helper_is_woken", stopped_helper),
         ("a_program_that_is_never_the_same_process_ends", runner),
         ("a_bounded_bomb_ends", bounded_bomb),
-        ("an_endless_bomb_ends", endless_bomb),
-        ("an_endless_scattered_bomb_ends", scattered_bomb),
+        ("endless_bombs_end", endless_bombs),
         ("a_dead_parent_takes_the_tree_along", dead_parent),
         ("orphans_are_reaped_while_the_program_runs", orphans),
         ("nothing_leaks", leaks),
@@ -178,18 +177,30 @@ fn bounded_bomb() {
 /// The kernel doesn't limit the number of root's processes, so that an endless bomb is somebody
 /// else's. Anybody but root is limited as they are.
 fn bomb_of_nobody(name: &str) {
+    if std::env::var_os("LAR_TEST_BOMBS").is_none() {
+        eprintln!("{name}: skipped, an endless bomb starves the whole machine; set LAR_TEST_BOMBS=1");
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = directory.path().join("copy");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let mut command = Command::new(&copy);
     command.args(["parent", "kill", name]);
+    // Small, for whoever shares the machine. `LAR_TEST_BOMB=300` shows what stopping before killing
+    // is for: without it that takes minutes.
+    let size: usize = std::env::var("LAR_TEST_BOMB").map_or(60, |size| size.parse().unwrap());
     if rustix::process::getuid().is_root() {
-        command.arg("300").uid(NOBODY).gid(NOBODY);
+        command.arg(size.to_string()).uid(NOBODY).gid(NOBODY);
     } else {
-        // Room for what this user runs already.
-        let running = fs::read_dir("/proc").unwrap().count();
-        command.arg((running + 300).to_string());
+        // Room for what this user runs already, other tests' bombs included.
+        let user = rustix::process::getuid().as_raw();
+        let owner =
+            |entry: std::io::Result<fs::DirEntry>| entry?.metadata().map(|found| found.uid());
+        let running = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| owner(entry).ok());
+        command.arg((running.filter(|&owner| owner == user).count() + size).to_string());
     }
     let output = command
         .current_dir("/")
@@ -202,11 +213,9 @@ fn bomb_of_nobody(name: &str) {
     eprintln!("{name}: {}", took.trim());
 }
 
-fn endless_bomb() {
+/// One after the other: they would share the user's limit.
+fn endless_bombs() {
     bomb_of_nobody("bomb");
-}
-
-fn scattered_bomb() {
     bomb_of_nobody("scattered-bomb");
 }
 

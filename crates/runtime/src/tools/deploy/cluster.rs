@@ -7,14 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lar_core::json::Digest;
-use lar_core::redact::{MAX_SECRET_BYTES, MIN_SECRET_BYTES, Redactor};
+use lar_core::redact::Redactor;
 use lar_core::scope::Scope;
 use lar_core::scope::deploy::{Cluster, DeployMethod};
 use lar_core::token::Token;
@@ -23,6 +22,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::child::{self, How, Order, Ran};
 use super::super::programs::Programs;
+use super::credentials::{inline_token, place_plugin, secrets_of, word};
+use super::place::{PLAIN, private_directory};
 use crate::dispatch::clip;
 use crate::stop::Stop;
 
@@ -87,19 +88,24 @@ pub(super) struct Frozen {
 impl KubeconfigSource {
     /// The one that the operator's own `kubectl` would use.
     pub fn from_environment() -> Self {
-        Self { kubeconfig: std::env::var_os("KUBECONFIG"), home: std::env::var_os("HOME") }
+        Self {
+            kubeconfig: std::env::var_os("KUBECONFIG"),
+            home: std::env::var_os("HOME"),
+        }
     }
 
-    /// The only file that it is read from, if there is one.
-    fn only_file(&self) -> Option<PathBuf> {
-        match self.kubeconfig.as_ref().filter(|files| !files.is_empty()) {
-            Some(files) => {
-                let mut files = std::env::split_paths(files).filter(|file| file != Path::new(""));
-                let first = files.next()?;
-                files.next().is_none().then_some(first)
-            }
-            None => Some(Path::new(self.home.as_ref()?).join(".kube/config")),
-        }
+    /// The files that it is read from, separated by `:`.
+    fn files(&self) -> Option<OsString> {
+        let named = self.kubeconfig.clone().filter(|files| !files.is_empty());
+        named.or_else(|| Some(Path::new(self.home.as_ref()?).join(".kube/config").into()))
+    }
+
+    /// The only one of them, if there are no others.
+    pub(super) fn only_file(&self) -> Option<PathBuf> {
+        let files = self.files()?;
+        let mut files = std::env::split_paths(&files).filter(|file| file != Path::new(""));
+        let first = files.next()?;
+        files.next().is_none().then_some(first)
     }
 }
 
@@ -116,7 +122,9 @@ impl Kubeconfigs {
     ) -> Result<Self, ClusterError> {
         let mut all = Self::default();
         for token in tokens {
-            let Some(context) = context_of(token) else { continue };
+            let Some(context) = context_of(token) else {
+                continue;
+            };
             if all.by_context.contains_key(context) {
                 continue;
             }
@@ -134,7 +142,9 @@ impl Kubeconfigs {
     pub fn pin(&self, token: Token) -> Token {
         token.with_scope(|mut scope| {
             if let Scope::Deploy(deploy) | Scope::Rollback(deploy) = &mut scope
-                && let DeployMethod::Kubectl { context, cluster, .. } = &mut deploy.method
+                && let DeployMethod::Kubectl {
+                    context, cluster, ..
+                } = &mut deploy.method
                 && let Some(frozen) = self.by_context.get(context)
             {
                 *cluster = Some(frozen.cluster.clone());
@@ -145,7 +155,10 @@ impl Kubeconfigs {
 
     /// The credentials in the kubeconfigs, for the redactor. What is too short for it is left out.
     pub fn secrets(&self) -> Vec<(&'static str, SecretString)> {
-        self.secrets.iter().map(|secret| (SECRET_NAME, secret.clone())).collect()
+        self.secrets
+            .iter()
+            .map(|secret| (SECRET_NAME, secret.clone()))
+            .collect()
     }
 
     /// The kubeconfig of a context.
@@ -180,7 +193,11 @@ fn fault(token: &str, context: Option<&str>, message: String) -> ClusterError {
         Some(name) => format!("kubeconfig context `{name}`"),
         None => "the current kubeconfig context".to_owned(),
     };
-    ClusterError::Context { token: token.to_owned(), context, message }
+    ClusterError::Context {
+        token: token.to_owned(),
+        context,
+        message,
+    }
 }
 
 /// Asks `kubectl` for the context and nothing but it, with certificates inlined.
@@ -190,28 +207,60 @@ async fn view(
     programs: &Programs,
     source: &KubeconfigSource,
 ) -> Result<String, ClusterError> {
-    let mut argv: Vec<String> = ["kubectl", "config", "view", "--minify", "--flatten", "--raw", "-o", "json"]
-        .map(ToOwned::to_owned)
-        .into();
+    let mut argv: Vec<String> = [
+        "kubectl",
+        "config",
+        "view",
+        "--minify",
+        "--flatten",
+        "--raw",
+        "-o",
+        "json",
+    ]
+    .map(ToOwned::to_owned)
+    .into();
     argv.extend(context.map(|context| format!("--context={context}")));
     let mut env = vec![("PATH".into(), programs.path())];
-    env.extend(super::kubectl::PLAIN.map(|(name, value)| (name.into(), value.into())));
-    env.extend(source.home.clone().map(|home| ("HOME".into(), home)));
-    env.extend(source.kubeconfig.clone().map(|files| ("KUBECONFIG".into(), files)));
+    env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
+    // Some `kubectl` ask the server for its version before anything else, to run the build that
+    // fits it, and keep the answer in the home: not in the operator's.
+    let home = private_directory().map_err(|error| {
+        fault(
+            token,
+            context,
+            format!("no private directory could be made ({})", error.kind()),
+        )
+    })?;
+    env.push(("HOME".into(), home.path().into()));
+    env.extend(source.files().map(|files| ("KUBECONFIG".into(), files)));
     // A relative KUBECONFIG is meant from where the operator stands.
     let workdir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let order = Order { argv, env, workdir, timeout: TIMEOUT };
+    let order = Order {
+        argv,
+        env,
+        workdir,
+        timeout: TIMEOUT,
+    };
     // The credentials become known by this very answer; it goes nowhere but into `freeze`.
     let ran = child::run(programs, &Redactor::default(), &Stop::default(), order).await;
     match ran {
-        Ran::NeverBegan(message) => {
-            Err(ClusterError::NoKubectl { token: token.to_owned(), message })
-        }
+        Ran::NeverBegan(message) => Err(ClusterError::NoKubectl {
+            token: token.to_owned(),
+            message,
+        }),
         Ran::Ended(end) if matches!(end.how, How::Exited(0)) => Ok(end.stdout.text),
         Ran::Ended(end) => {
-            let last = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
+            let last = end
+                .stderr
+                .text
+                .lines()
+                .rfind(|line| !line.trim().is_empty());
             let last = last.unwrap_or("`kubectl config view` did not answer");
-            Err(fault(token, context, clip(last.trim_start_matches("error: "), 300)))
+            Err(fault(
+                token,
+                context,
+                clip(last.trim_start_matches("error: "), 300),
+            ))
         }
     }
 }
@@ -226,17 +275,23 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
     // A context may name no user; then there are no credentials.
     let (user, mut credentials) = entry(&mut view, "users", "user").unwrap_or_default();
 
-    let server = word(&cluster, "server").ok_or("its cluster names no `server`")?.to_owned();
+    let server = word(&cluster, "server")
+        .ok_or("its cluster names no `server`")?
+        .to_owned();
     let parsed = url::Url::parse(&server)
         .map_err(|_| "the `server` of its cluster is no URL; write `https://host:port`")?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err("the `server` of its cluster holds a user's name or password, which would be \
+        return Err(
+            "the `server` of its cluster holds a user's name or password, which would be \
                     shown; move them to `users`"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let ca_sha256 = match word(&cluster, "certificate-authority-data") {
         Some(data) => {
-            let bytes = STANDARD.decode(data).map_err(|_| "its `certificate-authority-data` is not base64")?;
+            let bytes = STANDARD
+                .decode(data)
+                .map_err(|_| "its `certificate-authority-data` is not base64")?;
             Some(Digest::of(&bytes).to_string())
         }
         None => None,
@@ -257,13 +312,28 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
         "clusters": [{ "name": "cluster", "cluster": cluster }],
         "users": [{ "name": "user", "user": credentials }],
     });
-    let cluster = Cluster { context, server, ca_sha256, user };
-    Ok((Frozen { cluster, config: config.to_string().into() }, secrets))
+    let cluster = Cluster {
+        context,
+        server,
+        ca_sha256,
+        user,
+    };
+    Ok((
+        Frozen {
+            cluster,
+            config: config.to_string().into(),
+        },
+        secrets,
+    ))
 }
 
 /// Takes the only entry of a list out: its name and what it holds.
 fn entry(view: &mut Value, list: &str, field: &str) -> Option<(String, Map<String, Value>)> {
-    let first = view.get_mut(list)?.as_array_mut()?.first_mut()?.as_object_mut()?;
+    let first = view
+        .get_mut(list)?
+        .as_array_mut()?
+        .first_mut()?
+        .as_object_mut()?;
     let name = first.get("name")?.as_str()?.to_owned();
     match first.remove(field)? {
         Value::Object(held) => Some((name, held)),
@@ -271,83 +341,137 @@ fn entry(view: &mut Value, list: &str, field: &str) -> Option<(String, Map<Strin
     }
 }
 
-fn word<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
 
-/// `--flatten` leaves a token's file where it is. What is frozen must not change with it.
-fn inline_token(user: &mut Map<String, Value>, source: &KubeconfigSource) -> Result<(), String> {
-    let Some(file) = word(user, "tokenFile") else { return Ok(()) };
-    let path = resolved(file, source)?;
-    let failed = |error: std::io::Error| {
-        format!("its `tokenFile` `{}` can't be read ({})", path.display(), error.kind())
-    };
-    let mut token = String::new();
-    let opened = std::fs::File::open(&path).map_err(failed)?;
-    opened.take(MAX_SECRET_BYTES as u64).read_to_string(&mut token).map_err(failed)?;
-    user.insert("token".to_owned(), token.trim().into());
-    user.remove("tokenFile");
-    Ok(())
-}
+    fn view(cluster: Value, user: Value) -> String {
+        json!({
+            "kind": "Config",
+            "apiVersion": "v1",
+            "current-context": "admin@prod",
+            "contexts": [{
+                "name": "admin@prod",
+                "context": {"cluster": "prod", "user": "admin", "namespace": "web", "extensions": []},
+            }],
+            "clusters": [{"name": "prod", "cluster": cluster}],
+            "users": [{"name": "admin", "user": user}],
+        })
+        .to_string()
+    }
 
-/// A credential plugin acts for the operator and finds its own files in the operator's home, while
-/// `kubectl` itself gets an empty one.
-fn place_plugin(user: &mut Map<String, Value>, source: &KubeconfigSource) -> Result<(), String> {
-    let Some(plugin) = user.get_mut("exec").and_then(Value::as_object_mut) else { return Ok(()) };
-    if let Some(command) = word(plugin, "command").filter(|command| command.contains('/')) {
-        let path = resolved(command, source)?;
-        plugin.insert("command".to_owned(), path.to_string_lossy().into());
-    }
-    let Some(home) = source.home.as_ref().and_then(|home| home.to_str()) else { return Ok(()) };
-    let env = plugin.entry("env").or_insert(Value::Null);
-    if !env.is_array() {
-        *env = json!([]);
-    }
-    if let Some(env) = env.as_array_mut()
-        && !env.iter().any(|variable| variable.get("name").and_then(Value::as_str) == Some("HOME"))
-    {
-        env.push(json!({ "name": "HOME", "value": home }));
-    }
-    Ok(())
-}
-
-/// `kubectl` takes a relative path from the file in which it stands, and doesn't say which that is
-/// when there are several.
-fn resolved(path: &str, source: &KubeconfigSource) -> Result<PathBuf, String> {
-    if path.starts_with('/') {
-        return Ok(PathBuf::from(path));
-    }
-    let file = source.only_file().ok_or_else(|| {
-        format!("`{path}` is relative, and there are several kubeconfig files; write an absolute path")
-    })?;
-    std::path::absolute(file.parent().unwrap_or(Path::new("/")).join(path))
-        .map_err(|error| format!("`{path}` can't be made absolute ({})", error.kind()))
-}
-
-/// What must never be shown.
-fn secrets_of(user: &Map<String, Value>, cluster: &Map<String, Value>) -> Vec<SecretString> {
-    let mut found: Vec<String> =
-        ["token", "password"].into_iter().filter_map(|key| word(user, key)).map(ToOwned::to_owned).collect();
-    if let Some(key) = word(user, "client-key-data") {
-        found.push(key.to_owned());
-        let decoded = STANDARD.decode(key).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        found.extend(decoded);
-    }
-    if let Some(Value::Object(config)) = user.get("auth-provider").and_then(|held| held.get("config")) {
-        let secret = |key: &str| key.contains("token") || key.contains("secret");
-        let held = config.iter().filter(|(key, _)| secret(key));
-        found.extend(held.filter_map(|(_, value)| value.as_str()).map(ToOwned::to_owned));
-    }
-    let plugin = user.get("exec").and_then(|plugin| plugin.get("env")).and_then(Value::as_array);
-    for variable in plugin.into_iter().flatten() {
-        let text = |key: &str| variable.get(key).and_then(Value::as_str).unwrap_or_default();
-        let name = text("name").to_ascii_uppercase();
-        if ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word)) {
-            found.push(text("value").to_owned());
+    fn at(home: &Path) -> KubeconfigSource {
+        KubeconfigSource {
+            kubeconfig: None,
+            home: Some(home.into()),
         }
     }
-    let proxy = word(cluster, "proxy-url").and_then(|proxy| url::Url::parse(proxy).ok());
-    found.extend(proxy.and_then(|proxy| proxy.password().map(ToOwned::to_owned)));
-    found.retain(|text| text.trim().len() >= MIN_SECRET_BYTES && text.len() <= MAX_SECRET_BYTES);
-    found.into_iter().map(SecretString::from).collect()
+
+    fn exposed(secrets: &[SecretString]) -> Vec<&str> {
+        secrets
+            .iter()
+            .map(|secret| secret.expose_secret())
+            .collect()
+    }
+
+    #[test]
+    fn a_context_becomes_a_cluster_and_a_kubeconfig() {
+        let ca = "-----BEGIN CERTIFICATE-----\n";
+        let cluster = json!({
+            "server": "https://api.prod.test:6443",
+            "certificate-authority-data": STANDARD.encode(ca),
+        });
+        let key = STANDARD.encode("the operator's private key");
+        let user =
+            json!({"client-key-data": key, "password": "short", "token": "bearer-0123456789"});
+        let (frozen, secrets) = freeze(&view(cluster, user), &at(Path::new("/home/op"))).unwrap();
+        let expected = Cluster {
+            context: "admin@prod".to_owned(),
+            server: "https://api.prod.test:6443".to_owned(),
+            ca_sha256: Some(Digest::of(ca.as_bytes()).to_string()),
+            user: "admin".to_owned(),
+        };
+        assert_eq!(frozen.cluster, expected);
+        assert_eq!(
+            exposed(&secrets),
+            ["bearer-0123456789", &key, "the operator's private key"]
+        );
+        let config: Value = serde_json::from_str(frozen.config.expose_secret()).unwrap();
+        assert_eq!(config["current-context"], "admin@prod");
+        assert_eq!(config["contexts"][0]["context"]["namespace"], "web");
+        assert_eq!(config["users"][0]["user"]["token"], "bearer-0123456789");
+        assert!(!format!("{frozen:?}").contains("bearer"));
+    }
+
+    #[test]
+    fn what_lies_in_files_is_frozen_too() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".kube")).unwrap();
+        std::fs::write(home.path().join(".kube/token"), "from-the-file-4711\n").unwrap();
+        let cluster = json!({"server": "https://api.prod.test"});
+        let user = json!({
+            "tokenFile": "token",
+            "exec": {"command": "./plugin", "env": [{"name": "AWS_SESSION_TOKEN", "value": "session-0815-4711"}]},
+        });
+        let text = view(cluster.clone(), user.clone());
+        let (frozen, secrets) = freeze(&text, &at(home.path())).unwrap();
+        assert_eq!(
+            exposed(&secrets),
+            ["from-the-file-4711", "session-0815-4711"]
+        );
+        let config: Value = serde_json::from_str(frozen.config.expose_secret()).unwrap();
+        let held = &config["users"][0]["user"];
+        assert_eq!(held["token"], "from-the-file-4711");
+        assert_eq!(held.get("tokenFile"), None);
+        let plugin = home.path().join(".kube/./plugin");
+        assert_eq!(Path::new(held["exec"]["command"].as_str().unwrap()), plugin);
+        assert_eq!(
+            held["exec"]["env"][1],
+            json!({"name": "HOME", "value": home.path()})
+        );
+
+        // With several files it can't be told from which one a path is meant.
+        let several = KubeconfigSource {
+            kubeconfig: Some("/a:/b".into()),
+            home: None,
+        };
+        let message = freeze(&text, &several).unwrap_err();
+        assert!(message.contains("`token` is relative"), "{message}");
+    }
+
+    #[test]
+    fn what_can_not_be_shown_or_understood_is_refused() {
+        let source = at(Path::new("/home/op"));
+        for (cluster, word) in [
+            (json!({}), "names no `server`"),
+            (json!({"server": "api"}), "is no URL"),
+            (
+                json!({"server": "https://me:secret-word@api.test"}),
+                "holds a user's name",
+            ),
+            (
+                json!({"server": "https://api.test", "certificate-authority-data": "*"}),
+                "not base64",
+            ),
+        ] {
+            let message = freeze(&view(cluster, json!({})), &source).unwrap_err();
+            assert!(
+                message.contains(word) && !message.contains("secret-word"),
+                "{message}"
+            );
+        }
+        for text in ["", "[]", "{}", r#"{"contexts": null}"#] {
+            assert!(freeze(text, &source).is_err(), "{text}");
+        }
+        // No user is no fault: there are clusters without.
+        let mut none: Value =
+            serde_json::from_str(&view(json!({"server": "http://127.0.0.1:1"}), json!({})))
+                .unwrap();
+        none["users"] = Value::Null;
+        assert_eq!(
+            freeze(&none.to_string(), &source).unwrap().0.cluster.user,
+            ""
+        );
+    }
 }

@@ -9,7 +9,11 @@ use super::super::{Job, environment, shell};
 impl Job<'_> {
     /// Runs the words of the token. Exit 0 is success; any other exit says that the deployment
     /// failed. A command that was killed leaves it unknown, and then nothing is undone.
-    pub(super) async fn deploy_by_command(&self, scope: &DeployScope, argv: &[String]) -> Performed {
+    pub(super) async fn deploy_by_command(
+        &self,
+        scope: &DeployScope,
+        argv: &[String],
+    ) -> Performed {
         let ran = self
             .run(Order {
                 argv: argv.to_vec(),

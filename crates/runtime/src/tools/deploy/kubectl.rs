@@ -11,28 +11,21 @@
 //! environment.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lar_core::outcome::{Outcome, Performed, ProgramIdentity, Verdict};
-use secrecy::ExposeSecret;
-use tempfile::TempDir;
 
 use super::super::Job;
 use super::super::child::{End, How, Order, Ran};
+use super::answer::{Answer, answer, has_failed, last_line};
 use super::cluster::Frozen;
+use super::place::{PLAIN, Place};
 use crate::dispatch::clip;
 
 /// The annotation that holds the id of the attempt which patched last. It stands on the deployment
 /// and not on its pod template, so that it starts no rollout by itself: a patch to the image that is
 /// already there stays a patch that changes nothing.
-pub const ANNOTATION: &str = "linear-agent-runtime/attempt";
-
-/// Keeps every `kubectl` from preferences files, those of version 1.33 and those of later ones.
-pub(super) const PLAIN: [(&str, &str); 2] = [("KUBECTL_KUBERC", "false"), ("KUBERC", "off")];
+const ANNOTATION: &str = "linear-agent-runtime/attempt";
 
 /// How long one request may take. An API server gives up after 60 seconds by itself.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -71,8 +64,15 @@ impl Job<'_> {
         };
         let context = format!("--context={}", frozen.cluster.context);
         let until = Instant::now() + timeout;
-        let mut under_way =
-            UnderWay { job: self, target, place, context, until, text: String::new(), program: None };
+        let mut under_way = UnderWay {
+            job: self,
+            target,
+            place,
+            context,
+            until,
+            text: String::new(),
+            program: None,
+        };
         if let Some(ended) = under_way.find_container().await {
             return ended;
         }
@@ -95,30 +95,31 @@ struct UnderWay<'a> {
     program: Option<ProgramIdentity>,
 }
 
-/// What the failure of a request says about it.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    /// The server says that it did not do it.
-    Refused,
-    /// There was no server to ask.
-    NotReached,
-    /// Neither is certain.
-    Unclear,
-}
-
 impl UnderWay<'_> {
     /// `None` when the container is there. Nothing is changed yet, so every other end is a failure
     /// for certain.
     async fn find_container(&mut self) -> Option<Performed> {
-        const NAMES: &str = r#"-o=jsonpath={range .spec.template.spec.containers[*]}{.name}{"\n"}{end}"#;
+        const NAMES: &str =
+            r#"-o=jsonpath={range .spec.template.spec.containers[*]}{.name}{"\n"}{end}"#;
         let failed = Verdict::Failed;
-        let end = match self.kubectl(&["get"], &[NAMES], self.left().min(REQUEST)).await {
+        let end = match self
+            .kubectl(&["get"], &[NAMES], self.left().min(REQUEST))
+            .await
+        {
             // Only here did nothing at all happen.
             Ran::NeverBegan(reason) => return Some(Performed::NeverBegan { reason }),
             Ran::Ended(end) => end,
         };
         match end.how {
-            How::Exited(0) if end.stdout.text.lines().any(|name| name == self.target.container) => None,
+            How::Exited(0)
+                if end
+                    .stdout
+                    .text
+                    .lines()
+                    .any(|name| name == self.target.container) =>
+            {
+                None
+            }
             How::Exited(0) => {
                 let there: Vec<&str> = end.stdout.text.lines().collect();
                 let what = format!(
@@ -138,9 +139,12 @@ impl UnderWay<'_> {
                 Some(self.ended(failed, reason, &what, Some(&end)))
             }
             How::Killed(why) => Some(self.ended(failed, why, "stopped before the patch", None)),
-            How::Signaled(_) | How::Lost => {
-                Some(self.ended(failed, "kubectl was lost", "not patched: `kubectl` was lost", None))
-            }
+            How::Signaled(_) | How::Lost => Some(self.ended(
+                failed,
+                "kubectl was lost",
+                "not patched: `kubectl` was lost",
+                None,
+            )),
         }
     }
 
@@ -154,7 +158,10 @@ impl UnderWay<'_> {
         });
         let patch = patch.to_string();
         let time = self.left().min(REQUEST);
-        let end = match self.kubectl(&["patch"], &["--type=strategic", "-p", &patch], time).await {
+        let end = match self
+            .kubectl(&["patch"], &["--type=strategic", "-p", &patch], time)
+            .await
+        {
             Ran::NeverBegan(reason) => {
                 let what = format!("not patched: {reason}");
                 return Some(self.ended(Verdict::Failed, "patch not started", &what, None));
@@ -172,7 +179,12 @@ impl UnderWay<'_> {
                 }
                 Answer::NotReached => {
                     let what = format!("not patched: {message}");
-                    return Some(self.ended(Verdict::Failed, "cluster not reached", &what, Some(&end)));
+                    return Some(self.ended(
+                        Verdict::Failed,
+                        "cluster not reached",
+                        &what,
+                        Some(&end),
+                    ));
                 }
                 Answer::Unclear => {}
             },
@@ -201,7 +213,8 @@ impl UnderWay<'_> {
                 && matches!(end.how, How::Exited(0))
                 && end.stdout.text.trim() == self.job.attempt
             {
-                self.text.push_str("the answer was lost; the annotation says that it was applied\n");
+                self.text
+                    .push_str("the answer was lost; the annotation says that it was applied\n");
                 return true;
             }
         }
@@ -215,7 +228,9 @@ impl UnderWay<'_> {
             // At least a second: none at all would mean to wait without end.
             let left = self.left().max(Duration::from_secs(1));
             let limit = format!("--timeout={}ms", left.as_millis());
-            let ran = self.kubectl(&["rollout", "status"], &[&limit], left + GRACE).await;
+            let ran = self
+                .kubectl(&["rollout", "status"], &[&limit], left + GRACE)
+                .await;
             let end = match ran {
                 Ran::NeverBegan(reason) => {
                     let what = format!("patched, but the rollout can't be watched: {reason}");
@@ -270,7 +285,15 @@ impl UnderWay<'_> {
         ];
         env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
         let workdir = self.place.home.clone();
-        let ran = self.job.run(Order { argv, env, workdir, timeout }).await;
+        let ran = self
+            .job
+            .run(Order {
+                argv,
+                env,
+                workdir,
+                timeout,
+            })
+            .await;
         if let Ran::Ended(end) = &ran {
             self.program = Some(end.program.clone());
         }
@@ -302,8 +325,17 @@ impl UnderWay<'_> {
     }
 
     /// The outcome. An empty reason is none; `decided` is the command whose exit decided it.
-    fn ended(&mut self, verdict: Verdict, reason: &str, what: &str, decided: Option<&End>) -> Performed {
-        let summary = format!("{}/{}: {what}", self.target.namespace, self.target.deployment);
+    fn ended(
+        &mut self,
+        verdict: Verdict,
+        reason: &str,
+        what: &str,
+        decided: Option<&End>,
+    ) -> Performed {
+        let summary = format!(
+            "{}/{}: {what}",
+            self.target.namespace, self.target.deployment
+        );
         let summary = clip(&self.job.tools.redactor().redact(&summary), 500);
         let mut outcome = Outcome::new(verdict, summary, std::mem::take(&mut self.text));
         outcome.reason = (!reason.is_empty()).then(|| reason.to_owned());
@@ -314,94 +346,4 @@ impl UnderWay<'_> {
         outcome.program = self.program.take();
         Performed::Ended(outcome)
     }
-}
-
-/// A directory of our own for one attempt.
-struct Place {
-    home: PathBuf,
-    config: PathBuf,
-    /// Removed with everything in it when this is dropped.
-    _directory: TempDir,
-}
-
-impl Place {
-    fn new(frozen: &Frozen) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("lar-kubectl-").permissions(Permissions::from_mode(0o700));
-        // Memory is a better place for credentials than a disk, where the system offers it.
-        let directory = match std::env::var_os("XDG_RUNTIME_DIR").map(|held| builder.tempdir_in(held)) {
-            Some(Ok(directory)) => directory,
-            Some(Err(_)) | None => builder.tempdir()?,
-        };
-        let (home, config) = (directory.path().join("home"), directory.path().join("config"));
-        DirBuilder::new().mode(0o700).create(&home)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
-        file.write_all(frozen.config.expose_secret().as_bytes())?;
-        Ok(Self { home, config, _directory: directory })
-    }
-}
-
-/// Reads kubectl's complaint about a request. The words are those of `StatusReason` in the
-/// Kubernetes API, and of only those reasons that prove that nothing was written: a timeout or an
-/// internal error may come after the write.
-fn answer(errors: &str) -> Answer {
-    const REFUSALS: [&str; 12] = [
-        "Unauthorized",
-        "Forbidden",
-        "NotFound",
-        "AlreadyExists",
-        "Conflict",
-        "Gone",
-        "Invalid",
-        "TooManyRequests",
-        "BadRequest",
-        "MethodNotAllowed",
-        "UnsupportedMediaType",
-        "RequestEntityTooLarge",
-    ];
-    const UNREACHED: [&str; 5] =
-        ["dial ", "proxyconnect ", "x509: ", "tls: failed to verify certificate", "getting credentials: "];
-    for line in errors.lines() {
-        if let Some(rest) = line.strip_prefix("Error from server (")
-            && let Some((reason, _)) = rest.split_once(')')
-            && REFUSALS.contains(&reason)
-        {
-            return Answer::Refused;
-        }
-        let invalid = line.starts_with("The Deployment \"") && line.contains(" is invalid: ");
-        let denied = line.starts_with("Error from server: admission webhook ")
-            && line.contains(" denied the request");
-        if invalid
-            || denied
-            || line.starts_with("The request is invalid")
-            || line.starts_with("error: You must be logged in to the server")
-        {
-            return Answer::Refused;
-        }
-        if line.starts_with("The connection to the server ") && line.contains(" was refused") {
-            return Answer::NotReached;
-        }
-        if let Some(why) = line.strip_prefix("Unable to connect to the server: ")
-            && UNREACHED.iter().any(|word| why.starts_with(word))
-        {
-            return Answer::NotReached;
-        }
-    }
-    Answer::Unclear
-}
-
-/// Whether `kubectl rollout status` says that the rollout failed or did not end in time.
-fn has_failed(errors: &str) -> bool {
-    let ends = [
-        "exceeded its progress deadline",
-        "timed out waiting for the condition",
-        "context deadline exceeded",
-    ];
-    errors.lines().any(|line| line.starts_with("error: ") && ends.iter().any(|end| line.contains(end)))
-}
-
-/// kubectl's own word comes last, after what its libraries log.
-fn last_line(end: &End) -> String {
-    let line = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
-    clip(line.unwrap_or("`kubectl` said nothing").trim(), 300)
 }

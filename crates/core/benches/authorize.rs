@@ -1,0 +1,61 @@
+//! What judging costs: reading a call, splitting and matching its command, and its digest.
+//!
+//! The floor beside it is SHA-256 of 300 bytes, about what a record holds.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench stops at the first surprise")]
+
+use lar_core::id::{CallSite, Part, RunId};
+use lar_core::invocation::{Invocation, ToolCall};
+use lar_core::json::Digest;
+use lar_core::scope::command::{Command, CommandScope};
+use lar_core::set::CapabilitySet;
+use lar_core::token::ShellToken;
+
+fn main() {
+    divan::main();
+}
+
+const COMMAND: &str = "kubectl get pods -n production -l 'app in (web, api)' -o wide";
+
+fn set() -> CapabilitySet {
+    let allowed = ["kubectl describe pod", "kubectl logs", "kubectl get pods"];
+    let token = ShellToken::new("pods", allowed).max_uses(1_000_000).build().unwrap();
+    let set = CapabilitySet::new([token]).unwrap();
+    set.mark_reported();
+    set
+}
+
+fn call() -> ToolCall {
+    ToolCall {
+        site: CallSite { run: RunId::new("run").unwrap(), turn: 1, index: 0, part: Part::Call },
+        tool: "shell_pods".into(),
+        input: format!("{{\"command\":\"{COMMAND}\"}}"),
+        rationale: None,
+    }
+}
+
+#[divan::bench]
+fn floor_sha256_of_300_bytes(bencher: divan::Bencher<'_, '_>) {
+    let bytes = [7u8; 300];
+    bencher.bench(|| Digest::of(divan::black_box(&bytes)));
+}
+
+/// Splitting the command and matching it against three prefixes.
+#[divan::bench]
+fn split_and_match(bencher: divan::Bencher<'_, '_>) {
+    let scope = CommandScope::new(["kubectl logs".into(), "kubectl get pods".into()]).unwrap();
+    bencher.bench(|| {
+        let command = Command::parse(divan::black_box(COMMAND)).unwrap();
+        scope.permits(&command).is_ok()
+    });
+}
+
+/// The whole judgement: strict JSON, split, digest, reserve, match, give back.
+#[divan::bench]
+fn authorize(bencher: divan::Bencher<'_, '_>) {
+    let set = set();
+    bencher.with_inputs(call).bench_values(|call| {
+        let invocation = Invocation::parse(call, &set).unwrap();
+        set.reserve(invocation).unwrap().authorize().is_ok()
+    });
+}

@@ -1,0 +1,15 @@
+//! The real binary, from outside: one test program for all of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, in its helpers too"
+)]
+
+mod commands;
+mod pty;
+mod run;
+mod support;

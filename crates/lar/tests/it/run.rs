@@ -1,0 +1,15 @@
+//! The main job, with the real binary: real processes, real HTTP on loopback, real files, a real
+//! terminal, and a ledger on disk.
+
+mod approval;
+mod budget;
+mod children;
+mod files;
+mod http;
+mod input;
+mod interruption;
+mod ledger;
+mod model;
+mod negotiation;
+mod outputs;
+mod secrets;

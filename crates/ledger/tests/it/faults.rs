@@ -1,0 +1,109 @@
+//! What a ledger does when the file isn't what it should be: nothing, and it says why.
+
+use std::fs;
+use std::path::Path;
+
+use lar_core::ledger::LedgerError;
+use rusqlite::Connection;
+
+use crate::support::*;
+
+fn refusal(path: &Path) -> LedgerError {
+    match lar_ledger::open(path) {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+fn file() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.db");
+    (dir, path)
+}
+
+#[test]
+fn another_programs_files_are_left_alone() {
+    let (_dir, path) = file();
+    fs::write(&path, "this is a text, and long enough to be taken for a header of SQLite ..........")
+        .unwrap();
+    assert!(matches!(refusal(&path), LedgerError::Damaged(_)));
+    assert!(fs::read_to_string(&path).unwrap().starts_with("this is a text"));
+
+    let (_dir, path) = file();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
+    let error = refusal(&path);
+    assert!(error.to_string().contains("another program's database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_ledger_is_refused() {
+    let (_dir, path) = file();
+    open(&path).open_run(opening("r", vec![])).await.unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = refusal(&path);
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_behind_is_refused() {
+    let (_dir, path) = file();
+    let ledger = open(&path);
+    ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
+    // The ledger has seen a time an hour from now.
+    Connection::open(&path)
+        .unwrap()
+        .execute("UPDATE clock SET millis = millis + 3600000", [])
+        .unwrap();
+    let error = step(ledger.as_ref(), "r", 1, START).await.unwrap_err();
+    assert!(error.to_string().contains("clock"), "{error}");
+    assert_eq!(ledger_left(&path), 1, "nothing was spent");
+}
+
+fn ledger_left(path: &Path) -> u32 {
+    Connection::open(path)
+        .unwrap()
+        .query_row("SELECT uses_left FROM tokens", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn damaged_pages_are_reported_as_damage() {
+    let (_dir, path) = file();
+    {
+        let ledger = open(&path);
+        ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
+        for _ in 0..200 {
+            ledger.commit(note("r")).await.unwrap();
+        }
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().skip(4096) {
+        *byte = 0xAA;
+    }
+    fs::write(&path, bytes).unwrap();
+    let error = match lar_ledger::open(&path) {
+        Err(error) => error,
+        Ok(ledger) => step(ledger.as_ref(), "r", 1, START).await.unwrap_err(),
+    };
+    assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_that_was_cut_shows_against_the_head() {
+    let (_dir, path) = file();
+    let ledger = open(&path);
+    ledger.open_run(opening("r", vec![])).await.unwrap();
+    ledger.commit(note("r")).await.unwrap();
+    Connection::open(&path).unwrap().execute("DELETE FROM records WHERE seq = 2", []).unwrap();
+    let summary = ledger.runs().await.unwrap().remove(0);
+    let records = ledger.records(&run("r"), 1, 10).await.unwrap();
+    assert_eq!(summary.records, 2);
+    assert_eq!(records.len(), 1);
+    assert_ne!(records[0].hash, summary.head);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let error = refusal(Path::new("/proc/lar/l.db"));
+    assert!(error.to_string().contains("/proc/lar"), "{error}");
+}

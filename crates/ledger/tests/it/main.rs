@@ -1,0 +1,12 @@
+//! One integration binary for the crate: the ledger's contract, on real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod contract;
+mod faults;
+mod support;

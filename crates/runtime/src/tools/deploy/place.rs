@@ -1,0 +1,59 @@
+//! Where a `kubectl` lives while it runs: a private directory with the frozen kubeconfig and an empty
+//! home, so that it neither reads nor leaves anything in the operator's.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::cluster::Frozen;
+
+/// Keeps every `kubectl` from preferences files, those of version 1.33 and those of later ones.
+pub(super) const PLAIN: [(&str, &str); 2] = [("KUBECTL_KUBERC", "false"), ("KUBERC", "off")];
+
+/// A directory of our own for one attempt.
+pub(super) struct Place {
+    pub(super) home: PathBuf,
+    pub(super) config: PathBuf,
+    /// Removed with everything in it when this is dropped.
+    _directory: TempDir,
+}
+
+impl Place {
+    pub(super) fn new(frozen: &Frozen) -> io::Result<Self> {
+        let directory = private_directory()?;
+        let (home, config) = (
+            directory.path().join("home"),
+            directory.path().join("config"),
+        );
+        DirBuilder::new().mode(0o700).create(&home)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&config)?;
+        file.write_all(frozen.config.expose_secret().as_bytes())?;
+        Ok(Self {
+            home,
+            config,
+            _directory: directory,
+        })
+    }
+}
+
+/// An empty directory of mode 0700, which goes when it is dropped.
+pub(super) fn private_directory() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix("lar-kubectl-")
+        .permissions(Permissions::from_mode(0o700));
+    // Memory is a better place for credentials than a disk, where the system offers it.
+    let memory = std::env::var_os("XDG_RUNTIME_DIR").filter(|held| Path::new(held).is_absolute());
+    match memory.map(|held| builder.tempdir_in(held)) {
+        Some(Ok(directory)) => Ok(directory),
+        Some(Err(_)) | None => builder.tempdir(),
+    }
+}
