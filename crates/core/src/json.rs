@@ -30,6 +30,9 @@ pub struct Limits {
     pub max_bytes: usize,
     /// How deep arrays and objects may be nested; the outermost is 1. More than 120 counts as 120.
     pub max_depth: usize,
+    /// Whether a text may hold the null character (U+0000). What runs can't carry one; what is only
+    /// written down can.
+    pub null_characters: bool,
 }
 
 impl Default for Limits {
@@ -38,6 +41,7 @@ impl Default for Limits {
         Limits {
             max_bytes: 1 << 20,
             max_depth: 64,
+            null_characters: false,
         }
     }
 }
@@ -78,6 +82,7 @@ pub fn check(text: &str, limits: &Limits) -> Result<Kind, JsonRefusal> {
     }
     let mut walk = Walk {
         max_depth: limits.max_depth.min(120),
+        null_characters: limits.null_characters,
         path: Vec::new(),
         refusal: None,
     };
@@ -355,6 +360,7 @@ fn syntax(place: Place, error: &serde_json::Error) -> JsonRefusal {
 /// One pass over a text, with the way to where it stands.
 struct Walk {
     max_depth: usize,
+    null_characters: bool,
     path: Vec<Step>,
     refusal: Option<JsonRefusal>,
 }
@@ -391,7 +397,7 @@ impl Walk {
     }
 
     fn text<E: de::Error>(&mut self, text: &str) -> Result<(), E> {
-        if text.contains('\0') {
+        if !self.null_characters && text.contains('\0') {
             let place = self.place();
             return Err(self.refuse(JsonRefusal::NullCharacter { place }));
         }

@@ -38,7 +38,9 @@ impl Progress {
             pending: String::new(),
             since: Instant::now(),
         };
-        Self { state: Mutex::new(state) }
+        Self {
+            state: Mutex::new(state),
+        }
     }
 }
 
@@ -101,7 +103,9 @@ impl State {
                 self.line(&format!("  ← rolling back {}", escape(token, Mode::Line)));
             }
             Event::Recovered { run } => {
-                self.line(&format!("sealed run {run}, whose process was gone (lar audit show {run})"));
+                self.line(&format!(
+                    "sealed run {run}, whose process was gone (lar audit show {run})"
+                ));
             }
             _ => {}
         }
@@ -199,5 +203,8 @@ fn shown_input(input: &str) -> String {
 
 /// JSON text on one line: its own line breaks stand between values only.
 fn one_line(json: &str) -> String {
-    json.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
+    json.split('\n')
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

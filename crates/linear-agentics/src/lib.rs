@@ -34,8 +34,8 @@ pub mod table;
 
 pub use compose::{ComposeError, RunOptions, default_ledger, open_ledger, start};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
-pub use lar_core::audit::{self, AuditTrail};
 pub use lar_core::audit::trail::Proof;
+pub use lar_core::audit::{self, AuditTrail};
 pub use lar_core::budget::Budget;
 pub use lar_core::error::Refusal;
 pub use lar_core::ledger::{Ledger, LedgerError};

@@ -1,19 +1,18 @@
 //! The loop: ask the model, dispatch what it calls, tell it what came of it, until it is done or the
 //! run is over.
 
+mod result;
+
 use std::sync::Arc;
 
-use lar_core::audit::AuditTrail;
-use lar_core::audit::chain::Checker;
-use lar_core::audit::record::{Body, ErrorRecord, ModelTurn, Record, RunEnd};
+use lar_core::audit::record::{Body, ErrorRecord, ModelTurn, RunEnd};
 use lar_core::budget::{Budget, Meter};
 use lar_core::error::Refusal;
-use lar_core::id::{AttemptId, CallSite, Part, RunId};
+use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::invocation::ToolCall;
 use lar_core::json::Digest;
-use lar_core::ledger::{Closing, Ledger, LedgerError};
+use lar_core::ledger::{Closing, LedgerError};
 use lar_core::outcome::Verdict;
-use serde::Serialize;
 
 use crate::dispatch::{Dispatcher, clip};
 use crate::event::{Event, Observer};
@@ -25,89 +24,14 @@ use crate::negotiate::Negotiator;
 use crate::stop::{Cause, Stop};
 use crate::watching::Watching;
 
+pub use result::{AgentResult, StopReason, read_trail};
+
 /// What the first message says when there is no task: the API refuses an empty conversation.
 pub const DEFAULT_TASK: &str = "Begin.";
 /// The most tokens that the model may write in one turn.
 const OUTPUT_TOKENS: u32 = 8_192;
 /// How often in a row an answer that was cut at the output limit is continued.
 const CONTINUATIONS: u32 = 3;
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The model said that it was done.
-    Complete,
-    /// Steps, model tokens or money ran out.
-    BudgetExhausted,
-    /// Time ran out.
-    Timeout,
-    /// Anything else: the model or the ledger failed, a person stopped it, a required token was
-    /// never spent with success.
-    Error,
-}
-
-impl StopReason {
-    /// The word in the record.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::BudgetExhausted => "budget_exhausted",
-            Self::Timeout => "timeout",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// What a run came to.
-#[derive(Debug)]
-pub struct AgentResult {
-    /// The run.
-    pub run: RunId,
-    /// Why it ended.
-    pub stop_reason: StopReason,
-    /// What went wrong, when it ended in error.
-    pub error: Option<String>,
-    /// The model's last words.
-    pub final_message: Option<String>,
-    /// Tool calls made, refused ones included.
-    pub steps_taken: u64,
-    /// Tool calls left.
-    pub budget_remaining: u64,
-    /// Names of tokens of which no use was spent.
-    pub tokens_unused: Vec<String>,
-    /// Names of required tokens of which no use was spent with success.
-    pub missing_required: Vec<String>,
-    /// The whole record.
-    pub audit_trail: AuditTrail,
-}
-
-impl AgentResult {
-    /// The result and the trail as indented JSON.
-    pub fn to_json(&self) -> String {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            run: &'a RunId,
-            stop_reason: &'static str,
-            error: &'a Option<String>,
-            final_message: &'a Option<String>,
-            steps_taken: u64,
-            budget_remaining: u64,
-            tokens_unused: &'a [String],
-            audit_trail: &'a AuditTrail,
-        }
-        let shown = Shown {
-            run: &self.run,
-            stop_reason: self.stop_reason.as_str(),
-            error: &self.error,
-            final_message: &self.final_message,
-            steps_taken: self.steps_taken,
-            budget_remaining: self.budget_remaining,
-            tokens_unused: &self.tokens_unused,
-            audit_trail: &self.audit_trail,
-        };
-        serde_json::to_string_pretty(&shown).unwrap_or_default()
-    }
-}
 
 /// One agent, ready to run once.
 pub struct Agent {
@@ -139,12 +63,18 @@ struct End {
 
 impl End {
     fn error(message: impl Into<String>) -> Self {
-        Self { reason: StopReason::Error, error: Some(message.into()) }
+        Self {
+            reason: StopReason::Error,
+            error: Some(message.into()),
+        }
     }
 
     fn stopped(cause: Cause) -> Self {
         match cause {
-            Cause::Timeout => Self { reason: StopReason::Timeout, error: None },
+            Cause::Timeout => Self {
+                reason: StopReason::Timeout,
+                error: None,
+            },
             Cause::Interrupted => Self::error("the run was interrupted"),
         }
     }
@@ -153,10 +83,14 @@ impl End {
 impl From<Refusal> for End {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::BudgetExhausted(message) => {
-                Self { reason: StopReason::BudgetExhausted, error: Some(message) }
-            }
-            Refusal::BudgetTimeout(_) => Self { reason: StopReason::Timeout, error: None },
+            Refusal::BudgetExhausted(message) => Self {
+                reason: StopReason::BudgetExhausted,
+                error: Some(message),
+            },
+            Refusal::BudgetTimeout(_) => Self {
+                reason: StopReason::Timeout,
+                error: None,
+            },
             other => Self::error(other.to_string()),
         }
     }
@@ -196,7 +130,10 @@ impl Agent {
         let end = match self.rounds(&mut state).await {
             Err(end) => end,
             Ok(()) => match self.dispatcher.missing_required().as_slice() {
-                [] => End { reason: StopReason::Complete, error: None },
+                [] => End {
+                    reason: StopReason::Complete,
+                    error: None,
+                },
                 missing => End::error(format!(
                     "required token(s) were never spent with success: {}",
                     missing.join(", ")
@@ -232,14 +169,20 @@ impl Agent {
             return Err(End::stopped(cause));
         }
         state.turn += 1;
-        self.observer.notice(Event::TurnStarted { turn: state.turn });
+        self.observer
+            .notice(Event::TurnStarted { turn: state.turn });
         let tools = self.tools();
-        let left = state.meter.tokens_left().unwrap_or(u64::from(OUTPUT_TOKENS));
+        let left = state
+            .meter
+            .tokens_left()
+            .unwrap_or(u64::from(OUTPUT_TOKENS));
         let request = TurnRequest {
             system: &self.system,
             tools: &tools,
             messages: &state.messages,
-            max_output_tokens: u32::try_from(left).unwrap_or(u32::MAX).clamp(1, OUTPUT_TOKENS),
+            max_output_tokens: u32::try_from(left)
+                .unwrap_or(u32::MAX)
+                .clamp(1, OUTPUT_TOKENS),
         };
         let progress = Watching::new(self.observer.as_ref(), self.dispatcher.redactor());
         let turn = tokio::select! {
@@ -255,18 +198,29 @@ impl Agent {
                     // It is billed all the same; the run ends here whatever the meter says.
                     let _ = self.charge(state, usage);
                 }
-                let message = self.dispatcher.redactor().redact(&error.to_string()).into_owned();
+                let message = self
+                    .dispatcher
+                    .redactor()
+                    .redact(&error.to_string())
+                    .into_owned();
                 return Err(End::error(message));
             }
         };
-        let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
+        let content = turn
+            .blocks
+            .iter()
+            .map(|block| block.get())
+            .collect::<Vec<_>>()
+            .join(",");
         if let Some(name) = self.dispatcher.redactor().contains(content.as_bytes()) {
             return Err(End::error(format!(
                 "the model's answer holds the secret `{name}`; the run ends before it spreads"
             )));
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
+            recorder
+                .append(&turn)
+                .map_err(|error| End::error(error.to_string()))?;
         }
         let calls = turn.calls();
         self.dispatcher
@@ -294,7 +248,10 @@ impl Agent {
     }
 
     fn charge(&self, state: &mut State, usage: &Usage) -> Result<(), Refusal> {
-        let cost = self.model.price().map_or(0, |price: Price| price.cost(usage));
+        let cost = self
+            .model
+            .price()
+            .map_or(0, |price: Price| price.cost(usage));
         state.meter.usage(usage.total(), cost)
     }
 
@@ -305,9 +262,13 @@ impl Agent {
             ModelStop::Refusal => return Err(End::error("the model refused to answer")),
             // The API asks for the same conversation again, with the paused turn in it.
             ModelStop::PauseTurn => None,
-            ModelStop::MaxTokens => Some("Your answer was cut at the output limit; go on from there."),
+            ModelStop::MaxTokens => {
+                Some("Your answer was cut at the output limit; go on from there.")
+            }
             ModelStop::Other(why) => {
-                return Err(End::error(format!("the model stopped for an unknown reason: {why}")));
+                return Err(End::error(format!(
+                    "the model stopped for an unknown reason: {why}"
+                )));
             }
         };
         state.continued += 1;
@@ -359,7 +320,8 @@ impl Agent {
                 (None, None) => state.meter.step().err(),
             };
             if let Some(refusal) = refusal {
-                self.record_budget(state, Some((&site, &call.name)), &refusal).await?;
+                self.record_budget(state, Some((&site, &call.name)), &refusal)
+                    .await?;
                 end.get_or_insert_with(|| refusal.clone().into());
                 continue;
             }
@@ -392,7 +354,9 @@ impl Agent {
     ) -> Result<(String, bool), Refusal> {
         if let Some(why) = &call.malformed {
             let refusal = Refusal::InvalidInput(why.clone());
-            self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
+            self.dispatcher
+                .refuse(&site, &call.name, &call.input, &refusal)
+                .await?;
             return Err(refusal);
         }
         if let Some(result) = self.negotiator.call(&self.dispatcher, &site, call).await {
@@ -443,7 +407,10 @@ impl Agent {
             attempt: call.map(|(site, _)| AttemptId::at(site)),
             input: None,
         };
-        self.dispatcher.record(Body::Error(record)).await.map_err(End::from)
+        self.dispatcher
+            .record(Body::Error(record))
+            .await
+            .map_err(End::from)
     }
 
     /// Writes the end of the run and reads the whole record back.
@@ -481,26 +448,9 @@ impl Agent {
 }
 
 fn answer(call: &RawCall, content: String, is_error: bool) -> UserBlock {
-    UserBlock::ToolResult { tool_use_id: call.id.clone(), content, is_error }
-}
-
-/// Reads a run's records, checks that they hang together, and makes a trail of them.
-pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, LedgerError> {
-    const PAGE: u64 = 512;
-    let mut checker = Checker::default();
-    let mut records: Vec<Record> = Vec::new();
-    loop {
-        let page = ledger.records(run, records.len() as u64 + 1, PAGE).await?;
-        let last = (page.len() as u64) < PAGE;
-        for sealed in page {
-            let record = checker.read(&sealed.bytes);
-            records.push(record.map_err(|broken| LedgerError::Damaged(broken.to_string()))?);
-        }
-        if last {
-            break;
-        }
+    UserBlock::ToolResult {
+        tool_use_id: call.id.clone(),
+        content,
+        is_error,
     }
-    let intact = checker.finish().map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
-    AuditTrail::read(&records, intact.head)
-        .map_err(|error| LedgerError::Damaged(error.to_string()))
 }

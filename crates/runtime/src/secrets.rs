@@ -33,13 +33,22 @@ impl Secrets {
     pub fn read<'t>(tokens: impl IntoIterator<Item = &'t Token>) -> Result<Self, SecretError> {
         let mut values = BTreeMap::new();
         for token in tokens {
-            let Scope::Secret(scope) = token.scope() else { continue };
-            let fail = |message: String| SecretError { token: token.name().to_owned(), message };
+            let Scope::Secret(scope) = token.scope() else {
+                continue;
+            };
+            let fail = |message: String| SecretError {
+                token: token.name().to_owned(),
+                message,
+            };
             let value = match &scope.source {
                 SecretSource::Value(value) => value.clone(),
-                SecretSource::Env(name) => std::env::var(name).map(SecretString::from).map_err(|_| {
-                    fail(format!("environment variable `{name}` is not set (or not UTF-8); set it"))
-                })?,
+                SecretSource::Env(name) => {
+                    std::env::var(name).map(SecretString::from).map_err(|_| {
+                        fail(format!(
+                            "environment variable `{name}` is not set (or not UTF-8); set it"
+                        ))
+                    })?
+                }
                 SecretSource::File(path) => from_file(path).map_err(fail)?,
             };
             values.insert(token.name().to_owned(), value);
@@ -63,10 +72,14 @@ impl Secrets {
             message: error.to_string(),
         };
         for (name, value) in &self.values {
-            builder.add(name, value).map_err(|error| fail(name, error))?;
+            builder
+                .add(name, value)
+                .map_err(|error| fail(name, error))?;
         }
         for (name, value) in own {
-            builder.add(name, &value).map_err(|error| fail(name, error))?;
+            builder
+                .add(name, &value)
+                .map_err(|error| fail(name, error))?;
         }
         builder.build().map_err(|error| fail("all", error))
     }
@@ -76,7 +89,9 @@ fn from_file(path: &str) -> Result<SecretString, String> {
     let failed = |error: std::io::Error| format!("file `{path}` can't be read ({})", error.kind());
     let mut text = String::new();
     let file = fs::File::open(path).map_err(failed)?;
-    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    file.take(MOST_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     if text.len() as u64 > MOST_BYTES {
         return Err(format!("file `{path}` has more than {MOST_BYTES} bytes"));
     }

@@ -50,7 +50,14 @@ impl Tools {
         redactor: Arc<Redactor>,
         workdir: PathBuf,
     ) -> Self {
-        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), workdir }
+        Self {
+            programs,
+            kube,
+            secrets,
+            redactor,
+            roots: file::Roots::open(tokens),
+            workdir,
+        }
     }
 
     /// What takes secrets out of texts.
@@ -104,11 +111,15 @@ impl Job<'_> {
             (Scope::Http(scope), Action::Http(action)) => self.http(scope, action).await,
             (Scope::File(scope), Action::File(action)) => self.file(scope, action).await,
             (Scope::Deploy(scope), Action::Deploy(action))
-            | (Scope::Rollback(scope), Action::Rollback(action)) => self.deploy(scope, action).await,
+            | (Scope::Rollback(scope), Action::Rollback(action)) => {
+                self.deploy(scope, action).await
+            }
             (Scope::Wait(_), Action::Wait(action)) => self.wait(action).await,
             (Scope::Secret(scope), Action::Secret(action)) => {
                 let Some(secret) = self.tools.secrets.get(self.token.name()) else {
-                    return Performed::NeverBegan { reason: "the secret is not at hand".to_owned() };
+                    return Performed::NeverBegan {
+                        reason: "the secret is not at hand".to_owned(),
+                    };
                 };
                 let value = scope.format.replace("{secret}", secret.expose_secret());
                 let inner = Job {
@@ -116,7 +127,10 @@ impl Job<'_> {
                     token: self.token,
                     attempt: self.attempt.clone(),
                     stop: self.stop,
-                    injected: Some(Injected { scope, value: SecretString::from(value) }),
+                    injected: Some(Injected {
+                        scope,
+                        value: SecretString::from(value),
+                    }),
                 };
                 Box::pin(inner.act(&scope.inner, &action.inner)).await
             }

@@ -67,6 +67,8 @@ impl Checker {
             &json::Limits {
                 max_bytes: MOST_BYTES,
                 max_depth: 64,
+                // The model's words stand in it as they were.
+                null_characters: true,
             },
         )
         .map_err(|error| broken(&format!("it is not a record: {error}")))?;

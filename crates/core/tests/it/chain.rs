@@ -12,7 +12,7 @@ use proptest::prelude::*;
 fn bodies(errors: usize) -> Vec<Body> {
     let open = Body::RunOpen(RunOpen {
         model: "replay".into(),
-        task: "täsk \"quoted\"\n".into(),
+        task: "täsk \"quoted\"\n\0".into(),
         runtime: "0".into(),
         manifest: None,
         budget: serde_json::json!({"max_steps": 3}),

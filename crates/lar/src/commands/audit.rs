@@ -120,17 +120,23 @@ async fn show(wanted: &str, file: &LedgerFile, as_json: bool, records: bool) -> 
         return Err(Exit::Usage);
     };
     let runs = ledger.runs().await.map_err(|error| failed(&error))?;
-    let run = &find(&runs, wanted)?.run;
+    let summary = find(&runs, wanted)?;
+    let run = &summary.run;
     if records {
         return print_records(ledger.as_ref(), run).await;
     }
-    let trail = read_trail(ledger.as_ref(), run).await.map_err(|error| {
-        failed(&error);
-        say(&format!(
-            "`lar audit verify {run}` says more, `lar audit show {run} --records` prints what there is"
+    let flaw = verify::flaw(ledger.as_ref(), summary).await;
+    if let Some(flaw) = flaw.map_err(|error| failed(&error))? {
+        complain(&format!(
+            "the record of run `{run}` can't be relied on, {}; `lar audit show {run} --records` prints \
+             what there is",
+            escape(&flaw, Mode::Line)
         ));
-        Exit::Error
-    })?;
+        return Err(Exit::Error);
+    }
+    let trail = read_trail(ledger.as_ref(), run)
+        .await
+        .map_err(|error| failed(&error))?;
     if as_json {
         println(&visible_json(&trail.to_json()));
         return Ok(Exit::Complete);

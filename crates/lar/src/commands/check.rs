@@ -105,7 +105,7 @@ fn read(args: &Args) -> Result<Manifest, Exit> {
             json!([{"message": format!("the manifest can't be read ({kind}); name an existing file")}]),
         )
     };
-    let bytes = std::fs::read(&args.manifest).map_err(|error| unread(error.kind()))?;
+    let bytes = super::read_capped(&args.manifest).map_err(|error| unread(error.kind()))?;
     let base =
         super::base_of(&args.manifest).ok_or_else(|| unread(std::io::ErrorKind::NotFound))?;
     Manifest::read_bytes(&bytes, &base).map_err(|error| invalid(json!(error.diagnostics())))

@@ -1,17 +1,17 @@
 //! What each command does inside the transaction. Which state follows which is not decided here but
 //! by the pure rule in the core.
 
-use lar_core::audit::record::{self, Account, Body, Recovery, RunClose, SealedRecord};
+use lar_core::audit::record::{self, Body, Recovery, RunClose};
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::protocol::{self, Uses};
 use lar_core::ledger::{
-    Change, Closing, Conflict, Entry, Granted, LedgerError, Opening, Receipt, RunSummary, UseState,
+    Change, Closing, Conflict, Entry, Granted, LedgerError, Opening, Receipt, UseState,
 };
-use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, named_params, params};
 
+use super::read::{accounts, attempt, digest, unfinished};
 use super::unavailable;
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -23,14 +23,26 @@ struct Head {
     hash: Digest,
 }
 
-pub(super) fn open_run(connection: &Connection, now: Timestamp, opening: &Opening) -> Result<Receipt> {
+pub(super) fn open_run(
+    connection: &Connection,
+    now: Timestamp,
+    opening: &Opening,
+) -> Result<Receipt> {
     let Body::RunOpen(open) = &opening.record else {
-        return Err(LedgerError::BadRecord("a run begins with `run_open`".to_owned()));
+        return Err(LedgerError::BadRecord(
+            "a run begins with `run_open`".to_owned(),
+        ));
     };
     let genesis = record::genesis();
     let made = connection.execute(
         "INSERT INTO runs (id, owner, task, opened, seq, head) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
-        params![opening.run.as_str(), opening.owner, open.task, now.as_millis(), genesis.as_bytes()],
+        params![
+            opening.run.as_str(),
+            opening.owner,
+            open.task,
+            now.as_millis(),
+            genesis.as_bytes()
+        ],
     );
     made.map_err(|error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::ConstraintViolation) => {
@@ -38,7 +50,11 @@ pub(super) fn open_run(connection: &Connection, now: Timestamp, opening: &Openin
         }
         _ => unavailable(&error),
     })?;
-    let head = Head { n: connection.last_insert_rowid(), seq: 0, hash: genesis };
+    let head = Head {
+        n: connection.last_insert_rowid(),
+        seq: 0,
+        hash: genesis,
+    };
     for token in &opening.tokens {
         grant(connection, head.n, token)?;
     }
@@ -62,7 +78,11 @@ pub(super) fn commit(connection: &Connection, now: Timestamp, entry: &Entry) -> 
     Ok(receipt)
 }
 
-pub(super) fn close_run(connection: &Connection, now: Timestamp, closing: &Closing) -> Result<Receipt> {
+pub(super) fn close_run(
+    connection: &Connection,
+    now: Timestamp,
+    closing: &Closing,
+) -> Result<Receipt> {
     let mut head = open_head(connection, &closing.run)?;
     for (attempt, token, state) in unfinished(connection, head.n)? {
         // The run is over, so a hold is given back whether or not its lease has run out.
@@ -102,70 +122,12 @@ pub(super) fn close_run(connection: &Connection, now: Timestamp, closing: &Closi
     let n = head.n;
     let receipt = append(connection, now, &closing.run, head, &body)?;
     connection
-        .execute("UPDATE runs SET stop_reason = ?2 WHERE n = ?1", params![n, closing.stop_reason])
+        .execute(
+            "UPDATE runs SET stop_reason = ?2 WHERE n = ?1",
+            params![n, closing.stop_reason],
+        )
         .map_err(|error| unavailable(&error))?;
     Ok(receipt)
-}
-
-pub(super) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Option<UseState>> {
-    connection
-        .prepare_cached("SELECT state, fence, lease_until, approved, action FROM attempts WHERE id = ?1")
-        .and_then(|mut statement| {
-            statement.query_row([attempt.digest().as_bytes()], state_of).optional()
-        })
-        .map_err(|error| unavailable(&error))
-}
-
-pub(super) fn records(
-    connection: &Connection,
-    run: &RunId,
-    from: u64,
-    limit: u64,
-) -> Result<Vec<SealedRecord>> {
-    let n: Option<i64> = connection
-        .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))
-        .optional()
-        .map_err(|error| unavailable(&error))?;
-    let Some(n) = n else { return Err(LedgerError::UnknownRun(run.to_string())) };
-    let read = || -> rusqlite::Result<Vec<SealedRecord>> {
-        connection
-            .prepare_cached(
-                "SELECT seq, hash, bytes FROM records WHERE run = ?1 AND seq >= ?2
-                 ORDER BY seq LIMIT ?3",
-            )?
-            .query_map(params![n, from, limit.min(i64::MAX as u64)], |row| {
-                Ok(SealedRecord {
-                    seq: row.get(0)?,
-                    hash: digest(row, 1)?,
-                    bytes: row.get(2)?,
-                })
-            })?
-            .collect()
-    };
-    read().map_err(|error| unavailable(&error))
-}
-
-pub(super) fn runs(connection: &Connection) -> Result<Vec<RunSummary>> {
-    let read = || -> rusqlite::Result<Vec<RunSummary>> {
-        connection
-            .prepare_cached(
-                "SELECT id, opened, stop_reason, seq, head, task, owner FROM runs ORDER BY n DESC",
-            )?
-            .query_map([], |row| {
-                let id: String = row.get(0)?;
-                Ok(RunSummary {
-                    run: RunId::new(id).map_err(|_| unreadable(0))?,
-                    opened: Timestamp::from_millis(row.get(1)?),
-                    stop_reason: row.get(2)?,
-                    records: row.get(3)?,
-                    head: digest(row, 4)?,
-                    task: row.get(5)?,
-                    owner: row.get(6)?,
-                })
-            })?
-            .collect()
-    };
-    read().map_err(|error| unavailable(&error))
 }
 
 /// The head of a run that takes more records.
@@ -175,7 +137,11 @@ fn open_head(connection: &Connection, run: &RunId) -> Result<Head> {
         .and_then(|mut statement| {
             statement
                 .query_row([run.as_str()], |row| {
-                    let head = Head { n: row.get(0)?, seq: row.get(1)?, hash: digest(row, 2)? };
+                    let head = Head {
+                        n: row.get(0)?,
+                        seq: row.get(1)?,
+                        hash: digest(row, 2)?,
+                    };
                     Ok((head, row.get::<_, bool>(3)?))
                 })
                 .optional()
@@ -209,7 +175,13 @@ fn append(
         Ok(())
     };
     write().map_err(|error| unavailable(&error))?;
-    Ok(Receipt { seq, hash: sealed.hash, timestamp: now, fence: 0, uses_left: 0 })
+    Ok(Receipt {
+        seq,
+        hash: sealed.hash,
+        timestamp: now,
+        fence: 0,
+        uses_left: 0,
+    })
 }
 
 fn grant(connection: &Connection, n: i64, token: &Granted) -> Result<()> {
@@ -232,7 +204,12 @@ fn grant(connection: &Connection, n: i64, token: &Granted) -> Result<()> {
 }
 
 /// Applies a transition to an attempt and its token.
-fn transition(connection: &Connection, now: Timestamp, n: i64, change: &Change) -> Result<(u64, u32)> {
+fn transition(
+    connection: &Connection,
+    now: Timestamp,
+    n: i64,
+    change: &Change,
+) -> Result<(u64, u32)> {
     let state = attempt(connection, &change.attempt)?;
     let (next, uses) = protocol::next(state.as_ref(), &change.transition, &change.action, now)?;
     // A token that has ended takes no new spend; what was started may still be sealed.
@@ -246,12 +223,22 @@ fn transition(connection: &Connection, now: Timestamp, n: i64, change: &Change) 
             })
             .map_err(|error| unavailable(&error))?
             .ok_or_else(|| Conflict::UnknownToken(change.token.clone()))?;
-        if let Some(end) = expires.map(Timestamp::from_millis).filter(|end| now >= *end) {
+        if let Some(end) = expires
+            .map(Timestamp::from_millis)
+            .filter(|end| now >= *end)
+        {
             return Err(Conflict::Expired(end).into());
         }
     }
     let left = take(connection, n, &change.token, uses)?;
-    put(connection, n, &change.attempt, &change.token, Some(&change.action), &next)?;
+    put(
+        connection,
+        n,
+        &change.attempt,
+        &change.token,
+        Some(&change.action),
+        &next,
+    )?;
     Ok((next.fence(), left))
 }
 
@@ -269,7 +256,9 @@ fn take(connection: &Connection, n: i64, token: &str, uses: Uses) -> Result<u32>
              RETURNING uses_left",
         )
         .and_then(|mut statement| {
-            statement.query_row(params![n, token, by], |row| row.get(0)).optional()
+            statement
+                .query_row(params![n, token, by], |row| row.get(0))
+                .optional()
         })
         .map_err(|error| unavailable(&error))?
         .ok_or(LedgerError::Conflict(Conflict::NoUseLeft))
@@ -284,9 +273,11 @@ fn put(
     state: &UseState,
 ) -> Result<()> {
     let (word, lease, approved) = match state {
-        UseState::Reserved { lease_until, approved, .. } => {
-            ("reserved", Some(lease_until.as_millis()), Some(*approved))
-        }
+        UseState::Reserved {
+            lease_until,
+            approved,
+            ..
+        } => ("reserved", Some(lease_until.as_millis()), Some(*approved)),
         UseState::Released { .. } => ("released", None, None),
         UseState::Started { .. } => ("started", None, None),
         UseState::Ended { verdict, .. } => (verdict.as_str(), None, None),
@@ -313,79 +304,4 @@ fn put(
         })
         .map(drop)
         .map_err(|error| unavailable(&error))
-}
-
-/// Attempts of a run that are held or were started and not sealed.
-fn unfinished(connection: &Connection, n: i64) -> Result<Vec<(AttemptId, String, UseState)>> {
-    let read = || -> rusqlite::Result<Vec<_>> {
-        connection
-            .prepare_cached(
-                "SELECT state, fence, lease_until, approved, action, id, token FROM attempts
-                 WHERE run = ?1 AND state IN ('reserved', 'started') ORDER BY id",
-            )?
-            .query_map([n], |row| {
-                Ok((AttemptId::from_digest(digest(row, 5)?), row.get(6)?, state_of(row)?))
-            })?
-            .collect()
-    };
-    read().map_err(|error| unavailable(&error))
-}
-
-/// What became of every token of a run.
-fn accounts(connection: &Connection, n: i64) -> Result<Vec<Account>> {
-    let read = || -> rusqlite::Result<Vec<Account>> {
-        connection
-            .prepare_cached(
-                "SELECT t.name, t.granted, t.uses_left,
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'succeeded'),
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'failed'),
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'unknown')
-                 FROM tokens t WHERE t.run = ?1 ORDER BY t.position",
-            )?
-            .query_map([n], |row| {
-                Ok(Account {
-                    token_name: row.get(0)?,
-                    granted: row.get(1)?,
-                    unused: row.get(2)?,
-                    succeeded: row.get(3)?,
-                    failed: row.get(4)?,
-                    unknown: row.get(5)?,
-                })
-            })?
-            .collect()
-    };
-    read().map_err(|error| unavailable(&error))
-}
-
-/// Reads a state from columns 0 to 4: state, fence, lease_until, approved, action.
-fn state_of(row: &Row<'_>) -> rusqlite::Result<UseState> {
-    let word: String = row.get(0)?;
-    let fence = row.get(1)?;
-    Ok(match word.as_str() {
-        "reserved" => UseState::Reserved {
-            fence,
-            lease_until: Timestamp::from_millis(row.get(2)?),
-            approved: row.get(3)?,
-            action: digest(row, 4)?,
-        },
-        "released" => UseState::Released { fence },
-        "started" => UseState::Started { fence },
-        "never_began" => UseState::NeverBegan { fence },
-        "succeeded" => UseState::Ended { fence, verdict: Verdict::Succeeded },
-        "failed" => UseState::Ended { fence, verdict: Verdict::Failed },
-        "unknown" => UseState::Ended { fence, verdict: Verdict::Unknown },
-        _ => return Err(unreadable(0)),
-    })
-}
-
-fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
-    let bytes: Vec<u8> = row.get(column)?;
-    <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::from_bytes).map_err(|_| unreadable(column))
-}
-
-fn unreadable(column: usize) -> rusqlite::Error {
-    rusqlite::Error::IntegralValueOutOfRange(column, 0)
 }

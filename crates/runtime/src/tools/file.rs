@@ -40,14 +40,18 @@ impl Roots {
     pub(super) fn open(tokens: &[Token]) -> Self {
         let mut pinned = BTreeMap::new();
         for token in tokens {
-            let Scope::File(scope) = token.scope() else { continue };
+            let Scope::File(scope) = token.scope() else {
+                continue;
+            };
             for path in &scope.allowed_paths {
                 if let Ok(root) = Root::open(path) {
                     pinned.insert(path.clone(), root);
                 }
             }
         }
-        Self { pinned: Arc::new(pinned) }
+        Self {
+            pinned: Arc::new(pinned),
+        }
     }
 }
 
@@ -55,14 +59,23 @@ impl Root {
     fn open(path: &str) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(directory) => Ok(Self { directory, file: None }),
+            Ok(directory) => Ok(Self {
+                directory,
+                file: None,
+            }),
             // A file, or something that a write will make: its directory is what is pinned.
             Err(Errno::NOTDIR | Errno::NOENT) => {
                 let whole = Path::new(path);
                 let parent = whole.parent().unwrap_or(Path::new("/"));
-                let name = whole.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)?;
+                let name = whole
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .ok_or(Errno::INVAL)?;
                 let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-                Ok(Self { directory, file: Some(name.to_owned()) })
+                Ok(Self {
+                    directory,
+                    file: Some(name.to_owned()),
+                })
             }
             Err(error) => Err(error),
         }
@@ -129,7 +142,9 @@ fn read(
             .read_to_end(&mut bytes)
             .map_err(|error| error.kind().to_string())?;
         if bytes.len() as u64 > most {
-            return Err(format!("has more than the {most} bytes that the token allows"));
+            return Err(format!(
+                "has more than the {most} bytes that the token allows"
+            ));
         }
         let length = bytes.len();
         let mut capture = Capture::new(redactor);
@@ -146,7 +161,11 @@ fn read(
 /// Replaces a file whole: a temporary file beside it, flushed, renamed over it, and the directory
 /// flushed. A reader sees the old content or the new one, never a part.
 fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
-    let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
+    let content = action
+        .content
+        .as_ref()
+        .map(|content| content.as_str())
+        .unwrap_or_default();
     at(roots, action, |directory, name| {
         let (parent, leaf) = match name.rsplit_once('/') {
             Some((parent, leaf)) => (parent, leaf),
@@ -160,11 +179,10 @@ fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
         getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
         let temporary = format!(".{:016x}.lar-tmp", u64::from_ne_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(why)?;
-        let replaced = fill(file, content, mode).and_then(|()| {
-            rustix::fs::renameat(&parent, &temporary, &parent, leaf).map_err(why)
-        });
+        let file =
+            rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(why)?;
+        let replaced = fill(file, content, mode)
+            .and_then(|()| rustix::fs::renameat(&parent, &temporary, &parent, leaf).map_err(why));
         if let Err(error) = replaced {
             // Nothing was replaced; only the temporary file is in the way.
             let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
@@ -196,7 +214,9 @@ fn target_mode(parent: &OwnedFd, leaf: &str) -> Result<Mode, String> {
         Err(error) => return Err(why(error)),
     };
     match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile if found.st_nlink == 1 => Ok(Mode::from_raw_mode(found.st_mode & 0o777)),
+        FileType::RegularFile if found.st_nlink == 1 => {
+            Ok(Mode::from_raw_mode(found.st_mode & 0o777))
+        }
         FileType::RegularFile => Err("has more than one hard link; it is not replaced".to_owned()),
         FileType::Symlink => Err("is a symbolic link; it is not replaced".to_owned()),
         _ => Err("is not a regular file".to_owned()),

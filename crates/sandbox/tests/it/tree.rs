@@ -178,7 +178,9 @@ fn bounded_bomb() {
 /// else's. Anybody but root is limited as they are.
 fn bomb_of_nobody(name: &str) {
     if std::env::var_os("LAR_TEST_BOMBS").is_none() {
-        eprintln!("{name}: skipped, an endless bomb starves the whole machine; set LAR_TEST_BOMBS=1");
+        eprintln!(
+            "{name}: skipped, an endless bomb starves the whole machine; set LAR_TEST_BOMBS=1"
+        );
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use linear_agentics::audit::chain::{Broken, Checker, Intact};
@@ -110,6 +110,18 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
         show(&verdicts, accept_open);
     }
     Ok(if ok { Exit::Complete } else { Exit::Error })
+}
+
+/// What is broken about a run of the ledger, in words.
+pub(super) async fn flaw(
+    ledger: &dyn Ledger,
+    summary: &RunSummary,
+) -> Result<Option<String>, LedgerError> {
+    let verdict = in_ledger(ledger, summary).await?;
+    Ok(match (verdict.broken_at, verdict.reason) {
+        (Some(at), Some(reason)) => Some(format!("broken at record {at}: {reason}")),
+        _ => None,
+    })
 }
 
 /// The name of a run holds neither a dot nor a slash.
@@ -221,7 +233,7 @@ fn in_file(path: &Path) -> Result<Verdict, Exit> {
         ));
         Exit::Usage
     };
-    let mut from: Box<dyn BufRead> = match path == PathBuf::from("-") {
+    let mut from: Box<dyn BufRead> = match path.as_os_str() == "-" {
         true => Box::new(std::io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(unread)?)),
     };

@@ -304,6 +304,13 @@ fn a_ledger_that_was_edited_is_found_out() {
             assert_eq!(all[1]["broken_at"], at, "{what}: {}", all[1]);
         }
         verdicts(&lab, &[&latest], 0);
+        let shown = audit(&lab, &["show", &first, "--json"]).exits(1);
+        assert_eq!(shown.stdout, "", "{what}");
+        assert!(
+            shown.stderr.contains("can't be relied on"),
+            "{what}: {}",
+            shown.stderr
+        );
         let ended = audit(&lab, &["verify", &first]).exits(1);
         assert!(
             ended.stdout.contains("broken at record"),

@@ -213,7 +213,8 @@ fn passing_faults_are_waited_out() {
     let json_type = "application/json";
     let empty = r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],
         "stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}"#;
-    let faults: Vec<(&str, fn() -> Reply)> = vec![
+    type Fault = (&'static str, fn() -> Reply);
+    let faults: Vec<Fault> = vec![
         ("429", || Reply::status(429, "rate_limit_error", Some(1))),
         ("529", || Reply::status(529, "overloaded_error", None)),
         ("500", || Reply::status(500, "api_error", None)),

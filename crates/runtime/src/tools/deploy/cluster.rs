@@ -1,6 +1,6 @@
 //! What a kubeconfig context means, fixed when the run starts.
 //!
-//! The pinned `kubectl` is asked once for each context, in the operator's own environment. From its
+//! The pinned `kubectl` is asked once for each context, about the operator's own files. From its
 //! answer come the [`Cluster`] that people are shown and that an approval binds to, and a kubeconfig
 //! with nothing but that context in it. Whatever happens to the operator's files afterwards, every
 //! later `kubectl` of the run gets that one.
