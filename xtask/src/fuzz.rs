@@ -26,11 +26,7 @@ impl Options {
     /// Names the word that is not understood.
     pub fn parse(words: &[String]) -> Result<Self, String> {
         // Ten minutes each is what a target runs before its parser is called done.
-        let mut options = Options {
-            seconds: 600,
-            targets: Vec::new(),
-            rest: Vec::new(),
-        };
+        let mut options = Options { seconds: 600, targets: Vec::new(), rest: Vec::new() };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -58,11 +54,7 @@ pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
             known.join("`, `")
         ));
     }
-    let chosen = if options.targets.is_empty() {
-        &known
-    } else {
-        &options.targets
-    };
+    let chosen = if options.targets.is_empty() { &known } else { &options.targets };
     let mut report = Report::default();
     steps(root, chosen, options.seconds, &options.rest, &mut report);
     println!("\n{report}");
@@ -72,10 +64,7 @@ pub fn run(root: &Path, options: &Options) -> Result<bool, String> {
 /// The short form for the test command.
 pub fn short(root: &Path, seconds: u64, install: bool, report: &mut Report) {
     if on_path("c++").is_none() {
-        return report.skip(
-            "fuzz",
-            "libFuzzer needs a C++ compiler, and there is no `c++`",
-        );
+        return report.skip("fuzz", "libFuzzer needs a C++ compiler, and there is no `c++`");
     }
     if let Err(why) = install::subcommand(root, "fuzz", "0.13", install) {
         return report.skip("fuzz", &why);
@@ -135,9 +124,7 @@ fn targets(root: &Path) -> Result<Vec<String>, String> {
 fn names(manifest: &str) -> Option<Vec<String>> {
     let manifest: toml::Table = manifest.parse().ok()?;
     let bins = manifest.get("bin")?.as_array()?;
-    bins.iter()
-        .map(|bin| Some(bin.get("name")?.as_str()?.to_owned()))
-        .collect()
+    bins.iter().map(|bin| Some(bin.get("name")?.as_str()?.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -167,10 +154,7 @@ mod tests {
         assert_eq!(names("[package]\nname = \"x\""), None);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for target in targets(root).unwrap() {
-            assert!(
-                root.join(format!("fuzz/fuzz_targets/{target}.rs"))
-                    .is_file()
-            );
+            assert!(root.join(format!("fuzz/fuzz_targets/{target}.rs")).is_file());
         }
     }
 }

@@ -19,48 +19,13 @@ struct Tool {
 }
 
 const TOOLS: [Tool; 10] = [
-    Tool {
-        name: "cc",
-        package: "gcc",
-        present: || on_path("cc").is_some(),
-        required: true,
-    },
-    Tool {
-        name: "git",
-        package: "git",
-        present: || on_path("git").is_some(),
-        required: true,
-    },
-    Tool {
-        name: "c++",
-        package: "g++",
-        present: || on_path("c++").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "bash",
-        package: "bash",
-        present: || on_path("bash").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "dash",
-        package: "dash",
-        present: || on_path("dash").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "tmux",
-        package: "tmux",
-        present: || on_path("tmux").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "curl",
-        package: "curl",
-        present: || on_path("curl").is_some(),
-        required: false,
-    },
+    Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
+    Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
+    Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
+    Tool { name: "bash", package: "bash", present: || on_path("bash").is_some(), required: false },
+    Tool { name: "dash", package: "dash", present: || on_path("dash").is_some(), required: false },
+    Tool { name: "tmux", package: "tmux", present: || on_path("tmux").is_some(), required: false },
+    Tool { name: "curl", package: "curl", present: || on_path("curl").is_some(), required: false },
     Tool {
         name: "openssl",
         package: "openssl",
@@ -73,12 +38,7 @@ const TOOLS: [Tool; 10] = [
         present: || on_path("kubectl").is_some(),
         required: false,
     },
-    Tool {
-        name: "postgresql",
-        package: "postgresql",
-        present: has_postgresql,
-        required: false,
-    },
+    Tool { name: "postgresql", package: "postgresql", present: has_postgresql, required: false },
 ];
 
 /// Finds the system's programs, and installs the missing ones where that is asked for.
@@ -112,10 +72,7 @@ pub fn system_tools(root: &Path, install: bool, report: &mut Report) {
             let what = format!("install the package `{}`", tool.package);
             report.step(&name, &what, || Err(format!("it is missing: {why}")));
         } else {
-            report.skip(
-                &name,
-                &format!("not found, so tests that use it are skipped: {why}"),
-            );
+            report.skip(&name, &format!("not found, so tests that use it are skipped: {why}"));
         }
     }
 }
@@ -125,10 +82,7 @@ pub fn components(root: &Path, install: bool) {
     for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if install && !has_subcommand(root, subcommand) {
             // Where this fails, the step that needs it says so.
-            if let Err(why) = Line::new("rustup")
-                .args(["component", "add", component])
-                .run(root)
-            {
+            if let Err(why) = Line::new("rustup").args(["component", "add", component]).run(root) {
                 println!("{why}");
             }
         }
@@ -185,9 +139,7 @@ fn apt_is_ours() -> Result<(), &'static str> {
 /// The client and the server's programs; Debian keeps the latter off PATH.
 fn has_postgresql() -> bool {
     let server = fs::read_dir("/usr/lib/postgresql").is_ok_and(|versions| {
-        versions
-            .flatten()
-            .any(|version| version.path().join("bin/initdb").is_file())
+        versions.flatten().any(|version| version.path().join("bin/initdb").is_file())
     });
     on_path("psql").is_some() && (server || on_path("initdb").is_some())
 }

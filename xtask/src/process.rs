@@ -14,11 +14,7 @@ pub struct Line {
 
 impl Line {
     pub fn new(program: &str) -> Self {
-        Line {
-            program: program.into(),
-            arguments: Vec::new(),
-            variables: Vec::new(),
-        }
+        Line { program: program.into(), arguments: Vec::new(), variables: Vec::new() }
     }
 
     /// The cargo that started this program, so that a toolchain chosen with `cargo +NAME` is kept.
@@ -72,10 +68,7 @@ impl Line {
 
     fn command(&self, directory: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .current_dir(directory)
-            .stdin(Stdio::null());
+        command.args(&self.arguments).current_dir(directory).stdin(Stdio::null());
         // `cargo run` describes this package to us. A cargo below us must not see that: build
         // scripts that watch such a variable would run again each time.
         for (name, _) in env::vars_os() {
@@ -92,7 +85,5 @@ impl Line {
 /// Where a program is on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }

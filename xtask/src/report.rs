@@ -43,15 +43,11 @@ impl Report {
     /// Notes a step that is left out, and why.
     pub fn skip(&mut self, name: &str, why: &str) {
         println!("\n=== {name}: skipped: {why}");
-        self.steps
-            .push((name.to_owned(), Verdict::Skipped(why.to_owned())));
+        self.steps.push((name.to_owned(), Verdict::Skipped(why.to_owned())));
     }
 
     pub fn passed(&self) -> bool {
-        !self
-            .steps
-            .iter()
-            .any(|(_, verdict)| matches!(verdict, Verdict::Failed(..)))
+        !self.steps.iter().any(|(_, verdict)| matches!(verdict, Verdict::Failed(..)))
     }
 }
 
@@ -78,11 +74,7 @@ impl fmt::Display for Report {
                 }
             }
         }
-        write!(
-            f,
-            "{passed} passed, {failed} failed, {skipped} skipped in {}",
-            Seconds(total)
-        )
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped in {}", Seconds(total))
     }
 }
 
@@ -118,10 +110,7 @@ mod tests {
         assert!(shown.contains("it broke"), "{shown}");
         assert!(shown.contains("skipped  c: no such tool"), "{shown}");
         let last = shown.lines().last().unwrap();
-        assert!(
-            last.starts_with("2 passed, 1 failed, 1 skipped in "),
-            "{last}"
-        );
+        assert!(last.starts_with("2 passed, 1 failed, 1 skipped in "), "{last}");
     }
 
     #[test]

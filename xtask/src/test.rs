@@ -19,11 +19,7 @@ impl Options {
     /// # Errors
     /// Names the word that is not understood.
     pub fn parse(words: &[String], in_ci: bool) -> Result<Self, String> {
-        let mut options = Options {
-            install: in_ci,
-            quick: false,
-            fuzz_seconds: 10,
-        };
+        let mut options = Options { install: in_ci, quick: false, fuzz_seconds: 10 };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -49,14 +45,7 @@ pub fn run(root: &Path, options: &Options) -> bool {
         root,
         &mut report,
         "clippy",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
     );
     report.step("tidy", "cargo xtask tidy", || {
         if tidy::run(root) {
@@ -67,20 +56,12 @@ pub fn run(root: &Path, options: &Options) -> bool {
     });
     match install::subcommand(root, "deny", "0.20", options.install) {
         // The advisory database is not asked: it needs a network that not every run has.
-        Ok(()) => cargo(
-            root,
-            &mut report,
-            "deny",
-            &["deny", "check", "licenses", "bans", "sources"],
-        ),
+        Ok(()) => {
+            cargo(root, &mut report, "deny", &["deny", "check", "licenses", "bans", "sources"])
+        }
         Err(why) => report.skip("deny", &why),
     }
-    cargo(
-        root,
-        &mut report,
-        "tests",
-        &["test", "--workspace", "--no-fail-fast"],
-    );
+    cargo(root, &mut report, "tests", &["test", "--workspace", "--no-fail-fast"]);
 
     // The steps of the Python package, its build, stubs and tests, belong here.
 
@@ -121,10 +102,7 @@ mod tests {
     #[test]
     fn options() {
         assert_eq!(parse(&[], true).unwrap().fuzz_seconds, 10);
-        assert_eq!(
-            parse(&["--fuzz-seconds", "0"], false).unwrap().fuzz_seconds,
-            0
-        );
+        assert_eq!(parse(&["--fuzz-seconds", "0"], false).unwrap().fuzz_seconds, 0);
         assert!(parse(&["--fuzz-seconds"], false).is_err());
         assert!(parse(&["--instal"], false).is_err());
     }

@@ -2,11 +2,7 @@
 //!
 //! The floor beside it is SHA-256 of 300 bytes, about what a record holds.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a bench stops at the first surprise"
-)]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench stops at the first surprise")]
 
 use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
@@ -23,10 +19,7 @@ const COMMAND: &str = "kubectl get pods -n production -l 'app in (web, api)' -o 
 
 fn set() -> CapabilitySet {
     let allowed = ["kubectl describe pod", "kubectl logs", "kubectl get pods"];
-    let token = ShellToken::new("pods", allowed)
-        .max_uses(1_000_000)
-        .build()
-        .unwrap();
+    let token = ShellToken::new("pods", allowed).max_uses(1_000_000).build().unwrap();
     let set = CapabilitySet::new([token]).unwrap();
     set.mark_reported();
     set
@@ -34,12 +27,7 @@ fn set() -> CapabilitySet {
 
 fn call() -> ToolCall {
     ToolCall {
-        site: CallSite {
-            run: RunId::new("run").unwrap(),
-            turn: 1,
-            index: 0,
-            part: Part::Call,
-        },
+        site: CallSite { run: RunId::new("run").unwrap(), turn: 1, index: 0, part: Part::Call },
         tool: "shell_pods".into(),
         input: format!("{{\"command\":\"{COMMAND}\"}}"),
         rationale: None,

@@ -55,11 +55,7 @@ impl Serialize for Content {
         if self.0.len() <= INLINE {
             return serializer.serialize_str(&self.0);
         }
-        Named {
-            bytes: self.0.len(),
-            sha256: Digest::of(self.0.as_bytes()),
-        }
-        .serialize(serializer)
+        Named { bytes: self.0.len(), sha256: Digest::of(self.0.as_bytes()) }.serialize(serializer)
     }
 }
 
@@ -104,18 +100,8 @@ impl Serialize for ShellAction {
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             env: &'a [String],
         }
-        let argv = self
-            .command
-            .argv()
-            .iter()
-            .map(|word| word.as_str().into())
-            .collect();
-        Shown {
-            argv,
-            workdir: &self.workdir,
-            env: &self.env,
-        }
-        .serialize(serializer)
+        let argv = self.command.argv().iter().map(|word| word.as_str().into()).collect();
+        Shown { argv, workdir: &self.workdir, env: &self.env }.serialize(serializer)
     }
 }
 
@@ -304,13 +290,7 @@ fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
     ];
     let mut line = |label: &str, value: &str| lines.push((label.to_owned(), value.to_owned()));
     match &deploy.method {
-        DeployMethod::Kubectl {
-            namespace,
-            deployment,
-            container,
-            context,
-            cluster,
-        } => {
+        DeployMethod::Kubectl { namespace, deployment, container, context, cluster } => {
             line("namespace", namespace);
             line("deployment", deployment);
             line("container", container);
@@ -324,10 +304,7 @@ fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
                 None => line("context", context.as_deref().unwrap_or("the current one")),
             }
         }
-        DeployMethod::Command {
-            argv,
-            rollback_argv,
-        } => {
+        DeployMethod::Command { argv, rollback_argv } => {
             for (index, word) in argv.iter().enumerate() {
                 line(&format!("argv[{index}]"), word);
             }

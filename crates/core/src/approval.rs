@@ -92,8 +92,6 @@ impl ApprovalGate for NoApprover {
     }
 
     async fn ask(&self, _: &ApprovalRequest) -> Answer {
-        Answer::Nobody {
-            why: self.0.clone(),
-        }
+        Answer::Nobody { why: self.0.clone() }
     }
 }

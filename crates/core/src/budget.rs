@@ -67,12 +67,7 @@ pub struct Meter {
 impl Meter {
     /// A meter at zero.
     pub fn new(budget: Budget) -> Self {
-        Self {
-            budget,
-            steps: 0,
-            tokens: 0,
-            cost_micro_usd: 0,
-        }
+        Self { budget, steps: 0, tokens: 0, cost_micro_usd: 0 }
     }
 
     /// Counts one tool call, or refuses it when the last step has been taken.
@@ -97,10 +92,8 @@ impl Meter {
                 self.tokens
             )));
         }
-        if let Some(limit) = self
-            .budget
-            .max_cost_micro_usd
-            .filter(|limit| self.cost_micro_usd > *limit)
+        if let Some(limit) =
+            self.budget.max_cost_micro_usd.filter(|limit| self.cost_micro_usd > *limit)
         {
             return Err(Refusal::BudgetExhausted(format!(
                 "the model has cost {} millionths of a dollar of a budget of {limit}",
@@ -122,9 +115,7 @@ impl Meter {
 
     /// Model tokens left, when they are limited.
     pub fn tokens_left(&self) -> Option<u64> {
-        self.budget
-            .max_tokens
-            .map(|limit| limit.saturating_sub(self.tokens))
+        self.budget.max_tokens.map(|limit| limit.saturating_sub(self.tokens))
     }
 
     /// Model tokens used, input and output together.

@@ -77,11 +77,7 @@ impl Reserved {
             return Err(Refusal::Stopped);
         };
         token.scope().permits(self.invocation.action())?;
-        Ok(Authorized {
-            held: self.held,
-            token,
-            invocation: self.invocation,
-        })
+        Ok(Authorized { held: self.held, token, invocation: self.invocation })
     }
 }
 
@@ -104,23 +100,10 @@ impl Authorized {
         ledger: &dyn Ledger,
     ) -> Result<Approved, Refusal> {
         if !self.token.requires_approval() {
-            let Self {
-                held,
-                token,
-                invocation,
-            } = self;
-            return Ok(Approved {
-                held,
-                token,
-                invocation,
-                consent: None,
-            });
+            let Self { held, token, invocation } = self;
+            return Ok(Approved { held, token, invocation, consent: None });
         }
-        let message = format!(
-            "{} ({})",
-            self.invocation.tool(),
-            self.token.scope().summary()
-        );
+        let message = format!("{} ({})", self.invocation.tool(), self.token.scope().summary());
         let request = self.request(&message);
         let asked = Body::ApprovalRequest(ApprovalRequested {
             token_name: self.token.name().to_owned(),
@@ -129,14 +112,9 @@ impl Authorized {
             message: message.clone(),
         });
         // The hold outlasts the answer by a minute, for the way from the yes to the spend.
-        let lease = gate
-            .patience()
-            .saturating_add(std::time::Duration::from_secs(60));
+        let lease = gate.patience().saturating_add(std::time::Duration::from_secs(60));
         let lease_ms = crate::scope::wait::millis(lease);
-        let fence = self
-            .commit(ledger, Transition::Reserve { lease_ms }, asked)
-            .await?
-            .fence;
+        let fence = self.commit(ledger, Transition::Reserve { lease_ms }, asked).await?.fence;
 
         let answer = gate.ask(&request).await;
         let (approved, approver, identity) = match &answer {
@@ -155,27 +133,15 @@ impl Authorized {
             approver: approver.to_owned(),
             approver_identity: identity.to_owned(),
         });
-        let transition = if approved {
-            Transition::Approve { fence }
-        } else {
-            Transition::Release { fence }
-        };
+        let transition =
+            if approved { Transition::Approve { fence } } else { Transition::Release { fence } };
         let seq = self.commit(ledger, transition, decided).await?.seq;
 
         let name = self.token.name();
         match answer {
             Answer::Yes { .. } => {
-                let Self {
-                    held,
-                    token,
-                    invocation,
-                } = self;
-                Ok(Approved {
-                    held,
-                    token,
-                    invocation,
-                    consent: Some(Consent { fence, seq }),
-                })
+                let Self { held, token, invocation } = self;
+                Ok(Approved { held, token, invocation, consent: Some(Consent { fence, seq }) })
             }
             Answer::No { approver } => {
                 if let Some(entry) = self.held.entry() {
@@ -205,10 +171,7 @@ impl Authorized {
             lines: self.invocation.action().lines(),
             action_digest: Some(self.invocation.digest()),
             // The one that is held here counts as left: it isn't spent.
-            uses_left: self
-                .held
-                .entry()
-                .map_or(0, |entry| entry.uses_left().saturating_add(1)),
+            uses_left: self.held.entry().map_or(0, |entry| entry.uses_left().saturating_add(1)),
             rationale: self.invocation.rationale().map(ToOwned::to_owned),
             choices: Vec::new(),
         }
@@ -221,10 +184,7 @@ impl Authorized {
         record: Body,
     ) -> Result<Receipt, Refusal> {
         let entry = entry(&self.invocation, transition, record);
-        ledger
-            .commit(entry)
-            .await
-            .map_err(|error| refused(&self.held, &self.token, error))
+        ledger.commit(entry).await.map_err(|error| refused(&self.held, &self.token, error))
     }
 }
 
@@ -234,12 +194,7 @@ impl Approved {
     /// When the ledger's answer is lost, the use is taken for spent and nothing is done: it is never
     /// tried again, and the capability doesn't go back.
     pub async fn spend(self, ledger: &dyn Ledger) -> Result<Spent, Refusal> {
-        let Self {
-            held,
-            token,
-            invocation,
-            consent,
-        } = self;
+        let Self { held, token, invocation, consent } = self;
         let intent = Intent {
             token_name: token.name().to_owned(),
             scope: token.scope().summary(),
@@ -249,9 +204,7 @@ impl Approved {
             action_digest: invocation.digest(),
             approval_seq: consent.map(|consent| consent.seq),
         };
-        let transition = Transition::Start {
-            held: consent.map(|consent| consent.fence),
-        };
+        let transition = Transition::Start { held: consent.map(|consent| consent.fence) };
         let change = entry(&invocation, transition, Body::Intent(intent.clone()));
         let receipt = match ledger.commit(change).await {
             Ok(receipt) => receipt,
@@ -268,13 +221,7 @@ impl Approved {
             return Err(Refusal::Stopped);
         };
         capability.entry().note_spent();
-        Ok(Spent {
-            capability,
-            token,
-            invocation,
-            intent,
-            receipt,
-        })
+        Ok(Spent { capability, token, invocation, intent, receipt })
     }
 }
 
@@ -295,33 +242,19 @@ impl Spent {
         match performed {
             Performed::Ended(outcome) => {
                 let record = self.outcome_record(&outcome);
-                let transition = Transition::Finish {
-                    fence,
-                    verdict: outcome.verdict,
-                };
+                let transition = Transition::Finish { fence, verdict: outcome.verdict };
                 let body = Body::Outcome(record.clone());
-                ledger
-                    .commit(entry(&self.invocation, transition, body))
-                    .await?;
-                let Self {
-                    intent, receipt, ..
-                } = self;
-                Ok(
-                    Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
-                        .with_output(outcome.output),
-                )
+                ledger.commit(entry(&self.invocation, transition, body)).await?;
+                let Self { intent, receipt, .. } = self;
+                Ok(Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
+                    .with_output(outcome.output))
             }
             Performed::NeverBegan { reason } => {
                 let outcome = Outcome::new(Verdict::Failed, &reason, "");
-                let record = OutcomeRecord {
-                    outcome: None,
-                    ..self.outcome_record(&outcome)
-                };
+                let record = OutcomeRecord { outcome: None, ..self.outcome_record(&outcome) };
                 let transition = Transition::NeverBegan { fence };
                 let body = Body::Outcome(record);
-                ledger
-                    .commit(entry(&self.invocation, transition, body))
-                    .await?;
+                ledger.commit(entry(&self.invocation, transition, body)).await?;
                 let given = std::sync::Arc::clone(self.capability.entry());
                 given.unspend(self.capability);
                 Err(Refusal::NeverBegan(reason))
@@ -376,10 +309,9 @@ fn refused(held: &Held, token: &Token, error: LedgerError) -> Refusal {
             }
             None => Refusal::Stopped,
         },
-        Conflict::AlreadyAttempted => Refusal::TokenReused {
-            token: token.name().to_owned(),
-            max_uses: token.max_uses(),
-        },
+        Conflict::AlreadyAttempted => {
+            Refusal::TokenReused { token: token.name().to_owned(), max_uses: token.max_uses() }
+        }
         Conflict::Expired(at) => {
             Refusal::TokenClosed(format!("token `{}` expired at {at}", token.name()))
         }

@@ -102,10 +102,7 @@ fn describe(scope: &Scope) -> String {
                 Some(image) => format!(" If the rollout fails, it returns to {image} by itself."),
                 None => String::new(),
             };
-            format!(
-                "Deploys {} to {}. It takes no input.{back}",
-                scope.image, scope.target
-            )
+            format!("Deploys {} to {}. It takes no input.{back}", scope.image, scope.target)
         }
         Scope::Rollback(scope) => scope.rollback_summary(),
         Scope::Wait(scope) => format!("Pauses for at most {} seconds.", scope.max_seconds),

@@ -105,8 +105,7 @@ fn units(escaped: &str) -> Vec<&str> {
     let mut rest = escaped;
     while let Some(first) = rest.chars().next() {
         let length = if first == OPEN {
-            rest.find(CLOSE)
-                .map_or(rest.len(), |at| at + CLOSE.len_utf8())
+            rest.find(CLOSE).map_or(rest.len(), |at| at + CLOSE.len_utf8())
         } else {
             let marks = rest.chars().skip(1).take_while(|c| columns(*c) == 0);
             first.len_utf8() + marks.map(char::len_utf8).sum::<usize>()
@@ -209,12 +208,8 @@ mod tests {
 
     #[test]
     fn plain_text_stays_as_it_is() {
-        for text in [
-            "kubectl get pods -n prod",
-            r"C:\temp\x",
-            "naïve 日本語 Ж ‘’ e\u{301}",
-            "",
-        ] {
+        for text in ["kubectl get pods -n prod", r"C:\temp\x", "naïve 日本語 Ж ‘’ e\u{301}", ""]
+        {
             assert_eq!(escape(text, Mode::Line), text);
         }
     }
@@ -238,32 +233,20 @@ mod tests {
 
     #[test]
     fn block_keeps_lines_and_tabs_but_no_carriage_return() {
-        assert_eq!(
-            escape("a\n\tb\rc\u{7}", Mode::Block),
-            "a\n\tb‹U+000D›c‹U+0007›"
-        );
+        assert_eq!(escape("a\n\tb\rc\u{7}", Mode::Block), "a\n\tb‹U+000D›c‹U+0007›");
     }
 
     #[test]
     fn an_escape_cannot_be_forged() {
         assert_eq!(escape("‹U+202E›", Mode::Line), "‹U+2039›U+202E›");
-        assert_ne!(
-            escape("‹U+202E›", Mode::Line),
-            escape("\u{202e}", Mode::Line)
-        );
-        assert_eq!(
-            escape_bytes("‹0xFF›".as_bytes(), Mode::Line),
-            "‹U+2039›0xFF›"
-        );
+        assert_ne!(escape("‹U+202E›", Mode::Line), escape("\u{202e}", Mode::Line));
+        assert_eq!(escape_bytes("‹0xFF›".as_bytes(), Mode::Line), "‹U+2039›0xFF›");
     }
 
     #[test]
     fn piled_marks_are_escaped_after_the_fourth() {
         let pile = format!("a{}b", "\u{301}".repeat(6));
-        assert_eq!(
-            escape(&pile, Mode::Line),
-            format!("a{}‹U+0301›‹U+0301›b", "\u{301}".repeat(4))
-        );
+        assert_eq!(escape(&pile, Mode::Line), format!("a{}‹U+0301›‹U+0301›b", "\u{301}".repeat(4)));
     }
 
     #[test]
@@ -275,14 +258,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_characters_are_shown_as_bytes() {
-        assert_eq!(
-            escape_bytes(b"a\xff\xc3(\xe2\x82", Mode::Line),
-            "a‹0xFF›‹0xC3›(‹0xE2›‹0x82›"
-        );
-        assert_eq!(
-            escape_bytes("é\u{200b}".as_bytes(), Mode::Line),
-            "é‹U+200B›"
-        );
+        assert_eq!(escape_bytes(b"a\xff\xc3(\xe2\x82", Mode::Line), "a‹0xFF›‹0xC3›(‹0xE2›‹0x82›");
+        assert_eq!(escape_bytes("é\u{200b}".as_bytes(), Mode::Line), "é‹U+200B›");
         // U+FFFD written by the text itself is not a byte that could not be read.
         assert_eq!(escape_bytes("\u{fffd}".as_bytes(), Mode::Line), "\u{fffd}");
     }

@@ -89,10 +89,7 @@ impl Refusal {
 
     /// Whether the ledger can't be reached or relied on, so that nothing more can be recorded.
     pub fn is_without_ledger(&self) -> bool {
-        matches!(
-            self,
-            Self::Ledger(LedgerError::Unavailable(_) | LedgerError::Damaged(_))
-        )
+        matches!(self, Self::Ledger(LedgerError::Unavailable(_) | LedgerError::Damaged(_)))
     }
 
     /// Whether the run must end here: without the ledger nothing can be promised any more.

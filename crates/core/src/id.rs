@@ -21,14 +21,8 @@ impl RunId {
     pub fn new(text: impl Into<String>) -> Result<Self, RunIdError> {
         let text = text.into();
         let fits = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits {
-            Ok(Self(text))
-        } else {
-            Err(RunIdError)
-        }
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits { Ok(Self(text)) } else { Err(RunIdError) }
     }
 
     /// The name as text.
@@ -88,10 +82,7 @@ impl AttemptId {
             Part::Rollback => "rollback",
         };
         // Length is no concern: a run's id holds no `/`.
-        let text = format!(
-            "lar attempt v1/{}/{}/{}/{part}",
-            site.run, site.turn, site.index
-        );
+        let text = format!("lar attempt v1/{}/{}/{}/{part}", site.run, site.turn, site.index);
         Self(Digest::of(text.as_bytes()))
     }
 
@@ -117,12 +108,7 @@ mod tests {
     use super::*;
 
     fn site(run: &str, turn: u64, index: u64, part: Part) -> CallSite {
-        CallSite {
-            run: RunId::new(run).unwrap(),
-            turn,
-            index,
-            part,
-        }
+        CallSite { run: RunId::new(run).unwrap(), turn, index, part }
     }
 
     #[test]

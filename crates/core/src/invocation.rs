@@ -134,10 +134,7 @@ fn read(scope: &Scope, input: &str) -> Result<Action, Refusal> {
                     )));
                 }
             };
-            Action::Secret(SecretAction {
-                injection,
-                inner: Box::new(inner),
-            })
+            Action::Secret(SecretAction { injection, inner: Box::new(inner) })
         }
     };
     json::finish(fields, known(scope)).map_err(invalid)?;
@@ -170,21 +167,14 @@ fn limits(scope: &Scope) -> Limits {
         Scope::Shell(_) | Scope::Deploy(_) | Scope::Rollback(_) | Scope::Wait(_) => 0,
     };
     let bytes = carried.saturating_mul(6).saturating_add(1 << 18);
-    Limits {
-        max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        ..Limits::default()
-    }
+    Limits { max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), ..Limits::default() }
 }
 
 fn shell(scope: &ShellScope, fields: &mut Fields) -> Result<ShellAction, Refusal> {
     let command = json::take_string(fields, "command").map_err(invalid)?;
     let command =
         Command::parse(&command).map_err(|error| Refusal::CommandNotAllowed(error.to_string()))?;
-    Ok(ShellAction {
-        command,
-        workdir: scope.workdir.clone(),
-        env: scope.env.clone(),
-    })
+    Ok(ShellAction { command, workdir: scope.workdir.clone(), env: scope.env.clone() })
 }
 
 fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {
@@ -212,10 +202,7 @@ fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {
 }
 
 fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
-    let operation = match json::take_string(fields, "operation")
-        .map_err(invalid)?
-        .as_str()
-    {
+    let operation = match json::take_string(fields, "operation").map_err(invalid)?.as_str() {
         "read" => FileOperation::Read,
         "write" => FileOperation::Write,
         _ => {
@@ -240,10 +227,5 @@ fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
         (FileOperation::Write, Some(_)) | (FileOperation::Read, None) => {}
     }
     let (root, path) = scope.locate(&path)?;
-    Ok(FileAction {
-        operation,
-        root,
-        path,
-        content: content.map(Content::from),
-    })
+    Ok(FileAction { operation, root, path, content: content.map(Content::from) })
 }

@@ -38,11 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     /// One mebibyte, 64 deep.
     fn default() -> Self {
-        Limits {
-            max_bytes: 1 << 20,
-            max_depth: 64,
-            null_characters: false,
-        }
+        Limits { max_bytes: 1 << 20, max_depth: 64, null_characters: false }
     }
 }
 
@@ -75,10 +71,7 @@ pub fn fields(text: &str, limits: &Limits) -> Result<Fields, JsonRefusal> {
 /// characters, lone surrogates, numbers beyond a double's range, and more than `limits` allow.
 pub fn check(text: &str, limits: &Limits) -> Result<Kind, JsonRefusal> {
     if text.len() > limits.max_bytes {
-        return Err(JsonRefusal::TooLarge {
-            bytes: text.len(),
-            limit: limits.max_bytes,
-        });
+        return Err(JsonRefusal::TooLarge { bytes: text.len(), limit: limits.max_bytes });
     }
     let mut walk = Walk {
         max_depth: limits.max_depth.min(120),
@@ -92,19 +85,13 @@ pub fn check(text: &str, limits: &Limits) -> Result<Kind, JsonRefusal> {
         Ok(kind)
     });
     // The walk leaves its path standing where it failed.
-    read.map_err(|error| {
-        walk.refusal
-            .take()
-            .unwrap_or_else(|| syntax(walk.place(), &error))
-    })
+    read.map_err(|error| walk.refusal.take().unwrap_or_else(|| syntax(walk.place(), &error)))
 }
 
 /// Takes a string that must be there.
 pub fn take_string(fields: &mut Fields, name: &'static str) -> Result<String, JsonRefusal> {
-    take_optional_string(fields, name)?.ok_or(JsonRefusal::Missing {
-        field: name,
-        expected: "a string",
-    })
+    take_optional_string(fields, name)?
+        .ok_or(JsonRefusal::Missing { field: name, expected: "a string" })
 }
 
 /// Takes a string that may be missing; `null` counts as missing.
@@ -116,25 +103,17 @@ pub fn take_optional_string(
         return Ok(None);
     };
     if found != Kind::String {
-        return Err(JsonRefusal::WrongType {
-            field: name,
-            expected: "a string",
-            found,
-        });
+        return Err(JsonRefusal::WrongType { field: name, expected: "a string", found });
     }
-    serde_json::from_str(raw.get())
-        .map(Some)
-        .map_err(|error| syntax(Place::field(name), &error))
+    serde_json::from_str(raw.get()).map(Some).map_err(|error| syntax(Place::field(name), &error))
 }
 
 /// Takes a whole number from 0 to 2^53 − 1 that must be there, written in digits alone.
 ///
 /// `1.0`, `1e3` and `-0` are refused: a number that can be written in two ways can be read in two.
 pub fn take_u64(fields: &mut Fields, name: &'static str) -> Result<u64, JsonRefusal> {
-    take_optional_u64(fields, name)?.ok_or(JsonRefusal::Missing {
-        field: name,
-        expected: WHOLE_NUMBER,
-    })
+    take_optional_u64(fields, name)?
+        .ok_or(JsonRefusal::Missing { field: name, expected: WHOLE_NUMBER })
 }
 
 /// Takes a whole number as [`take_u64`] does, that may be missing; `null` counts as missing.
@@ -146,33 +125,20 @@ pub fn take_optional_u64(
         return Ok(None);
     };
     if found != Kind::Number {
-        return Err(JsonRefusal::WrongType {
-            field: name,
-            expected: WHOLE_NUMBER,
-            found,
-        });
+        return Err(JsonRefusal::WrongType { field: name, expected: WHOLE_NUMBER, found });
     }
     let digits = raw.get();
-    let number = if digits.bytes().all(|b| b.is_ascii_digit()) {
-        digits.parse().ok()
-    } else {
-        None
-    };
+    let number =
+        if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None };
     match number {
         Some(number) if number <= MAX_INTEGER => Ok(Some(number)),
-        _ => Err(JsonRefusal::OtherNumber {
-            field: name,
-            expected: WHOLE_NUMBER,
-        }),
+        _ => Err(JsonRefusal::OtherNumber { field: name, expected: WHOLE_NUMBER }),
     }
 }
 
 /// Takes a value of any kind that must be there, `null` included, as its exact text.
 pub fn take_raw(fields: &mut Fields, name: &'static str) -> Result<Box<RawValue>, JsonRefusal> {
-    take_optional_raw(fields, name).ok_or(JsonRefusal::Missing {
-        field: name,
-        expected: "a value",
-    })
+    take_optional_raw(fields, name).ok_or(JsonRefusal::Missing { field: name, expected: "a value" })
 }
 
 /// Takes a value of any kind that may be missing, as its exact text; `null` is a value here.
@@ -184,11 +150,9 @@ pub fn take_optional_raw(fields: &mut Fields, name: &str) -> Option<Box<RawValue
 pub fn finish(fields: &Fields, known: &'static [&'static str]) -> Result<(), JsonRefusal> {
     match fields.keys().next() {
         None => Ok(()),
-        Some(first) => Err(JsonRefusal::Unknown {
-            field: shown_key(first),
-            others: fields.len() - 1,
-            known,
-        }),
+        Some(first) => {
+            Err(JsonRefusal::Unknown { field: shown_key(first), others: fields.len() - 1, known })
+        }
     }
 }
 
@@ -229,20 +193,13 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str("the input")
-        } else {
-            write!(f, "`{}`", self.0)
-        }
+        if self.0.is_empty() { f.write_str("the input") } else { write!(f, "`{}`", self.0) }
     }
 }
 
 /// Why a JSON text was not taken, or a value has no canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    missing_docs,
-    reason = "each variant's message says what its fields are"
-)]
+#[expect(missing_docs, reason = "each variant's message says what its fields are")]
 pub enum JsonRefusal {
     #[error("the input is {bytes} bytes, more than the {limit} allowed: send a shorter one")]
     TooLarge { bytes: usize, limit: usize },
@@ -257,35 +214,17 @@ pub enum JsonRefusal {
     #[error(
         "{place} is not valid JSON (RFC 8259) at line {line}, column {column}: send one JSON value"
     )]
-    Syntax {
-        place: Place,
-        line: usize,
-        column: usize,
-    },
+    Syntax { place: Place, line: usize, column: usize },
     #[error("the input must be one JSON object, but {found} came")]
     NotAnObject { found: Kind },
     #[error("field `{field}` is missing: it must be {expected}")]
-    Missing {
-        field: &'static str,
-        expected: &'static str,
-    },
+    Missing { field: &'static str, expected: &'static str },
     #[error("field `{field}` must be {expected}, but {found} came")]
-    WrongType {
-        field: &'static str,
-        expected: &'static str,
-        found: Kind,
-    },
+    WrongType { field: &'static str, expected: &'static str, found: Kind },
     #[error("field `{field}` must be {expected}, but another number came")]
-    OtherNumber {
-        field: &'static str,
-        expected: &'static str,
-    },
+    OtherNumber { field: &'static str, expected: &'static str },
     #[error("field `{field}`{} is not known here: {}", more(*.others), known_fields(.known))]
-    Unknown {
-        field: String,
-        others: usize,
-        known: &'static [&'static str],
-    },
+    Unknown { field: String, others: usize, known: &'static [&'static str] },
     #[error("{place} is a float, and two floats may share one text: use an integer or a string")]
     Float { place: Place },
     #[error("{place} is an integer beyond 2^53 - 1, which readers round: use a string")]
@@ -297,11 +236,7 @@ pub enum JsonRefusal {
 }
 
 fn more(others: usize) -> String {
-    if others == 0 {
-        String::new()
-    } else {
-        format!(" (and {others} more)")
-    }
+    if others == 0 { String::new() } else { format!(" (and {others} more)") }
 }
 
 fn known_fields(known: &[&str]) -> String {
@@ -350,11 +285,7 @@ fn syntax(place: Place, error: &serde_json::Error) -> JsonRefusal {
     {
         return JsonRefusal::LoneSurrogate { place };
     }
-    JsonRefusal::Syntax {
-        place,
-        line: error.line(),
-        column: error.column(),
-    }
+    JsonRefusal::Syntax { place, line: error.line(), column: error.column() }
 }
 
 /// One pass over a text, with the way to where it stands.
@@ -477,10 +408,8 @@ impl<'de> Visitor<'de> for Value<'_> {
         while let Some(key) = map.next_key::<String>()? {
             walk.text(&key)?;
             if !seen.insert(key.clone()) {
-                let refusal = JsonRefusal::DuplicateKey {
-                    place: walk.place(),
-                    key: shown_key(&key),
-                };
+                let refusal =
+                    JsonRefusal::DuplicateKey { place: walk.place(), key: shown_key(&key) };
                 return Err(walk.refuse(refusal));
             }
             walk.path.push(Step::Key(key));
@@ -540,13 +469,7 @@ mod tests {
             "`argv[1]` holds a null character (U+0000): send text without it"
         );
         assert!(refusal(r#"{"argv":{"a\u0000b":1}}"#).starts_with("`argv` holds a null"));
-        for lone in [
-            r"\ud800",
-            r"\ud800x",
-            r"\ud800\u0041",
-            r"\udc00",
-            r"\ud83d\ud83d",
-        ] {
+        for lone in [r"\ud800", r"\ud800x", r"\ud800\u0041", r"\udc00", r"\ud83d\ud83d"] {
             assert_eq!(
                 refusal(&format!(r#"{{"text":"{lone}"}}"#)),
                 "`text` holds a surrogate without its pair: send each character whole",
@@ -558,54 +481,25 @@ mod tests {
 
     #[test]
     fn depth_and_size_are_capped() {
-        let nested = |depth: usize| {
-            format!(
-                "{{\"a\":{}{}}}",
-                "[".repeat(depth - 1),
-                "]".repeat(depth - 1)
-            )
-        };
+        let nested =
+            |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         read(&nested(64));
         assert!(refusal(&nested(65)).contains("nested more than 64 deep"));
         // A million levels end in a refusal, not in a stack overflow.
         let hostile = "[".repeat(1 << 20);
         assert!(refusal(&hostile).contains("nested more than 64 deep"));
-        let deepest = Limits {
-            max_depth: usize::MAX,
-            ..Limits::default()
-        };
-        assert!(matches!(
-            check(&hostile, &deepest),
-            Err(JsonRefusal::TooDeep { limit: 120, .. })
-        ));
+        let deepest = Limits { max_depth: usize::MAX, ..Limits::default() };
+        assert!(matches!(check(&hostile, &deepest), Err(JsonRefusal::TooDeep { limit: 120, .. })));
 
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1 << 20));
         assert!(refusal(&long).contains("more than the 1048576 allowed"));
-        fields(
-            &long,
-            &Limits {
-                max_bytes: 2 << 20,
-                ..Limits::default()
-            },
-        )
-        .unwrap();
+        fields(&long, &Limits { max_bytes: 2 << 20, ..Limits::default() }).unwrap();
     }
 
     #[test]
     fn only_one_object_is_an_input() {
-        assert_eq!(
-            refusal("[1]"),
-            "the input must be one JSON object, but an array came"
-        );
-        for text in [
-            "",
-            "{",
-            r#"{"a":1}x"#,
-            "{'a':1}",
-            r#"{"a":1,}"#,
-            "\u{feff}{}",
-            "{} {}",
-        ] {
+        assert_eq!(refusal("[1]"), "the input must be one JSON object, but an array came");
+        for text in ["", "{", r#"{"a":1}x"#, "{'a':1}", r#"{"a":1,}"#, "\u{feff}{}", "{} {}"] {
             assert!(refusal(text).contains("not valid JSON"), "{text}");
         }
         assert_eq!(
@@ -633,20 +527,10 @@ mod tests {
 
     #[test]
     fn numbers_that_readers_may_round_are_refused_as_fields() {
-        for number in [
-            "-1",
-            "-0",
-            "1.0",
-            "1e3",
-            "9007199254740992",
-            "18446744073709551616",
-        ] {
+        for number in ["-1", "-0", "1.0", "1e3", "9007199254740992", "18446744073709551616"] {
             let mut input = read(&format!(r#"{{"n":{number}}}"#));
             assert!(
-                matches!(
-                    take_u64(&mut input, "n"),
-                    Err(JsonRefusal::OtherNumber { .. })
-                ),
+                matches!(take_u64(&mut input, "n"), Err(JsonRefusal::OtherNumber { .. })),
                 "{number}"
             );
         }
@@ -658,16 +542,12 @@ mod tests {
     fn unknown_fields_are_named_visibly_beside_the_known_ones() {
         let input = read("{\"co\u{202e}m\":1,\"z\":2}");
         assert_eq!(
-            finish(&input, &["command", "reason"])
-                .unwrap_err()
-                .to_string(),
+            finish(&input, &["command", "reason"]).unwrap_err().to_string(),
             "field `co‹U+202E›m` (and 1 more) is not known here: the fields are `command`, `reason`"
         );
         let long = "k".repeat(500);
         assert_eq!(
-            finish(&read(&format!(r#"{{"{long}":1}}"#)), &[])
-                .unwrap_err()
-                .to_string(),
+            finish(&read(&format!(r#"{{"{long}":1}}"#)), &[]).unwrap_err().to_string(),
             "field `(a name of 500 bytes)` is not known here: this takes no fields"
         );
     }

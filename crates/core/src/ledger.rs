@@ -114,12 +114,7 @@ pub struct Entry {
 impl Entry {
     /// A record without a change.
     pub fn note(run: RunId, record: Body) -> Self {
-        Self {
-            run,
-            change: None,
-            grants: Vec::new(),
-            record,
-        }
+        Self { run, change: None, grants: Vec::new(), record }
     }
 }
 

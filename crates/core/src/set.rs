@@ -103,22 +103,14 @@ impl CapabilitySet {
     /// Adds a token, and with a deploy token its way back.
     pub fn add(&self, token: Token) -> Result<(), SetError> {
         let tool = token.tool_name();
-        let mut entries = self
-            .inner
-            .entries
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
         if RESERVED_NAMES.contains(&tool.as_str()) {
             return Err(SetError::Reserved(token.name().to_owned()));
         }
         for held in entries.iter() {
             if held.tool == tool {
                 let (first, second) = (held.token.name().to_owned(), token.name().to_owned());
-                return Err(SetError::Duplicate {
-                    tool,
-                    first,
-                    second,
-                });
+                return Err(SetError::Duplicate { tool, first, second });
             }
             if held.token.name() == token.name() {
                 return Err(SetError::DuplicateName(token.name().to_owned()));
@@ -132,26 +124,17 @@ impl CapabilitySet {
 
     /// The tokens in the order of their declaration, the ways back included.
     pub fn tokens(&self) -> Vec<Token> {
-        self.entries()
-            .iter()
-            .map(|entry| entry.token.clone())
-            .collect()
+        self.entries().iter().map(|entry| entry.token.clone()).collect()
     }
 
     /// The token of that name.
     pub fn token(&self, name: &str) -> Option<Token> {
-        self.entries()
-            .iter()
-            .find(|e| e.token.name() == name)
-            .map(|e| e.token.clone())
+        self.entries().iter().find(|e| e.token.name() == name).map(|e| e.token.clone())
     }
 
     /// How many uses of a token this process may still spend.
     pub fn uses_left(&self, name: &str) -> Option<u32> {
-        self.entries()
-            .iter()
-            .find(|entry| entry.token.name() == name)
-            .map(|e| e.uses_left())
+        self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
     }
 
     /// The tools that the model is offered now: those of tokens with a use left.
@@ -202,35 +185,20 @@ impl CapabilitySet {
         if let Some(entry) = entries.iter().find(fits) {
             return Ok(Arc::clone(entry));
         }
-        let known: BTreeMap<&str, ()> = entries
-            .iter()
-            .filter(|e| e.offered())
-            .map(|e| (e.tool.as_str(), ()))
-            .collect();
-        let known = known
-            .keys()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let known: BTreeMap<&str, ()> =
+            entries.iter().filter(|e| e.offered()).map(|e| (e.tool.as_str(), ())).collect();
+        let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         Err(Refusal::UnknownTool {
             tool: crate::display::escape(
                 &tool.chars().take(128).collect::<String>(),
                 crate::display::Mode::Line,
             ),
-            known: if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known
-            },
+            known: if known.is_empty() { "none".to_owned() } else { known },
         })
     }
 
     fn entries(&self) -> Vec<Arc<Entry>> {
-        self.inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.inner.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -239,14 +207,8 @@ impl Drop for Inner {
         if *self.reported.get_mut() {
             return;
         }
-        let entries = self
-            .entries
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        for entry in entries
-            .iter()
-            .filter(|e| e.offered() && e.pool().spent == 0)
-        {
+        let entries = self.entries.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter().filter(|e| e.offered() && e.pool().spent == 0) {
             tracing::warn!(token = entry.token.name(), "a token was never used");
         }
     }
@@ -255,18 +217,8 @@ impl Drop for Inner {
 impl Entry {
     fn new(token: Token) -> Self {
         let tool = token.tool_name();
-        let pool = Pool {
-            returned: Vec::new(),
-            next: 1,
-            spent: 0,
-            exhausted: false,
-        };
-        Self {
-            token,
-            tool,
-            pool: Mutex::new(pool),
-            denials: AtomicU32::new(0),
-        }
+        let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };
+        Self { token, tool, pool: Mutex::new(pool), denials: AtomicU32::new(0) }
     }
 
     pub(crate) fn token(&self) -> &Token {

@@ -50,9 +50,8 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment: jiff::Timestamp = text
-            .parse()
-            .map_err(|_| TimestampError(text.chars().take(64).collect()))?;
+        let moment: jiff::Timestamp =
+            text.parse().map_err(|_| TimestampError(text.chars().take(64).collect()))?;
         Ok(Self::from_millis(moment.as_millisecond()))
     }
 }
@@ -85,14 +84,8 @@ mod tests {
 
     #[test]
     fn never_leaves_four_digit_years() {
-        assert_eq!(
-            Timestamp::from_millis(i64::MAX).to_string(),
-            "9999-12-30T00:00:00.000Z"
-        );
-        assert_eq!(
-            Timestamp::from_millis(i64::MIN).to_string(),
-            "1970-01-01T00:00:00.000Z"
-        );
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(
             Timestamp::from_millis(0).plus_millis(u64::MAX).to_string(),
             "9999-12-30T00:00:00.000Z"

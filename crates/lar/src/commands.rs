@@ -26,9 +26,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, Exit> {
         Exit::Usage
     })?;
     let base = base_of(path).ok_or_else(|| {
-        complain(&format!(
-            "the directory of `{shown}` can't be found; name an existing file"
-        ));
+        complain(&format!("the directory of `{shown}` can't be found; name an existing file"));
         Exit::Usage
     })?;
     Manifest::read_bytes(&bytes, &base).map_err(|error| {
@@ -48,8 +46,6 @@ fn read_capped(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let most = linear_agentics::manifest::MAX_BYTES as u64 + 1;
-    std::fs::File::open(path)?
-        .take(most)
-        .read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

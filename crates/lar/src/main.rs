@@ -51,11 +51,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout and are no error; clap writes both itself.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Complete.into()
-            };
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Complete.into() };
         }
     };
     let exit = match cli.command {

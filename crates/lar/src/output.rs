@@ -47,11 +47,7 @@ pub fn println(text: &str) {
 /// Says on stderr what is wrong.
 pub fn complain(text: &str) {
     let text = text.trim_end();
-    let lead = if text.starts_with("error") || text.contains('\x1b') {
-        ""
-    } else {
-        "error: "
-    };
+    let lead = if text.starts_with("error") || text.contains('\x1b') { "" } else { "error: " };
     say(&format!("{lead}{text}"));
 }
 

@@ -38,9 +38,7 @@ impl Progress {
             pending: String::new(),
             since: Instant::now(),
         };
-        Self {
-            state: Mutex::new(state),
-        }
+        Self { state: Mutex::new(state) }
     }
 }
 
@@ -203,8 +201,5 @@ fn shown_input(input: &str) -> String {
 
 /// JSON text on one line: its own line breaks stand between values only.
 fn one_line(json: &str) -> String {
-    json.split('\n')
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join(" ")
+    json.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
 }

@@ -23,8 +23,7 @@ impl Prompt for TerminalPrompt {
             let count = std::io::stdin().lock().read_line(&mut line)?;
             Ok((count > 0).then_some(line))
         });
-        read.await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        read.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 
     async fn show(&self, text: &str) -> std::io::Result<()> {

@@ -29,37 +29,27 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let connection = schema::open(path)?;
-        Ok(Self {
-            writer: Writer::start(connection)?,
-        })
+        Ok(Self { writer: Writer::start(connection)? })
     }
 }
 
 #[async_trait]
 impl Ledger for Sqlite {
     async fn open_run(&self, opening: Opening) -> Result<Receipt, LedgerError> {
-        self.writer
-            .ask(|reply| Command::Open(Box::new(opening), reply))
-            .await
+        self.writer.ask(|reply| Command::Open(Box::new(opening), reply)).await
     }
 
     async fn commit(&self, entry: Entry) -> Result<Receipt, LedgerError> {
-        self.writer
-            .ask(|reply| Command::Commit(Box::new(entry), reply))
-            .await
+        self.writer.ask(|reply| Command::Commit(Box::new(entry), reply)).await
     }
 
     async fn close_run(&self, closing: Closing) -> Result<Receipt, LedgerError> {
-        self.writer
-            .ask(|reply| Command::Close(Box::new(closing), reply))
-            .await
+        self.writer.ask(|reply| Command::Close(Box::new(closing), reply)).await
     }
 
     async fn attempt(&self, attempt: &AttemptId) -> Result<Option<UseState>, LedgerError> {
         let attempt = *attempt;
-        self.writer
-            .ask(|reply| Command::Attempt(attempt, reply))
-            .await
+        self.writer.ask(|reply| Command::Attempt(attempt, reply)).await
     }
 
     async fn records(
@@ -69,14 +59,7 @@ impl Ledger for Sqlite {
         limit: u64,
     ) -> Result<Vec<SealedRecord>, LedgerError> {
         let run = run.clone();
-        self.writer
-            .ask(|reply| Command::Records {
-                run,
-                from,
-                limit,
-                reply,
-            })
-            .await
+        self.writer.ask(|reply| Command::Records { run, from, limit, reply }).await
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>, LedgerError> {

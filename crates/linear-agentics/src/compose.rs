@@ -103,10 +103,7 @@ impl RunOptions {
         // The set is minted anew for the run; this one only declared the tokens.
         tokens.mark_reported();
         let declared = tokens.tokens();
-        let declared = declared
-            .into_iter()
-            .filter(|token| !token.is_rollback())
-            .collect();
+        let declared = declared.into_iter().filter(|token| !token.is_rollback()).collect();
         Self::of(declared, budget)
     }
 
@@ -120,9 +117,7 @@ impl RunOptions {
         options.task = manifest.agent.task.clone();
         options.manifest = Some(manifest.digest);
         options.workdir = Some(manifest.base.clone());
-        options.approvals = Approvals::Terminal {
-            patience: manifest.approval_timeout,
-        };
+        options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
         for price in &manifest.prices {
             options.prices = options.prices.with(
                 &price.model,
@@ -151,9 +146,7 @@ impl RunOptions {
             workdir: None,
             ledger: None,
             record: None,
-            approvals: Approvals::Terminal {
-                patience: manifest::DEFAULT_APPROVAL_TIMEOUT,
-            },
+            approvals: Approvals::Terminal { patience: manifest::DEFAULT_APPROVAL_TIMEOUT },
             provider: Box::new(HumanCapabilityProvider),
             observer: Arc::new(Unwatched),
             prompt: None,
@@ -236,11 +229,8 @@ impl RunOptions {
 /// The ledger's file in the user's state directory: `$XDG_STATE_HOME/lar/ledger.db`, or
 /// `~/.local/state/lar/ledger.db` (XDG Base Directory Specification).
 pub fn default_ledger() -> Result<PathBuf, ComposeError> {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .ok_or(ComposeError::NoStateDirectory)?;
@@ -258,12 +248,7 @@ pub fn open_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, ComposeError>
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
 pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
-    let RunOptions {
-        budget,
-        stop,
-        observer,
-        ..
-    } = &options;
+    let RunOptions { budget, stop, observer, .. } = &options;
     let (budget, stop, observer) = (*budget, stop.clone(), Arc::clone(observer));
     let spec = ModelSpec::parse(&options.model)?;
     let services = ModelEnv::from_process();
@@ -294,39 +279,26 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     };
     let (tokens, candidates) = (pin(options.tokens), pin(options.candidates));
     let secrets = Secrets::read(tokens.iter().chain(&candidates))?;
-    let own = [
-        ("ANTHROPIC_API_KEY", services.anthropic_key),
-        ("OPENAI_API_KEY", services.openai_key),
-    ];
+    let own =
+        [("ANTHROPIC_API_KEY", services.anthropic_key), ("OPENAI_API_KEY", services.openai_key)];
     let own = own.into_iter().filter_map(|(name, key)| Some((name, key?)));
     let redactor = Arc::new(secrets.redactor(own.chain(kube.secrets()))?);
     let enforcement = crate::enforcement();
 
     let capabilities = CapabilitySet::new(tokens)?;
     // A candidate that couldn't join the set would be found out only when a person grants it.
-    let trial = CapabilitySet::new(
-        capabilities
-            .tokens()
-            .into_iter()
-            .filter(|t| !t.is_rollback()),
-    );
+    let trial = CapabilitySet::new(capabilities.tokens().into_iter().filter(|t| !t.is_rollback()));
     let trial = trial?;
     trial.mark_reported();
     for candidate in &candidates {
         trial.add(candidate.clone())?;
     }
-    let model = opening
-        .await
-        .map_err(|_| ComposeError::System("no thread can be started"))??;
+    let model = opening.await.map_err(|_| ComposeError::System("no thread can be started"))??;
     if budget.max_cost_micro_usd.is_some() && model.price().is_none() {
         capabilities.mark_reported();
         return Err(ComposeError::NoPrice(options.model));
     }
-    let recorder = options
-        .record
-        .as_deref()
-        .map(Recorder::create)
-        .transpose()?;
+    let recorder = options.record.as_deref().map(Recorder::create).transpose()?;
 
     let run = new_run()?;
     // An empty message is refused by the API just as an empty conversation is.
@@ -344,11 +316,9 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     ledger.open_run(opening).await?;
 
     let approvals: Arc<dyn ApprovalGate> = match options.approvals {
-        Approvals::Terminal { patience } => Arc::new(TerminalGate::new(
-            patience,
-            Arc::clone(&redactor),
-            enforcement,
-        )),
+        Approvals::Terminal { patience } => {
+            Arc::new(TerminalGate::new(patience, Arc::clone(&redactor), enforcement))
+        }
         Approvals::Gate(gate) => gate,
     };
     let tokens = capabilities.tokens();
@@ -414,9 +384,7 @@ fn opening_of(
 
 /// A name for a run: when it began, and 32 random bits.
 fn new_run() -> Result<RunId, ComposeError> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0)).to_string();
     let digits: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
     let (day, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));

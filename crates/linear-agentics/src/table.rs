@@ -67,9 +67,7 @@ fn events(trail: &AuditTrail, width: u16) -> String {
     // A cell of a hostile text takes a few lines and no more.
     let most = usize::from(width) * 2;
     if width >= WIDE {
-        table.set_header([
-            "time", "what", "token", "action", "outcome", "took", "detail",
-        ]);
+        table.set_header(["time", "what", "token", "action", "outcome", "took", "detail"]);
         for row in &rows {
             table.add_row([
                 row.clock(),
@@ -82,10 +80,8 @@ fn events(trail: &AuditTrail, width: u16) -> String {
             ]);
         }
         // A word that a person searches for is not torn, as long as it is one of ours.
-        let outcome = rows
-            .iter()
-            .map(|row| rows::shown(&row.outcome, 64))
-            .map(|text| width_of(&text));
+        let outcome =
+            rows.iter().map(|row| rows::shown(&row.outcome, 64)).map(|text| width_of(&text));
         let widest = u16::try_from(outcome.max().unwrap_or(0)).unwrap_or(LONGEST_WORD);
         if let Some(column) = table.column_mut(4) {
             let fixed = Width::Fixed(widest.min(LONGEST_WORD) + 2);
@@ -113,14 +109,7 @@ fn events(trail: &AuditTrail, width: u16) -> String {
 
 fn tokens(tallies: &[Tally], width: u16) -> String {
     let mut table = table(width);
-    table.set_header([
-        "token",
-        "granted",
-        "succeeded",
-        "failed",
-        "unknown",
-        "unused",
-    ]);
+    table.set_header(["token", "granted", "succeeded", "failed", "unknown", "unused"]);
     for tally in tallies {
         let mut cells = vec![rows::shown(&tally.token, 64)];
         cells.extend(tally.numbers());
@@ -148,11 +137,7 @@ fn align(table: &mut Table, columns: &[usize]) {
 }
 
 fn trimmed(table: &Table) -> String {
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -281,14 +266,8 @@ mod tests {
     fn no_width_is_exceeded_and_nothing_hostile_gets_through() {
         for columns in [1, 60, 72, 95, 96, 130, 400] {
             let text = render(&samples::hostile(), Some(columns));
-            for line in text
-                .lines()
-                .filter(|line| line.starts_with(['│', '╭', '╞', '╰']))
-            {
-                assert!(
-                    width(line) <= usize::from(columns.max(NARROWEST)),
-                    "{columns}: {line}"
-                );
+            for line in text.lines().filter(|line| line.starts_with(['│', '╭', '╞', '╰'])) {
+                assert!(width(line) <= usize::from(columns.max(NARROWEST)), "{columns}: {line}");
             }
             let unseen = |c: char| c != '\n' && (c.is_control() || "\u{202e}\u{200b}".contains(c));
             assert!(!text.contains(unseen), "{text}");

@@ -63,18 +63,12 @@ struct End {
 
 impl End {
     fn error(message: impl Into<String>) -> Self {
-        Self {
-            reason: StopReason::Error,
-            error: Some(message.into()),
-        }
+        Self { reason: StopReason::Error, error: Some(message.into()) }
     }
 
     fn stopped(cause: Cause) -> Self {
         match cause {
-            Cause::Timeout => Self {
-                reason: StopReason::Timeout,
-                error: None,
-            },
+            Cause::Timeout => Self { reason: StopReason::Timeout, error: None },
             Cause::Interrupted => Self::error("the run was interrupted"),
         }
     }
@@ -83,14 +77,10 @@ impl End {
 impl From<Refusal> for End {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::BudgetExhausted(message) => Self {
-                reason: StopReason::BudgetExhausted,
-                error: Some(message),
-            },
-            Refusal::BudgetTimeout(_) => Self {
-                reason: StopReason::Timeout,
-                error: None,
-            },
+            Refusal::BudgetExhausted(message) => {
+                Self { reason: StopReason::BudgetExhausted, error: Some(message) }
+            }
+            Refusal::BudgetTimeout(_) => Self { reason: StopReason::Timeout, error: None },
             other => Self::error(other.to_string()),
         }
     }
@@ -130,10 +120,7 @@ impl Agent {
         let end = match self.rounds(&mut state).await {
             Err(end) => end,
             Ok(()) => match self.dispatcher.missing_required().as_slice() {
-                [] => End {
-                    reason: StopReason::Complete,
-                    error: None,
-                },
+                [] => End { reason: StopReason::Complete, error: None },
                 missing => End::error(format!(
                     "required token(s) were never spent with success: {}",
                     missing.join(", ")
@@ -169,20 +156,14 @@ impl Agent {
             return Err(End::stopped(cause));
         }
         state.turn += 1;
-        self.observer
-            .notice(Event::TurnStarted { turn: state.turn });
+        self.observer.notice(Event::TurnStarted { turn: state.turn });
         let tools = self.tools();
-        let left = state
-            .meter
-            .tokens_left()
-            .unwrap_or(u64::from(OUTPUT_TOKENS));
+        let left = state.meter.tokens_left().unwrap_or(u64::from(OUTPUT_TOKENS));
         let request = TurnRequest {
             system: &self.system,
             tools: &tools,
             messages: &state.messages,
-            max_output_tokens: u32::try_from(left)
-                .unwrap_or(u32::MAX)
-                .clamp(1, OUTPUT_TOKENS),
+            max_output_tokens: u32::try_from(left).unwrap_or(u32::MAX).clamp(1, OUTPUT_TOKENS),
         };
         let progress = Watching::new(self.observer.as_ref(), self.dispatcher.redactor());
         let turn = tokio::select! {
@@ -198,29 +179,18 @@ impl Agent {
                     // It is billed all the same; the run ends here whatever the meter says.
                     let _ = self.charge(state, usage);
                 }
-                let message = self
-                    .dispatcher
-                    .redactor()
-                    .redact(&error.to_string())
-                    .into_owned();
+                let message = self.dispatcher.redactor().redact(&error.to_string()).into_owned();
                 return Err(End::error(message));
             }
         };
-        let content = turn
-            .blocks
-            .iter()
-            .map(|block| block.get())
-            .collect::<Vec<_>>()
-            .join(",");
+        let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
         if let Some(name) = self.dispatcher.redactor().contains(content.as_bytes()) {
             return Err(End::error(format!(
                 "the model's answer holds the secret `{name}`; the run ends before it spreads"
             )));
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder
-                .append(&turn)
-                .map_err(|error| End::error(error.to_string()))?;
+            recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
         }
         let calls = turn.calls();
         self.dispatcher
@@ -248,10 +218,7 @@ impl Agent {
     }
 
     fn charge(&self, state: &mut State, usage: &Usage) -> Result<(), Refusal> {
-        let cost = self
-            .model
-            .price()
-            .map_or(0, |price: Price| price.cost(usage));
+        let cost = self.model.price().map_or(0, |price: Price| price.cost(usage));
         state.meter.usage(usage.total(), cost)
     }
 
@@ -266,9 +233,7 @@ impl Agent {
                 Some("Your answer was cut at the output limit; go on from there.")
             }
             ModelStop::Other(why) => {
-                return Err(End::error(format!(
-                    "the model stopped for an unknown reason: {why}"
-                )));
+                return Err(End::error(format!("the model stopped for an unknown reason: {why}")));
             }
         };
         state.continued += 1;
@@ -320,8 +285,7 @@ impl Agent {
                 (None, None) => state.meter.step().err(),
             };
             if let Some(refusal) = refusal {
-                self.record_budget(state, Some((&site, &call.name)), &refusal)
-                    .await?;
+                self.record_budget(state, Some((&site, &call.name)), &refusal).await?;
                 end.get_or_insert_with(|| refusal.clone().into());
                 continue;
             }
@@ -354,9 +318,7 @@ impl Agent {
     ) -> Result<(String, bool), Refusal> {
         if let Some(why) = &call.malformed {
             let refusal = Refusal::InvalidInput(why.clone());
-            self.dispatcher
-                .refuse(&site, &call.name, &call.input, &refusal)
-                .await?;
+            self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
             return Err(refusal);
         }
         if let Some(result) = self.negotiator.call(&self.dispatcher, &site, call).await {
@@ -398,19 +360,14 @@ impl Agent {
         refusal: &Refusal,
     ) -> Result<(), End> {
         let record = ErrorRecord {
-            token_name: call.map_or_else(
-                || format!("turn {}", state.turn),
-                |(_, tool)| clip(tool, 128),
-            ),
+            token_name: call
+                .map_or_else(|| format!("turn {}", state.turn), |(_, tool)| clip(tool, 128)),
             error_type: refusal.error_type().to_owned(),
             message: refusal.to_string(),
             attempt: call.map(|(site, _)| AttemptId::at(site)),
             input: None,
         };
-        self.dispatcher
-            .record(Body::Error(record))
-            .await
-            .map_err(End::from)
+        self.dispatcher.record(Body::Error(record)).await.map_err(End::from)
     }
 
     /// Writes the end of the run and reads the whole record back.
@@ -448,9 +405,5 @@ impl Agent {
 }
 
 fn answer(call: &RawCall, content: String, is_error: bool) -> UserBlock {
-    UserBlock::ToolResult {
-        tool_use_id: call.id.clone(),
-        content,
-        is_error,
-    }
+    UserBlock::ToolResult { tool_use_id: call.id.clone(), content, is_error }
 }

@@ -86,10 +86,7 @@ impl Dispatcher {
     /// before it is returned.
     pub async fn dispatch(&self, call: ToolCall) -> Result<Proof, Refusal> {
         let this = &self.inner;
-        this.observer.notice(Event::CallStarted {
-            tool: &call.tool,
-            input: &call.input,
-        });
+        this.observer.notice(Event::CallStarted { tool: &call.tool, input: &call.input });
         let (site, tool, input) = (call.site.clone(), call.tool.clone(), call.input.clone());
         let proof = match self.walk(call).await {
             Ok(proof) => proof,
@@ -108,9 +105,7 @@ impl Dispatcher {
     async fn walk(&self, call: ToolCall) -> Result<Proof, Refusal> {
         let this = &self.inner;
         let authorized = self.judge(call)?;
-        let approved = authorized
-            .approve(&this.approvals, this.ledger.as_ref())
-            .await?;
+        let approved = authorized.approve(&this.approvals, this.ledger.as_ref()).await?;
         if this.stop.requested().is_some() {
             return Err(Refusal::Stopped);
         }
@@ -135,14 +130,9 @@ impl Dispatcher {
         if this.stop.requested().is_some() {
             return;
         }
-        this.observer.notice(Event::RollingBack {
-            token: proof.token_name(),
-        });
+        this.observer.notice(Event::RollingBack { token: proof.token_name() });
         let call = ToolCall {
-            site: CallSite {
-                part: Part::Rollback,
-                ..site.clone()
-            },
+            site: CallSite { part: Part::Rollback, ..site.clone() },
             tool: back.tool_name(),
             input: "{}".to_owned(),
             rationale: None,
@@ -167,11 +157,7 @@ impl Dispatcher {
         if matches!(refusal, Refusal::NeverBegan(_)) || refusal.is_without_ledger() {
             return Ok(());
         }
-        let name = this
-            .capabilities
-            .tokens()
-            .into_iter()
-            .find(|token| token.tool_name() == tool);
+        let name = this.capabilities.tokens().into_iter().find(|token| token.tool_name() == tool);
         let record = ErrorRecord {
             token_name: match name {
                 Some(token) => token.name().to_owned(),
@@ -180,10 +166,7 @@ impl Dispatcher {
             error_type: refusal.error_type().to_owned(),
             message: this.redactor().redact(&refusal.to_string()).into_owned(),
             attempt: Some(AttemptId::at(site)),
-            input: Some(clip(
-                &this.redactor().redact(&clip(input, INPUT_KEPT)),
-                INPUT_KEPT,
-            )),
+            input: Some(clip(&this.redactor().redact(&clip(input, INPUT_KEPT)), INPUT_KEPT)),
         };
         self.record(Body::Error(record)).await
     }
@@ -191,9 +174,7 @@ impl Dispatcher {
     /// Writes a record of the run.
     pub async fn record(&self, body: Body) -> Result<(), Refusal> {
         let this = &self.inner;
-        this.ledger
-            .commit(Entry::note(this.run.clone(), body))
-            .await?;
+        this.ledger.commit(Entry::note(this.run.clone(), body)).await?;
         Ok(())
     }
 
@@ -224,11 +205,7 @@ impl Dispatcher {
 
     /// Names of the required tokens of which no use was spent with success.
     pub fn missing_required(&self) -> Vec<String> {
-        let succeeded = self
-            .inner
-            .succeeded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let succeeded = self.inner.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
         let tokens = self.inner.capabilities.tokens().into_iter();
         tokens
             .filter(|token| token.required() && !succeeded.contains(token.name()))
@@ -256,10 +233,7 @@ impl Inner {
         let performed = self.tools.perform(&spent, &self.stop).await;
         let proof = spent.seal(performed, self.ledger.as_ref()).await?;
         if proof.outcome() == Verdict::Succeeded {
-            let mut succeeded = self
-                .succeeded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut succeeded = self.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
             succeeded.insert(proof.token_name().to_owned());
         }
         Ok(proof)
@@ -280,9 +254,7 @@ impl ApprovalGate for Stoppable {
     }
 
     async fn ask(&self, request: &ApprovalRequest) -> Answer {
-        self.observer.notice(Event::Asking {
-            token: &request.token_name,
-        });
+        self.observer.notice(Event::Asking { token: &request.token_name });
         let answer = tokio::select! {
             // The stop wins over a yes that comes at the same moment.
             biased;

@@ -94,10 +94,9 @@ impl CapabilityProvider for HumanCapabilityProvider {
             reason: reason.to_owned(),
         };
         match gate.ask(&asked).await {
-            Answer::Yes { approver, choice } => Choice::Grant {
-                candidate: choice,
-                provider: approver.name,
-            },
+            Answer::Yes { approver, choice } => {
+                Choice::Grant { candidate: choice, provider: approver.name }
+            }
             Answer::No { approver } => nothing(approver.name, "the human granted none"),
             Answer::Silence => nothing(String::new(), "nobody answered in time"),
             Answer::Nobody { why } => nothing(String::new(), &why),
@@ -108,17 +107,8 @@ impl CapabilityProvider for HumanCapabilityProvider {
 
 /// A candidate in full, as a person chooses it.
 fn offer(token: &Token) -> String {
-    let approval = if token.requires_approval() {
-        ", each use approved by a human"
-    } else {
-        ""
-    };
-    format!(
-        "{}: {}, {} use(s){approval}",
-        token.name(),
-        token.scope().summary(),
-        token.max_uses()
-    )
+    let approval = if token.requires_approval() { ", each use approved by a human" } else { "" };
+    format!("{}: {}, {} use(s){approval}", token.name(), token.scope().summary(), token.max_uses())
 }
 
 /// The runtime's own tools for one run.
@@ -175,10 +165,7 @@ impl Negotiator {
                 error_type: refusal.error_type().to_owned(),
                 message: refusal.to_string(),
                 attempt: Some(AttemptId::at(site)),
-                input: Some(clip(
-                    &dispatcher.redactor().redact(&clip(&call.input, 1_000)),
-                    1_000,
-                )),
+                input: Some(clip(&dispatcher.redactor().redact(&clip(&call.input, 1_000)), 1_000)),
             });
             if let Err(error) = dispatcher.record(record).await {
                 return Some(Err(error));
@@ -243,10 +230,7 @@ impl Negotiator {
     async fn negotiate(&self, dispatcher: &Dispatcher, call: &RawCall) -> Result<String, Refusal> {
         let mut fields = read(&call.input)?;
         let request = CapabilityRequest {
-            scope: clip(
-                &json::take_string(&mut fields, "scope").map_err(invalid)?,
-                1_000,
-            ),
+            scope: clip(&json::take_string(&mut fields, "scope").map_err(invalid)?, 1_000),
             justification: clip(
                 &json::take_string(&mut fields, "justification").map_err(invalid)?,
                 2_000,
@@ -255,21 +239,11 @@ impl Negotiator {
         json::finish(&fields, &["scope", "justification"]).map_err(invalid)?;
         take(&self.requests_left, "request_capability")?;
         let candidates = self.candidates().clone();
-        let choice = self
-            .provider
-            .choose(&request, &candidates, dispatcher.approvals())
-            .await;
+        let choice = self.provider.choose(&request, &candidates, dispatcher.approvals()).await;
         let (granted, provider, reason) = match choice {
-            Choice::Grant {
-                candidate,
-                provider,
-            } => match candidates.get(candidate) {
+            Choice::Grant { candidate, provider } => match candidates.get(candidate) {
                 Some(token) => (Some(token.clone()), provider, None),
-                None => (
-                    None,
-                    provider,
-                    Some("there is no such candidate".to_owned()),
-                ),
+                None => (None, provider, Some("there is no such candidate".to_owned())),
             },
             Choice::Nothing { provider, reason } => (None, provider, Some(reason)),
         };
@@ -278,11 +252,7 @@ impl Negotiator {
             justification: request.justification,
             granted_token: granted.as_ref().map(|token| token.name().to_owned()),
             provider_type: self.provider.kind().to_owned(),
-            provider: if provider.is_empty() {
-                "none".to_owned()
-            } else {
-                provider
-            },
+            provider: if provider.is_empty() { "none".to_owned() } else { provider },
             reason: reason.clone(),
         });
         let Some(token) = granted else {
@@ -293,18 +263,14 @@ impl Negotiator {
             )));
         };
         let mut entry = Entry::note(dispatcher.run().clone(), record);
-        for token in [Some(token.clone()), token.rollback()]
-            .into_iter()
-            .flatten()
-        {
+        for token in [Some(token.clone()), token.rollback()].into_iter().flatten() {
             let granted =
                 Granted::of(&token).map_err(|error| Refusal::InvalidInput(error.to_string()))?;
             entry.grants.push(granted);
         }
         // In the ledger first: what the set offers is never more than what is durable.
         dispatcher.ledger().commit(entry).await?;
-        self.candidates()
-            .retain(|candidate| candidate.name() != token.name());
+        self.candidates().retain(|candidate| candidate.name() != token.name());
         let tool = token.tool_name();
         dispatcher
             .capabilities()
@@ -314,30 +280,19 @@ impl Negotiator {
     }
 
     fn candidates(&self) -> std::sync::MutexGuard<'_, Vec<Token>> {
-        self.candidates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.candidates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes one of a limited number of requests.
 fn take(left: &AtomicU32, tool: &str) -> Result<(), Refusal> {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.checked_sub(1)
-    })
-    .map(drop)
-    .map_err(|_| Refusal::TokenClosed(format!("`{tool}` can't be called again in this run")))
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+        .map(drop)
+        .map_err(|_| Refusal::TokenClosed(format!("`{tool}` can't be called again in this run")))
 }
 
 fn read(input: &str) -> Result<Fields, Refusal> {
-    json::fields(
-        input,
-        &Limits {
-            max_bytes: 1 << 16,
-            ..Limits::default()
-        },
-    )
-    .map_err(invalid)
+    json::fields(input, &Limits { max_bytes: 1 << 16, ..Limits::default() }).map_err(invalid)
 }
 
 fn invalid(error: JsonRefusal) -> Refusal {

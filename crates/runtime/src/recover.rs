@@ -25,11 +25,7 @@ pub async fn recover(ledger: &dyn Ledger) -> Result<Vec<RunId>, LedgerError> {
             error: Some("its process was gone; sealed by a later start".to_owned()),
             ..RunEnd::default()
         };
-        let closing = Closing {
-            run: run.run.clone(),
-            stop_reason: "error".to_owned(),
-            details,
-        };
+        let closing = Closing { run: run.run.clone(), stop_reason: "error".to_owned(), details };
         match ledger.close_run(closing).await {
             Ok(_) => sealed.push(run.run),
             // Another process was quicker.
@@ -79,10 +75,7 @@ mod tests {
         let own = owner();
         assert!(lives(&own));
         let boot = boot();
-        assert!(
-            !lives(&format!("{boot} {} 1", std::process::id())),
-            "another of that number"
-        );
+        assert!(!lives(&format!("{boot} {} 1", std::process::id())), "another of that number");
         assert!(!lives(&format!("other-boot {} 1", std::process::id())));
         assert!(lives("nonsense"), "what can't be told is left alone");
     }

@@ -36,10 +36,7 @@ impl Secrets {
             let Scope::Secret(scope) = token.scope() else {
                 continue;
             };
-            let fail = |message: String| SecretError {
-                token: token.name().to_owned(),
-                message,
-            };
+            let fail = |message: String| SecretError { token: token.name().to_owned(), message };
             let value = match &scope.source {
                 SecretSource::Value(value) => value.clone(),
                 SecretSource::Env(name) => {
@@ -72,14 +69,10 @@ impl Secrets {
             message: error.to_string(),
         };
         for (name, value) in &self.values {
-            builder
-                .add(name, value)
-                .map_err(|error| fail(name, error))?;
+            builder.add(name, value).map_err(|error| fail(name, error))?;
         }
         for (name, value) in own {
-            builder
-                .add(name, &value)
-                .map_err(|error| fail(name, error))?;
+            builder.add(name, &value).map_err(|error| fail(name, error))?;
         }
         builder.build().map_err(|error| fail("all", error))
     }
@@ -89,9 +82,7 @@ fn from_file(path: &str) -> Result<SecretString, String> {
     let failed = |error: std::io::Error| format!("file `{path}` can't be read ({})", error.kind());
     let mut text = String::new();
     let file = fs::File::open(path).map_err(failed)?;
-    file.take(MOST_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > MOST_BYTES {
         return Err(format!("file `{path}` has more than {MOST_BYTES} bytes"));
     }

@@ -31,9 +31,7 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self {
-            sender: Arc::new(watch::Sender::new(None)),
-        }
+        Self { sender: Arc::new(watch::Sender::new(None)) }
     }
 }
 

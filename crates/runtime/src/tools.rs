@@ -50,14 +50,7 @@ impl Tools {
         redactor: Arc<Redactor>,
         workdir: PathBuf,
     ) -> Self {
-        Self {
-            programs,
-            kube,
-            secrets,
-            redactor,
-            roots: file::Roots::open(tokens),
-            workdir,
-        }
+        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), workdir }
     }
 
     /// What takes secrets out of texts.
@@ -127,10 +120,7 @@ impl Job<'_> {
                     token: self.token,
                     attempt: self.attempt.clone(),
                     stop: self.stop,
-                    injected: Some(Injected {
-                        scope,
-                        value: SecretString::from(value),
-                    }),
+                    injected: Some(Injected { scope, value: SecretString::from(value) }),
                 };
                 Box::pin(inner.act(&scope.inner, &action.inner)).await
             }

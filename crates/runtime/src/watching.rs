@@ -25,36 +25,23 @@ struct Text {
 
 impl Text {
     fn new(redactor: &Redactor) -> Self {
-        Self {
-            stream: redactor.stream(),
-            pending: Vec::new(),
-        }
+        Self { stream: redactor.stream(), pending: Vec::new() }
     }
 }
 
 impl<'a> Watching<'a> {
     /// Watches one turn.
     pub(crate) fn new(observer: &'a dyn Observer, redactor: &'a Redactor) -> Self {
-        Self {
-            observer,
-            redactor,
-            text: Mutex::new(Text::new(redactor)),
-        }
+        Self { observer, redactor, text: Mutex::new(Text::new(redactor)) }
     }
 
     /// Shows what was held back because a secret might have begun in it.
     pub(crate) fn finish(self) {
-        let Text {
-            stream,
-            mut pending,
-        } = self
-            .text
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Text { stream, mut pending } =
+            self.text.into_inner().unwrap_or_else(PoisonError::into_inner);
         stream.finish(&mut pending);
         if !pending.is_empty() {
-            self.observer
-                .notice(Event::ModelText(&String::from_utf8_lossy(&pending)));
+            self.observer.notice(Event::ModelText(&String::from_utf8_lossy(&pending)));
         }
     }
 }
@@ -71,18 +58,14 @@ impl Progress for Watching<'_> {
         let rest = pending.split_off(whole);
         let shown = std::mem::replace(pending, rest);
         if !shown.is_empty() {
-            self.observer
-                .notice(Event::ModelText(&String::from_utf8_lossy(&shown)));
+            self.observer.notice(Event::ModelText(&String::from_utf8_lossy(&shown)));
         }
     }
 
     fn retrying(&self, why: &str, wait: Duration) {
         // The turn begins anew, so what was held back is not part of the answer.
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = Text::new(self.redactor);
-        self.observer.notice(Event::Retrying {
-            why: &self.redactor.redact(why),
-            wait,
-        });
+        self.observer.notice(Event::Retrying { why: &self.redactor.redact(why), wait });
     }
 }
 
@@ -105,9 +88,7 @@ mod tests {
     #[test]
     fn a_secret_in_pieces_is_never_shown_and_all_else_is() {
         let mut builder = Redactor::builder();
-        builder
-            .add("db", &SecretString::from("s3cr3t-Välue".to_owned()))
-            .unwrap();
+        builder.add("db", &SecretString::from("s3cr3t-Välue".to_owned())).unwrap();
         let redactor = builder.build().unwrap();
         let seen = Seen::default();
         let watching = Watching::new(&seen, &redactor);
@@ -116,10 +97,7 @@ mod tests {
         }
         watching.finish();
         let seen = seen.0.into_inner().unwrap();
-        assert!(
-            seen.starts_with("It is ") && seen.ends_with(", voilà s3c"),
-            "{seen}"
-        );
+        assert!(seen.starts_with("It is ") && seen.ends_with(", voilà s3c"), "{seen}");
         assert!(!seen.contains("älue"), "{seen}");
     }
 }

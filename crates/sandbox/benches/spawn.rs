@@ -1,9 +1,6 @@
 //! What a start costs: a bare `posix_spawn` of `/bin/true`, and the same through the helper.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark stops at the first surprise"
-)]
+#![allow(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 
 fn main() {
     lar_sandbox::init();
@@ -28,10 +25,7 @@ fn through_the_helper(bencher: divan::Bencher<'_, '_>) {
 /// A helper that finds nothing to run: its own share of the above.
 #[divan::bench]
 fn the_helper_alone(bencher: divan::Bencher<'_, '_>) {
-    let spec = lar_sandbox::ChildSpec {
-        program: "/no/such/program".into(),
-        ..spec()
-    };
+    let spec = lar_sandbox::ChildSpec { program: "/no/such/program".into(), ..spec() };
     bencher.bench_local(|| run(&spec));
 }
 

@@ -52,10 +52,7 @@ pub fn init() {
 /// [`SpawnError::HelperAbsent`] when it can't be opened, [`SpawnError::HelperChosen`] when there is
 /// one already.
 pub fn use_helper(path: &Path) -> Result<(), SpawnError> {
-    let absent = |source| SpawnError::HelperAbsent {
-        path: path.to_owned(),
-        source,
-    };
+    let absent = |source| SpawnError::HelperAbsent { path: path.to_owned(), source };
     #[cfg(target_os = "linux")]
     let file = {
         use rustix::fs::{Mode, OFlags};
@@ -233,9 +230,8 @@ impl Child {
         #[cfg(target_os = "linux")]
         if let Some(helper) = &mut self.helper
             && let Ok(None) = helper.try_wait()
-            && let Some(pid) = i32::try_from(helper.id())
-                .ok()
-                .and_then(rustix::process::Pid::from_raw)
+            && let Some(pid) =
+                i32::try_from(helper.id()).ok().and_then(rustix::process::Pid::from_raw)
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
         }

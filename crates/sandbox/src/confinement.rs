@@ -65,9 +65,7 @@ mod tests {
             enforcement().to_string(),
             "none: own session, process-tree kill, resource limits"
         );
-        let partly = Enforcement::Partly {
-            missing: vec!["landlock".into(), "seccomp".into()],
-        };
+        let partly = Enforcement::Partly { missing: vec!["landlock".into(), "seccomp".into()] };
         assert_eq!(partly.to_string(), "partial: without landlock, seccomp");
     }
 }

@@ -108,11 +108,7 @@ impl Event {
             Self::Emptied => (5, Vec::new()),
         };
         let mut bytes = vec![kind];
-        bytes.extend_from_slice(
-            &u32::try_from(payload.len())
-                .unwrap_or(u32::MAX)
-                .to_le_bytes(),
-        );
+        bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(&payload);
         bytes
     }
@@ -124,12 +120,8 @@ impl Event {
                 errno: i32::from_le_bytes([*a, *b, *c, *d]),
                 message: String::from_utf8_lossy(text).into_owned(),
             }),
-            (3, &[a, b, c, d]) => Some(Self::Exited {
-                code: i32::from_le_bytes([a, b, c, d]),
-            }),
-            (4, &[a, b, c, d]) => Some(Self::Signaled {
-                signal: i32::from_le_bytes([a, b, c, d]),
-            }),
+            (3, &[a, b, c, d]) => Some(Self::Exited { code: i32::from_le_bytes([a, b, c, d]) }),
+            (4, &[a, b, c, d]) => Some(Self::Signaled { signal: i32::from_le_bytes([a, b, c, d]) }),
             (5, []) => Some(Self::Emptied),
             _ => None,
         }
@@ -186,15 +178,9 @@ mod tests {
 
     #[test]
     fn an_endless_message_is_cut() {
-        let event = Event::ExecFailed {
-            errno: 2,
-            message: "é".repeat(LONGEST_PAYLOAD),
-        };
+        let event = Event::ExecFailed { errno: 2, message: "é".repeat(LONGEST_PAYLOAD) };
         let mut decoder = EventDecoder::default();
         decoder.push(&event.encode());
-        assert!(matches!(
-            decoder.next_event(),
-            Ok(Some(Event::ExecFailed { errno: 2, .. }))
-        ));
+        assert!(matches!(decoder.next_event(), Ok(Some(Event::ExecFailed { errno: 2, .. }))));
     }
 }

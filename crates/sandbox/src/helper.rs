@@ -144,20 +144,11 @@ fn start(spec: &ChildSpec, control: &UnixStream) -> Result<Pid, Event> {
     rustix::process::chdir(&spec.workdir).map_err(|errno| {
         let path = spec.workdir.display();
         let why = describe(errno);
-        failed(
-            errno.raw_os_error(),
-            &format!("the working directory `{path}` {why}"),
-        )
+        failed(errno.raw_os_error(), &format!("the working directory `{path}` {why}"))
     })?;
     let mut asked = [PollFd::new(control, PollFlags::IN)];
-    if matches!(
-        rustix::event::poll(&mut asked, Some(&Timespec::default())),
-        Ok(1..)
-    ) {
-        return Err(failed(
-            Errno::CANCELED.raw_os_error(),
-            &"ended before the program began",
-        ));
+    if matches!(rustix::event::poll(&mut asked, Some(&Timespec::default())), Ok(1..)) {
+        return Err(failed(Errno::CANCELED.raw_os_error(), &"ended before the program began"));
     }
     let helper = getpid();
     sys::start(&mut || become_program(spec, &program, helper)).map_err(|error| {
@@ -170,10 +161,7 @@ fn start(spec: &ChildSpec, control: &UnixStream) -> Result<Pid, Event> {
 fn open_program(spec: &ChildSpec) -> Result<Program, Event> {
     let path = spec.program.display();
     let wrong = |errno: Errno| {
-        failed(
-            errno.raw_os_error(),
-            &format!("the program `{path}` {}", describe(errno)),
-        )
+        failed(errno.raw_os_error(), &format!("the program `{path}` {}", describe(errno)))
     };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let file = rustix::fs::open(&spec.program, flags, Mode::empty()).map_err(wrong)?;
@@ -181,24 +169,15 @@ fn open_program(spec: &ChildSpec) -> Result<Program, Event> {
     let found = metadata.metadata().map_err(|error| failed(0, &error))?;
     if !found.is_file() {
         let errno = Errno::ACCESS.raw_os_error();
-        return Err(failed(
-            errno,
-            &format!("`{path}` is not a regular file: name a program"),
-        ));
+        return Err(failed(errno, &format!("`{path}` is not a regular file: name a program")));
     }
     if FileIdentity::from_metadata(&found) != spec.expected {
         return Err(changed(spec));
     }
     let file = OwnedFd::from(metadata);
     let text = |text: &OsStr| CString::new(text.as_bytes());
-    let script = is_script(&file)
-        .then(|| text(spec.program.as_os_str()))
-        .transpose();
-    let argv = spec
-        .argv
-        .iter()
-        .map(|argument| text(argument))
-        .collect::<Result<_, _>>();
+    let script = is_script(&file).then(|| text(spec.program.as_os_str())).transpose();
+    let argv = spec.argv.iter().map(|argument| text(argument)).collect::<Result<_, _>>();
     let env = spec.env.iter().map(|(name, value)| {
         let mut pair = name.clone().into_vec();
         pair.push(b'=');
@@ -206,16 +185,8 @@ fn open_program(spec: &ChildSpec) -> Result<Program, Event> {
         CString::new(pair)
     });
     match (script, argv, env.collect::<Result<_, _>>()) {
-        (Ok(script), Ok(argv), Ok(env)) => Ok(Program {
-            file,
-            script,
-            argv,
-            env,
-        }),
-        _ => Err(failed(
-            Errno::INVAL.raw_os_error(),
-            &"a NUL byte in the arguments",
-        )),
+        (Ok(script), Ok(argv), Ok(env)) => Ok(Program { file, script, argv, env }),
+        _ => Err(failed(Errno::INVAL.raw_os_error(), &"a NUL byte in the arguments")),
     }
 }
 
@@ -305,8 +276,5 @@ fn describe(errno: Errno) -> &'static str {
 }
 
 fn failed(errno: i32, message: &impl ToString) -> Event {
-    Event::ExecFailed {
-        errno,
-        message: message.to_string(),
-    }
+    Event::ExecFailed { errno, message: message.to_string() }
 }

@@ -18,14 +18,6 @@ pub(crate) fn apply(limits: &Limits) -> io::Result<()> {
 fn set(resource: Resource, wanted: Option<u64>) -> io::Result<()> {
     let Some(wanted) = wanted else { return Ok(()) };
     // An unprivileged process can't raise its hard limit, and a privileged one must not.
-    let value = getrlimit(resource)
-        .maximum
-        .map_or(wanted, |most| most.min(wanted));
-    Ok(setrlimit(
-        resource,
-        Rlimit {
-            current: Some(value),
-            maximum: Some(value),
-        },
-    )?)
+    let value = getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted));
+    Ok(setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?)
 }

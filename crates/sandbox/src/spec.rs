@@ -126,15 +126,9 @@ impl ChildSpec {
     /// # Errors
     /// A [`SpecError`] that names the field.
     pub fn check(&self) -> Result<(), SpecError> {
-        for (what, path) in [
-            ("program", &self.program),
-            ("working directory", &self.workdir),
-        ] {
+        for (what, path) in [("program", &self.program), ("working directory", &self.workdir)] {
             if !path.is_absolute() {
-                return Err(SpecError::NotAbsolute {
-                    what,
-                    path: path.clone(),
-                });
+                return Err(SpecError::NotAbsolute { what, path: path.clone() });
             }
             no_nul(what, path.as_os_str())?;
         }
@@ -168,11 +162,7 @@ impl ChildSpec {
         };
         let paths = [self.program.as_os_str(), self.workdir.as_os_str()];
         let fixed = 256;
-        let size = texts()
-            .chain(paths)
-            .map(|text| text.len() + 4)
-            .sum::<usize>()
-            + fixed;
+        let size = texts().chain(paths).map(|text| text.len() + 4).sum::<usize>() + fixed;
         if size > LARGEST_BODY {
             return Err(SpecError::TooLarge(size));
         }
@@ -203,9 +193,7 @@ impl ChildSpec {
         source.read_exact(&mut header)?;
         let [m0, m1, m2, m3, version, a, b, c, d] = header;
         if [m0, m1, m2, m3] != MAGIC {
-            return Err(io::Error::other(
-                "what was sent to the confinement helper is no program",
-            ));
+            return Err(io::Error::other("what was sent to the confinement helper is no program"));
         }
         if version != VERSION {
             return Err(io::Error::other(
@@ -232,29 +220,16 @@ impl ChildSpec {
             let value = u64::from_le_bytes(body.array()?);
             Some((set != 0).then_some(value))
         };
-        let limits = Limits {
-            open_files: limit()?,
-            processes: limit()?,
-            file_size: limit()?,
-        };
+        let limits = Limits { open_files: limit()?, processes: limit()?, file_size: limit()? };
         let arguments = body.number()?;
         let variables = body.number()?;
         // Nothing is reserved by these counts: the bytes run out first if they lie.
-        let argv = (0..arguments)
-            .map(|_| body.text())
-            .collect::<Option<Vec<_>>>()?;
+        let argv = (0..arguments).map(|_| body.text()).collect::<Option<Vec<_>>>()?;
         let env = (0..variables)
             .map(|_| Some((body.text()?, body.text()?)))
             .collect::<Option<Vec<_>>>()?;
         let confinement = Confinement { limits };
-        let spec = Self {
-            program,
-            expected,
-            argv,
-            env,
-            workdir,
-            confinement,
-        };
+        let spec = Self { program, expected, argv, env, workdir, confinement };
         body.0.is_empty().then_some(spec)
     }
 }
@@ -264,11 +239,7 @@ fn nanoseconds(seconds: i64, rest: i64) -> i128 {
 }
 
 fn no_nul(what: &'static str, text: &OsStr) -> Result<(), SpecError> {
-    if text.as_bytes().contains(&0) {
-        Err(SpecError::Nul(what))
-    } else {
-        Ok(())
-    }
+    if text.as_bytes().contains(&0) { Err(SpecError::Nul(what)) } else { Ok(()) }
 }
 
 fn malformed() -> io::Error {
@@ -355,12 +326,7 @@ mod tests {
             argv: vec!["true".into()],
             env: vec![("TOKEN".into(), "hunter2hunter2".into())],
             workdir: "/".into(),
-            confinement: Confinement {
-                limits: Limits {
-                    processes: Some(7),
-                    ..Limits::default()
-                },
-            },
+            confinement: Confinement { limits: Limits { processes: Some(7), ..Limits::default() } },
         }
     }
 
@@ -424,9 +390,6 @@ mod tests {
     #[test]
     fn debug_output_hides_values() {
         let shown = format!("{:?}", sample());
-        assert!(
-            shown.contains("TOKEN") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
     }
 }

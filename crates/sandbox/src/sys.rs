@@ -57,10 +57,7 @@ pub(crate) fn start(become_program: &mut dyn FnMut() -> io::Error) -> io::Result
         exit_now(1)
     }
 
-    let mut task = Task {
-        become_program,
-        error: None,
-    };
+    let mut task = Task { become_program, error: None };
     let mut stack = vec![0_u128; STACK / size_of::<u128>()];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is large, aligned to 16 bytes, used downwards from its end by the new
@@ -122,15 +119,7 @@ pub(crate) fn default_signals() -> io::Result<()> {
         let none = ptr::null_mut::<u64>();
         // SAFETY: the kernel reads the structure, which lives across the call, and is given none
         // to write. No handler is installed. SIGKILL and SIGSTOP fail, being at their default.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                none,
-                set_size,
-            )
-        };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, set_size) };
     }
     // SAFETY: the set is initialised by sigemptyset before it is read; a null old mask is allowed.
     let result = unsafe {
@@ -138,11 +127,7 @@ pub(crate) fn default_signals() -> io::Result<()> {
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut())
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A child that has ended and is not yet reaped, left as it is (`waitid(2)` with `WNOWAIT`).
@@ -192,9 +177,5 @@ pub(crate) fn exec_path(path: &CStr, argv: &[CString], env: &[CString]) -> io::E
 }
 
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
-    texts
-        .iter()
-        .map(|text| text.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+    texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }

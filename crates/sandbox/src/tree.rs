@@ -49,10 +49,7 @@ pub(crate) struct Tree {
 impl Tree {
     /// `signals` becomes readable when a child of this process ends.
     pub(crate) fn new(main: Pid, signals: OwnedFd) -> Self {
-        Self {
-            main: Some(main),
-            signals,
-        }
+        Self { main: Some(main), signals }
     }
 
     pub(crate) fn signals(&self) -> BorrowedFd<'_> {
@@ -138,9 +135,7 @@ impl Tree {
 fn ending(status: WaitStatus) -> Event {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Event::Exited { code },
-        (None, signal) => Event::Signaled {
-            signal: signal.unwrap_or(0),
-        },
+        (None, signal) => Event::Signaled { signal: signal.unwrap_or(0) },
     }
 }
 
@@ -230,9 +225,7 @@ fn is_changed_by(state: u8, signal: Signal) -> bool {
 /// moves, and absent from some kernels (`CONFIG_PROC_CHILDREN`).
 fn listed_children(helper: i32) -> Vec<Pid> {
     let list = fs::read_to_string(format!("/proc/self/task/{helper}/children")).unwrap_or_default();
-    list.split_ascii_whitespace()
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-        .collect()
+    list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 fn newest_first() -> Vec<i32> {
@@ -259,12 +252,7 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     // Fields 3 and 4 are read; the start time is field 22.
     let started = fields.nth(17)?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        state,
-        started,
-    })
+    Some(Process { pid, parent, state, started })
 }
 
 #[cfg(test)]
@@ -275,15 +263,7 @@ mod tests {
     fn a_hostile_name_does_not_hide_the_parent() {
         let stat = b"42 (x) R 1 (y\n) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987 1 1\n";
         let process = parse_stat(42, stat).unwrap();
-        assert_eq!(
-            process,
-            Process {
-                pid: 42,
-                parent: 7,
-                state: b'S',
-                started: 987
-            }
-        );
+        assert_eq!(process, Process { pid: 42, parent: 7, state: b'S', started: 987 });
     }
 
     #[test]
@@ -298,14 +278,7 @@ mod tests {
 
     #[test]
     fn nothing_is_made_of_nonsense() {
-        for stat in [
-            &b""[..],
-            b")",
-            b"1 (a)",
-            b"1 (a) S",
-            b"1 (a) S x",
-            b"1 (a) S 1 2 3",
-        ] {
+        for stat in [&b""[..], b")", b"1 (a)", b"1 (a) S", b"1 (a) S x", b"1 (a) S 1 2 3"] {
             assert_eq!(parse_stat(1, stat), None);
         }
     }

@@ -62,15 +62,9 @@ fn run() -> Result<(), String> {
         if flag == "--help" {
             return say(HELP);
         }
-        let value = arguments
-            .next()
-            .ok_or_else(|| format!("`{flag}` needs a value"))?;
+        let value = arguments.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
         match flag.as_str() {
-            "--port" => {
-                port = value
-                    .parse()
-                    .map_err(|_| format!("`{value}` is not a port"))?
-            }
+            "--port" => port = value.parse().map_err(|_| format!("`{value}` is not a port"))?,
             "--script" => {
                 let text = std::fs::read_to_string(&value)
                     .map_err(|error| format!("can't read `{value}`: {error}"))?;
@@ -145,7 +139,5 @@ fn old(call: &Recorded) -> bool {
 
 fn say(text: &str) -> Result<(), String> {
     let mut out = io::stdout();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| error.to_string())
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
 }

@@ -22,11 +22,7 @@ pub(crate) fn play<W: Wire>(
     match reply.kind {
         Kind::Hangup => None,
         Kind::Dynamic(_) => unreachable!("dynamic replies are worked out before they are played"),
-        Kind::Status {
-            code,
-            error_type,
-            retry_after,
-        } => {
+        Kind::Status { code, error_type, retry_after } => {
             let message = format!("The script answers {code} here");
             let response = json_response(code, &W::error(&error_type, &message, serial), serial);
             Some(match retry_after {
@@ -34,12 +30,7 @@ pub(crate) fn play<W: Wire>(
                 None => response,
             })
         }
-        Kind::Raw {
-            status,
-            content_type,
-            bytes,
-            remember,
-        } => {
+        Kind::Raw { status, content_type, bytes, remember } => {
             remember.map(served);
             Some(match reply.cut {
                 Some(_) => halved(status, &content_type, &bytes),
@@ -61,11 +52,7 @@ pub(crate) fn play<W: Wire>(
         Kind::SseError(error_type) => {
             let overloaded = error_type == "overloaded_error";
             let status = if overloaded { W::overloaded() } else { 500 };
-            Some(json_response(
-                status,
-                &W::error(&error_type, "Overloaded", serial),
-                serial,
-            ))
+            Some(json_response(status, &W::error(&error_type, "Overloaded", serial), serial))
         }
         Kind::Message(message) => {
             let turn = Turn(message);
@@ -108,10 +95,7 @@ fn event_stream(
     if whole && cut.is_some() {
         steps.push(Step::Cut);
     }
-    identified(
-        streamed(200, "text/event-stream; charset=utf-8", steps),
-        serial,
-    )
+    identified(streamed(200, "text/event-stream; charset=utf-8", steps), serial)
 }
 
 /// A JSON body with the request's id.

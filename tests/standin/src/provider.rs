@@ -132,10 +132,7 @@ impl<W: Wire> Builder<W> {
     /// When loopback can't be listened on.
     #[must_use]
     pub fn start(self) -> Server<W> {
-        let state = State {
-            script: self.script,
-            ..State::default()
-        };
+        let state = State { script: self.script, ..State::default() };
         let shared = Arc::new(Shared {
             credential: self.credential,
             otherwise: self.otherwise,
@@ -147,11 +144,7 @@ impl<W: Wire> Builder<W> {
             let shared = Arc::clone(&handled);
             async move { handle::<W>(&shared, &call).await }
         });
-        Server {
-            background,
-            shared,
-            wire: PhantomData,
-        }
+        Server { background, shared, wire: PhantomData }
     }
 }
 
@@ -191,10 +184,7 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
+        Self { status, message: message.into() }
     }
 
     /// A 400.
@@ -252,20 +242,14 @@ async fn handle<W: Wire>(shared: &Shared, call: &Recorded) -> Option<Response> {
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
     }
-    play::<W>(reply, &body, serial, |blocks| {
-        lock(&shared.state).served.push(blocks)
-    })
+    play::<W>(reply, &body, serial, |blocks| lock(&shared.state).served.push(blocks))
 }
 
 /// Runs a test's own function; an assertion that fails in it must not pass for a network fault.
 fn worked_out<W: Wire>(shared: &Shared, answer: Answerer, body: &Value, serial: usize) -> Reply {
     match catch_unwind(AssertUnwindSafe(|| answer(body))) {
         Ok(reply) => reply,
-        Err(_) => fault::<W>(
-            shared,
-            serial,
-            "a function of the stand-in's script panicked",
-        ),
+        Err(_) => fault::<W>(shared, serial, "a function of the stand-in's script panicked"),
     }
 }
 
@@ -282,10 +266,7 @@ fn admit<W: Wire>(shared: &Shared, call: &Recorded) -> Result<Value, Problem> {
         return Err(Problem::new(404, format!("Not found: {}", call.path)));
     }
     if call.method != "POST" {
-        return Err(Problem::new(
-            405,
-            format!("Method Not Allowed: {}", call.method),
-        ));
+        return Err(Problem::new(405, format!("Method Not Allowed: {}", call.method)));
     }
     W::headers(call, shared.credential.as_deref())?;
     let content_type = call.header("content-type").unwrap_or_default();
@@ -305,13 +286,7 @@ fn admit<W: Wire>(shared: &Shared, call: &Recorded) -> Result<Value, Problem> {
     }
     let state = lock(&shared.state);
     let unserved_allowed = shared.unserved_history;
-    W::check(
-        &body,
-        History {
-            served: &state.served,
-            unserved_allowed,
-        },
-    )?;
+    W::check(&body, History { served: &state.served, unserved_allowed })?;
     Ok(body)
 }
 
@@ -341,11 +316,7 @@ pub(crate) fn pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut rest = text.chars().peekable();
     while rest.peek().is_some() {
-        pieces.push(
-            rest.by_ref()
-                .take(sizes.next().unwrap_or(1) * scale)
-                .collect(),
-        );
+        pieces.push(rest.by_ref().take(sizes.next().unwrap_or(1) * scale).collect());
     }
     if pieces.is_empty() {
         pieces.push(String::new());

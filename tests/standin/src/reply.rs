@@ -25,10 +25,7 @@ impl Reply {
     /// When `blocks` is not an array.
     #[must_use]
     pub fn message(blocks: Value, stop_reason: &str) -> Self {
-        assert!(
-            blocks.is_array(),
-            "the content of a message is an array of blocks"
-        );
+        assert!(blocks.is_array(), "the content of a message is an array of blocks");
         Self::of(Kind::Message(Message::new(blocks, stop_reason)))
     }
 
@@ -66,11 +63,7 @@ impl Reply {
     /// An error status with an error body of this type, and a `retry-after` header in seconds.
     #[must_use]
     pub fn status(code: u16, error_type: &str, retry_after: Option<u64>) -> Self {
-        Self::of(Kind::Status {
-            code,
-            error_type: error_type.to_owned(),
-            retry_after,
-        })
+        Self::of(Kind::Status { code, error_type: error_type.to_owned(), retry_after })
     }
 
     /// A turn of text and a tool call that breaks off after `events` whole events and half of the
@@ -88,12 +81,7 @@ impl Reply {
     #[must_use]
     pub fn raw(status: u16, content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
         let content_type = content_type.to_owned();
-        Self::of(Kind::Raw {
-            status,
-            content_type,
-            bytes: bytes.into(),
-            remember: None,
-        })
+        Self::of(Kind::Raw { status, content_type, bytes: bytes.into(), remember: None })
     }
 
     /// Silence for `time`, then the connection is closed without an answer.
@@ -150,9 +138,7 @@ impl Reply {
     /// When this is not a message.
     #[must_use]
     pub fn input_text(mut self, index: usize, text: &str) -> Self {
-        self.message_mut()
-            .input_texts
-            .insert(index, text.to_owned());
+        self.message_mut().input_texts.insert(index, text.to_owned());
         self
     }
 
@@ -192,12 +178,7 @@ impl Reply {
     }
 
     fn of(kind: Kind) -> Self {
-        Self {
-            kind,
-            delay: Duration::ZERO,
-            cut: None,
-            pause: None,
-        }
+        Self { kind, delay: Duration::ZERO, cut: None, pause: None }
     }
 
     fn message_mut(&mut self) -> &mut Message {
@@ -212,17 +193,8 @@ pub(crate) type Answerer = Box<dyn FnOnce(&Value) -> Reply + Send>;
 
 pub(crate) enum Kind {
     Message(Message),
-    Status {
-        code: u16,
-        error_type: String,
-        retry_after: Option<u64>,
-    },
-    Raw {
-        status: u16,
-        content_type: String,
-        bytes: Vec<u8>,
-        remember: Option<Value>,
-    },
+    Status { code: u16, error_type: String, retry_after: Option<u64> },
+    Raw { status: u16, content_type: String, bytes: Vec<u8>, remember: Option<Value> },
     Hangup,
     SseError(String),
     Dynamic(Answerer),
@@ -265,10 +237,7 @@ impl Message {
     /// The JSON text of the input of the block at `index`.
     pub(crate) fn input_text(&self, index: usize) -> String {
         let written = || self.content[index]["input"].to_string();
-        self.input_texts
-            .get(&index)
-            .cloned()
-            .unwrap_or_else(written)
+        self.input_texts.get(&index).cloned().unwrap_or_else(written)
     }
 }
 
@@ -282,11 +251,6 @@ pub(crate) struct Usage {
 
 impl Default for Usage {
     fn default() -> Self {
-        Self {
-            input: 100,
-            output: 20,
-            cache_read: 0,
-            cache_written: 0,
-        }
+        Self { input: 100, output: 20, cache_read: 0, cache_written: 0 }
     }
 }

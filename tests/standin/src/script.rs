@@ -49,18 +49,11 @@ use crate::provider::{Builder, Wire};
 /// # Errors
 /// A message that says which part of the script can't be read.
 pub fn provider<W: Wire>(mut builder: Builder<W>, script: &Value) -> Result<Builder<W>, String> {
-    let fields = fields(
-        script,
-        "the script",
-        &["key", "unserved_history", "replies"],
-    )?;
+    let fields = fields(script, "the script", &["key", "unserved_history", "replies"])?;
     if let Some(key) = fields.get("key") {
         builder = builder.key(text(key, "`key`")?);
     }
-    if fields
-        .get("unserved_history")
-        .is_some_and(|value| value == true)
-    {
+    if fields.get("unserved_history").is_some_and(|value| value == true) {
         builder = builder.unserved_history();
     }
     let replies: Result<Vec<Reply>, String> = items(fields.get("replies")).map(reply).collect();
@@ -72,15 +65,7 @@ pub fn provider<W: Wire>(mut builder: Builder<W>, script: &Value) -> Result<Buil
 /// # Errors
 /// A message that says which part of the script can't be read.
 pub fn kube(mut builder: kube::Builder, script: &Value) -> Result<kube::Builder, String> {
-    let known = [
-        "token",
-        "tick_ms",
-        "forbid",
-        "deployments",
-        "pods",
-        "events",
-        "objects",
-    ];
+    let known = ["token", "tick_ms", "forbid", "deployments", "pods", "events", "objects"];
     let fields = fields(script, "the script", &known)?;
     if let Some(token) = fields.get("token") {
         builder = builder.token(text(token, "`token`")?);
@@ -134,18 +119,12 @@ fn reply(item: &Value) -> Result<Reply, String> {
         "pause",
     ];
     let fields = fields(item, "a reply", &known)?;
-    let optional = |key: &str, default| {
-        fields
-            .get(key)
-            .map_or(Ok(default), |value| text(value, key))
-    };
+    let optional =
+        |key: &str, default| fields.get(key).map_or(Ok(default), |value| text(value, key));
     let mut reply = if let Some(said) = fields.get("text") {
         Reply::text(text(said, "`text`")?)
     } else if let Some(tool) = fields.get("tool") {
-        let (id, name) = (
-            text(&tool["id"], "`tool.id`")?,
-            text(&tool["name"], "`tool.name`")?,
-        );
+        let (id, name) = (text(&tool["id"], "`tool.id`")?, text(&tool["name"], "`tool.name`")?);
         Reply::tool_use(id, name, tool["input"].clone())
     } else if let Some(blocks) = fields.get("message") {
         if !blocks.is_array() {
@@ -159,18 +138,10 @@ fn reply(item: &Value) -> Result<Reply, String> {
         Reply::chat(message.clone(), optional("finish_reason", "stop")?)
     } else if let Some(code) = fields.get("status") {
         let retry_after = fields.get("retry_after").and_then(Value::as_u64);
-        Reply::status(
-            status(code)?,
-            optional("error_type", "api_error")?,
-            retry_after,
-        )
+        Reply::status(status(code)?, optional("error_type", "api_error")?, retry_after)
     } else if let Some(raw) = fields.get("raw") {
         let content_type = text(&raw["content_type"], "`raw.content_type`")?;
-        Reply::raw(
-            status(&raw["status"])?,
-            content_type,
-            text(&raw["body"], "`raw.body`")?,
-        )
+        Reply::raw(status(&raw["status"])?, content_type, text(&raw["body"], "`raw.body`")?)
     } else if let Some(error_type) = fields.get("sse_error") {
         Reply::sse_error(text(error_type, "`sse_error`")?)
     } else if fields.contains_key("hangup") {
@@ -182,10 +153,7 @@ fn reply(item: &Value) -> Result<Reply, String> {
         if !(fields.contains_key("message") || fields.contains_key("text")) {
             return Err("`usage` belongs to a `message` or a `text`".to_owned());
         }
-        reply = reply.usage(
-            number(&usage["input"], "input")?,
-            number(&usage["output"], "output")?,
-        );
+        reply = reply.usage(number(&usage["input"], "input")?, number(&usage["output"], "output")?);
     }
     if let Some(delay) = fields.get("delay_ms") {
         reply = reply.after(Duration::from_millis(number(delay, "`delay_ms`")?));
@@ -201,16 +169,8 @@ fn reply(item: &Value) -> Result<Reply, String> {
 }
 
 fn deployment(item: &Value) -> Result<Deployment, String> {
-    let known = [
-        "namespace",
-        "name",
-        "containers",
-        "replicas",
-        "logs",
-        "rollout",
-        "rollout_to",
-        "patches",
-    ];
+    let known =
+        ["namespace", "name", "containers", "replicas", "logs", "rollout", "rollout_to", "patches"];
     let fields = fields(item, "a deployment", &known)?;
     let name = text(&item["name"], "a deployment's `name`")?;
     let mut deployment = Deployment::new(text(&item["namespace"], "a `namespace`")?, name);
@@ -261,16 +221,8 @@ fn patch_answer(item: &Value) -> Result<PatchAnswer, String> {
 }
 
 fn pod(item: &Value) -> Result<Pod, String> {
-    let known = [
-        "namespace",
-        "name",
-        "image",
-        "container",
-        "labels",
-        "waiting",
-        "restarts",
-        "logs",
-    ];
+    let known =
+        ["namespace", "name", "image", "container", "labels", "waiting", "restarts", "logs"];
     let fields = fields(item, "a pod", &known)?;
     let name = text(&item["name"], "a pod's `name`")?;
     let mut pod = Pod::new(text(&item["namespace"], "a `namespace`")?, name);
@@ -299,13 +251,9 @@ fn fields<'a>(
     what: &str,
     known: &[&str],
 ) -> Result<&'a Map<String, Value>, String> {
-    let fields = value
-        .as_object()
-        .ok_or_else(|| format!("{what} is not an object: {value}"))?;
+    let fields = value.as_object().ok_or_else(|| format!("{what} is not an object: {value}"))?;
     match fields.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!(
-            "{what} has the unknown field `{key}`; it may have {known:?}"
-        )),
+        Some(key) => Err(format!("{what} has the unknown field `{key}`; it may have {known:?}")),
         None => Ok(fields),
     }
 }
@@ -315,15 +263,11 @@ fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
 }
 
 fn text<'a>(value: &'a Value, what: &str) -> Result<&'a str, String> {
-    value
-        .as_str()
-        .ok_or_else(|| format!("{what} is not a string: {value}"))
+    value.as_str().ok_or_else(|| format!("{what} is not a string: {value}"))
 }
 
 fn number(value: &Value, what: &str) -> Result<u64, String> {
-    value
-        .as_u64()
-        .ok_or_else(|| format!("{what} is not a whole number: {value}"))
+    value.as_u64().ok_or_else(|| format!("{what} is not a whole number: {value}"))
 }
 
 fn count(value: &Value, what: &str) -> Result<usize, String> {
@@ -332,8 +276,6 @@ fn count(value: &Value, what: &str) -> Result<usize, String> {
 
 fn status(value: &Value) -> Result<u16, String> {
     let code = number(value, "a status")?;
-    let fits = u16::try_from(code)
-        .ok()
-        .filter(|code| (200..600).contains(code));
+    let fits = u16::try_from(code).ok().filter(|code| (200..600).contains(code));
     fits.ok_or_else(|| format!("{code} is not an HTTP status that can be answered"))
 }

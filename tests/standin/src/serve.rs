@@ -47,10 +47,7 @@ impl Recorded {
     /// The first header of this name (in any case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self
-            .headers
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let mut found = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value.as_str())
     }
 
@@ -72,11 +69,8 @@ impl Recorded {
     /// This request as one JSON object, for a log that other programs read.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
-        let headers: serde_json::Map<_, _> = self
-            .headers
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone().into()))
-            .collect();
+        let headers: serde_json::Map<_, _> =
+            self.headers.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
         serde_json::json!({
             "method": self.method, "path": self.path, "query": self.query,
             "headers": headers, "body": self.text(), "status": self.status,
@@ -126,9 +120,7 @@ impl Background {
         F: Future<Output = Option<Response>> + Send + 'static,
     {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("bind to loopback");
-        listener
-            .set_nonblocking(true)
-            .expect("make the listener non-blocking");
+        listener.set_nonblocking(true).expect("make the listener non-blocking");
         let address = listener.local_addr().expect("the listener's address");
         let journal = Journal::default();
         let log = journal.clone();
@@ -142,9 +134,8 @@ impl Background {
                     let (handler, log) = (handler.clone(), log.clone());
                     async move { respond(handler, log, line, request).await }
                 };
-                let service = Router::new()
-                    .fallback(answer)
-                    .into_make_service_with_connect_info::<Line>();
+                let service =
+                    Router::new().fallback(answer).into_make_service_with_connect_info::<Line>();
                 tokio::select! {
                     _ = stopped => {}
                     _ = std::future::IntoFuture::into_future(
@@ -154,12 +145,7 @@ impl Background {
             });
             runtime.shutdown_background();
         });
-        Self {
-            address,
-            journal,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { address, journal, stop: Some(stop), thread: Some(thread) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -194,9 +180,7 @@ where
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: headers
-            .map(|(key, value)| (key.to_string(), text(value.as_bytes())))
-            .collect(),
+        headers: headers.map(|(key, value)| (key.to_string(), text(value.as_bytes()))).collect(),
         body: body.to_vec(),
         at: Instant::now(),
         status: None,
@@ -225,10 +209,7 @@ impl Line {
 
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "cut by the script",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut by the script"));
         }
         Ok(())
     }
@@ -252,13 +233,7 @@ impl Listener for Lines {
             if let Ok((stream, address)) = self.0.accept().await {
                 // Small writes must leave as they are: the splitting is part of the test.
                 let _ = stream.set_nodelay(true);
-                return (
-                    Connection {
-                        stream,
-                        line: Line::default(),
-                    },
-                    address,
-                );
+                return (Connection { stream, line: Line::default() }, address);
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

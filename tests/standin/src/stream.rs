@@ -91,11 +91,7 @@ fn split(steps: Vec<Step>) -> VecDeque<Step> {
         };
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let size = if sent < SMALL_UNTIL {
-                sizes.next().unwrap_or(1)
-            } else {
-                8191
-            };
+            let size = if sent < SMALL_UNTIL { sizes.next().unwrap_or(1) } else { 8191 };
             let (piece, after) = rest.split_at(size.min(rest.len()));
             split.push_back(Step::Send(piece.to_vec()));
             sent += piece.len();
@@ -121,10 +117,6 @@ mod tests {
             })
             .collect();
         assert_eq!(bytes.concat(), text.into_bytes());
-        assert!(
-            bytes
-                .iter()
-                .any(|piece| std::str::from_utf8(piece).is_err())
-        );
+        assert!(bytes.iter().any(|piece| std::str::from_utf8(piece).is_err()));
     }
 }

@@ -11,21 +11,9 @@ struct Rule {
 
 /// The house, from the ground up. A new crate gets its line here and its place in ARCHITECTURE.md.
 const HOUSE: [Rule; 8] = [
-    Rule {
-        name: "lar-core",
-        may_use: &[],
-        tests_may_use: &[],
-    },
-    Rule {
-        name: "lar-sandbox",
-        may_use: &[],
-        tests_may_use: &[],
-    },
-    Rule {
-        name: "lar-ledger",
-        may_use: &["lar-core"],
-        tests_may_use: &[],
-    },
+    Rule { name: "lar-core", may_use: &[], tests_may_use: &[] },
+    Rule { name: "lar-sandbox", may_use: &[], tests_may_use: &[] },
+    Rule { name: "lar-ledger", may_use: &["lar-core"], tests_may_use: &[] },
     Rule {
         name: "lar-runtime",
         may_use: &["lar-core", "lar-sandbox"],
@@ -36,21 +24,9 @@ const HOUSE: [Rule; 8] = [
         may_use: &["lar-core", "lar-sandbox", "lar-ledger", "lar-runtime"],
         tests_may_use: &["standin"],
     },
-    Rule {
-        name: "lar",
-        may_use: &["linear-agentics"],
-        tests_may_use: &["standin"],
-    },
-    Rule {
-        name: "standin",
-        may_use: &[],
-        tests_may_use: &[],
-    },
-    Rule {
-        name: "xtask",
-        may_use: &[],
-        tests_may_use: &[],
-    },
+    Rule { name: "lar", may_use: &["linear-agentics"], tests_may_use: &["standin"] },
+    Rule { name: "standin", may_use: &[], tests_may_use: &[] },
+    Rule { name: "xtask", may_use: &[], tests_may_use: &[] },
 ];
 
 /// The one crate that states its lints in full: it cannot loosen a `forbid` that it inherits.
@@ -65,11 +41,7 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut members = Vec::new();
     for path in members_of(&workspace, tree) {
         let Some(text) = tree.text(&path) else {
-            findings.push(Finding::new(
-                &path,
-                1,
-                "the workspace names it, but it does not exist",
-            ));
+            findings.push(Finding::new(&path, 1, "the workspace names it, but it does not exist"));
             continue;
         };
         match parse(text)
@@ -126,24 +98,17 @@ impl<'a> Member<'a> {
             .filter_map(toml::Value::as_table)
             .chain([manifest]);
         for table in tables {
-            for (kind, is_test) in [
-                ("dependencies", false),
-                ("build-dependencies", false),
-                ("dev-dependencies", true),
-            ] {
-                for (key, value) in table
-                    .get(kind)
-                    .and_then(toml::Value::as_table)
-                    .into_iter()
-                    .flatten()
+            for (kind, is_test) in
+                [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)]
+            {
+                for (key, value) in
+                    table.get(kind).and_then(toml::Value::as_table).into_iter().flatten()
                 {
                     dependencies.push((package(key, value, workspace), is_test));
                 }
             }
         }
-        let lints = manifest
-            .get("lints")
-            .and_then(|lints| lints.get("workspace"));
+        let lints = manifest.get("lints").and_then(|lints| lints.get("workspace"));
         Some(Member {
             path: path.to_owned(),
             text,
@@ -194,11 +159,7 @@ impl<'a> Member<'a> {
         let mut lines = (1..).zip(self.text.lines());
         lines
             .find(|(_, line)| line.trim_start().starts_with(package))
-            .or_else(|| {
-                (1..)
-                    .zip(self.text.lines())
-                    .find(|(_, line)| line.contains(package))
-            })
+            .or_else(|| (1..).zip(self.text.lines()).find(|(_, line)| line.contains(package)))
             .map_or(1, |(number, _)| number)
     }
 }
@@ -206,17 +167,9 @@ impl<'a> Member<'a> {
 impl Rule {
     fn shown(&self, in_tests: bool) -> String {
         let more = if in_tests { self.tests_may_use } else { &[] };
-        let names: Vec<_> = self
-            .may_use
-            .iter()
-            .chain(more)
-            .map(|name| format!("`{name}`"))
-            .collect();
-        if names.is_empty() {
-            "none of our crates".to_owned()
-        } else {
-            names.join(", ")
-        }
+        let names: Vec<_> =
+            self.may_use.iter().chain(more).map(|name| format!("`{name}`")).collect();
+        if names.is_empty() { "none of our crates".to_owned() } else { names.join(", ") }
     }
 }
 
@@ -231,11 +184,7 @@ fn members_of(workspace: &toml::Table, tree: &Tree) -> Vec<String> {
         .and_then(|workspace| workspace.get("members"))
         .and_then(toml::Value::as_array);
     let mut paths = Vec::new();
-    for pattern in members
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_str)
-    {
+    for pattern in members.into_iter().flatten().filter_map(toml::Value::as_str) {
         match pattern.strip_suffix('*') {
             Some(base) => paths.extend(
                 tree.names
@@ -255,19 +204,10 @@ fn members_of(workspace: &toml::Table, tree: &Tree) -> Vec<String> {
 
 /// The package behind a dependency's key, which may be a name of the manifest's own choice.
 fn package(key: &str, value: &toml::Value, workspace: &toml::Table) -> String {
-    let inherited = value.get("workspace").and_then(|_| {
-        workspace
-            .get("workspace")?
-            .get("dependencies")?
-            .get(key)?
-            .get("package")
-    });
-    value
-        .get("package")
-        .or(inherited)
-        .and_then(toml::Value::as_str)
-        .unwrap_or(key)
-        .to_owned()
+    let inherited = value
+        .get("workspace")
+        .and_then(|_| workspace.get("workspace")?.get("dependencies")?.get(key)?.get("package"));
+    value.get("package").or(inherited).and_then(toml::Value::as_str).unwrap_or(key).to_owned()
 }
 
 #[cfg(test)]
@@ -284,11 +224,8 @@ mod tests {
     }
 
     fn findings(path: &str, manifest: &str) -> Vec<String> {
-        let tree = Tree::of(&[
-            ("Cargo.toml", WORKSPACE),
-            ("xtask/Cargo.toml", XTASK),
-            (path, manifest),
-        ]);
+        let tree =
+            Tree::of(&[("Cargo.toml", WORKSPACE), ("xtask/Cargo.toml", XTASK), (path, manifest)]);
         check(&tree).iter().map(ToString::to_string).collect()
     }
 
@@ -309,36 +246,16 @@ mod tests {
 
     #[test]
     fn dependencies_point_down() {
-        finds(
-            "lar-ledger",
-            "[dependencies]\nlar-core.workspace = true\nserde = \"1\"\n",
-            None,
-        );
-        finds(
-            "lar-core",
-            "[dependencies]\nserde = \"1\"\nlar-ledger.workspace = true\n",
-            Some(7),
-        );
-        finds(
-            "lar-runtime",
-            "[dependencies]\nlar-ledger.workspace = true\n",
-            Some(6),
-        );
+        finds("lar-ledger", "[dependencies]\nlar-core.workspace = true\nserde = \"1\"\n", None);
+        finds("lar-core", "[dependencies]\nserde = \"1\"\nlar-ledger.workspace = true\n", Some(7));
+        finds("lar-runtime", "[dependencies]\nlar-ledger.workspace = true\n", Some(6));
         finds(
             "lar-runtime",
             "[dev-dependencies]\nlar-ledger.workspace = true\nstandin.workspace = true\n",
             None,
         );
-        finds(
-            "lar",
-            "[dependencies]\nlar-core.workspace = true\n",
-            Some(6),
-        );
-        finds(
-            "lar",
-            "[build-dependencies]\nlar-core.workspace = true\n",
-            Some(6),
-        );
+        finds("lar", "[dependencies]\nlar-core.workspace = true\n", Some(6));
+        finds("lar", "[build-dependencies]\nlar-core.workspace = true\n", Some(6));
         finds(
             "lar-sandbox",
             "[target.'cfg(unix)'.dependencies]\nlar-core.workspace = true\n",
@@ -355,10 +272,7 @@ mod tests {
         );
         let found = findings(
             "crates/a/Cargo.toml",
-            &manifest(
-                "lar-ledger",
-                "[dependencies]\ndisguise = { workspace = true }\n",
-            ),
+            &manifest("lar-ledger", "[dependencies]\ndisguise = { workspace = true }\n"),
         );
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("`lar-runtime`"), "{found:?}");
@@ -373,10 +287,7 @@ mod tests {
     fn lints_are_inherited() {
         let bare = |name: &str| format!("[package]\nname = \"{name}\"\n");
         assert_eq!(findings("crates/a/Cargo.toml", &bare("lar-core")).len(), 1);
-        assert_eq!(
-            findings("crates/a/Cargo.toml", &bare("lar-sandbox")),
-            [""; 0]
-        );
+        assert_eq!(findings("crates/a/Cargo.toml", &bare("lar-sandbox")), [""; 0]);
     }
 
     #[test]

@@ -45,10 +45,8 @@ fn prose(text: &str) -> String {
     let mut fence: Option<String> = None;
     for line in text.lines() {
         let start = line.trim_start();
-        let marker: String = start
-            .chars()
-            .take_while(|c| matches!(c, '`' | '~') && start.starts_with(*c))
-            .collect();
+        let marker: String =
+            start.chars().take_while(|c| matches!(c, '`' | '~') && start.starts_with(*c)).collect();
         match &fence {
             Some(open) => {
                 if marker.len() >= open.len()
@@ -131,9 +129,7 @@ mod tests {
 
     #[track_caller]
     fn finds(text: &str, lines: &[usize]) {
-        let names = ["", "README.md", "docs", "docs/a.md", "docs/b c.md"]
-            .map(str::to_owned)
-            .into();
+        let names = ["", "README.md", "docs", "docs/a.md", "docs/b c.md"].map(str::to_owned).into();
         let findings = check("docs/a.md", text, &names);
         let found: Vec<_> = findings.iter().map(|f| f.line).collect();
         assert_eq!(found, lines, "{text}: {findings:?}");
@@ -142,26 +138,17 @@ mod tests {
     #[test]
     fn links_lead_somewhere() {
         finds("[a](a.md) and [b](../README.md#top)\n", &[]);
-        finds(
-            "[a](/docs/a.md \"title\")\n[b](<b c.md>) [b](b%20c.md) [up](..)\n",
-            &[],
-        );
+        finds("[a](/docs/a.md \"title\")\n[b](<b c.md>) [b](b%20c.md) [up](..)\n", &[]);
         finds("ok\n[a](gone.md) and [b](gone.md#x)\n", &[2, 2]);
         finds("![a](gone.png)\n[a]: gone.md\n[b]: a.md\n", &[1, 2]);
         finds("[a](../../other/x.md)\n", &[1]);
-        finds(
-            "[a](https://example.com/gone.md) [b](#here) [c](mailto:a@b.c)\n",
-            &[],
-        );
+        finds("[a](https://example.com/gone.md) [b](#here) [c](mailto:a@b.c)\n", &[]);
         finds("[^1]: a footnote\n", &[]);
     }
 
     #[test]
     fn code_holds_no_links() {
-        finds(
-            "`[a](gone.md)`\n```\n[a](gone.md)\n```\n[a](gone.md)\n",
-            &[5],
-        );
+        finds("`[a](gone.md)`\n```\n[a](gone.md)\n```\n[a](gone.md)\n", &[5]);
         finds("~~~~ text\n~~~\n[a](gone.md)\n~~~~\n", &[]);
         finds("a ` b [a](gone.md)\n", &[1]);
     }

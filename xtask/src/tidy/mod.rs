@@ -25,11 +25,7 @@ pub struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Finding {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Finding { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -106,9 +102,7 @@ fn read(root: &Path) -> Result<Tree, String> {
                 _ => format!("{directory}/{name}"),
             };
             // A symbolic link is neither, so that nothing is read twice and nothing outside.
-            let kind = entry
-                .file_type()
-                .map_err(|e| format!("cannot read `{path}`: {e}"))?;
+            let kind = entry.file_type().map_err(|e| format!("cannot read `{path}`: {e}"))?;
             tree.names.insert(path.clone());
             if kind.is_dir() {
                 if !is_product(&path, &name) {
@@ -127,25 +121,17 @@ fn read(root: &Path) -> Result<Tree, String> {
 }
 
 fn is_product(path: &str, name: &str) -> bool {
-    matches!(
-        name,
-        ".git" | "target" | ".venv" | "__pycache__" | "node_modules"
-    ) || matches!(path, "dist" | "fuzz/corpus" | "fuzz/artifacts")
+    matches!(name, ".git" | "target" | ".venv" | "__pycache__" | "node_modules")
+        || matches!(path, "dist" | "fuzz/corpus" | "fuzz/artifacts")
 }
 
 fn is_text(path: &str) -> bool {
     path == ".ci/run"
-        || matches!(
-            extension(path),
-            "rs" | "py" | "pyi" | "md" | "toml" | "sh" | "yml" | "yaml"
-        )
+        || matches!(extension(path), "rs" | "py" | "pyi" | "md" | "toml" | "sh" | "yml" | "yaml")
 }
 
 fn extension(path: &str) -> &str {
-    Path::new(path)
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default()
+    Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -82,9 +82,7 @@ fn core_is_pure(path: &str, source: &Source, findings: &mut Vec<Finding>) {
 fn grouped(code: &str) -> Vec<(usize, &str)> {
     let mut modules = Vec::new();
     for (at, opening) in code.match_indices("std::{") {
-        let (before, group) = code
-            .split_at_checked(at + opening.len())
-            .unwrap_or((code, ""));
+        let (before, group) = code.split_at_checked(at + opening.len()).unwrap_or((code, ""));
         let mut line = before.matches('\n').count() + 1;
         let mut depth = 0_usize;
         let mut names = true;
@@ -153,21 +151,9 @@ mod tests {
 
     #[test]
     fn nothing_is_left_unfinished() {
-        finds(
-            "a.rs",
-            "// TODO: x\n/* FIXME */\nlet a = \"TODO\"; // FIXME\n",
-            &[1, 2, 3],
-        );
-        finds(
-            "a.rs",
-            "dbg!(x);\nunimplemented!();\ntodo!()\nlet todo = 1;\n",
-            &[1, 2, 3],
-        );
-        finds(
-            "a.rs",
-            "// TODOS are fine, and `todo!` in prose\nf(\"dbg!(x)\");\n",
-            &[],
-        );
+        finds("a.rs", "// TODO: x\n/* FIXME */\nlet a = \"TODO\"; // FIXME\n", &[1, 2, 3]);
+        finds("a.rs", "dbg!(x);\nunimplemented!();\ntodo!()\nlet todo = 1;\n", &[1, 2, 3]);
+        finds("a.rs", "// TODOS are fine, and `todo!` in prose\nf(\"dbg!(x)\");\n", &[]);
     }
 
     #[test]
@@ -182,16 +168,8 @@ mod tests {
             "use std::{\n    fmt,\n    env, collections::{fs, env},\n    net::IpAddr};\n",
             &[3, 4],
         );
-        finds(
-            core,
-            "use std::{fmt};\nuse crate::{fs, env};\n// std::fs\n",
-            &[],
-        );
-        finds(
-            core,
-            "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n",
-            &[],
-        );
+        finds(core, "use std::{fmt};\nuse crate::{fs, env};\n// std::fs\n", &[]);
+        finds(core, "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n", &[]);
         finds(core, "use std::fsx;\nuse std::process_of;\n", &[]);
         finds("crates/core/src/a/tests.rs", "use std::fs;\n", &[]);
         finds("crates/core/tests/it/a.rs", "use std::fs;\n", &[]);

@@ -66,9 +66,7 @@ pub fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
         line.match_indices(word)
             .filter(move |(at, _)| {
                 let before = line.get(..*at).and_then(|text| text.chars().next_back());
-                let after = line
-                    .get(at + word.len()..)
-                    .and_then(|text| text.chars().next());
+                let after = line.get(at + word.len()..).and_then(|text| text.chars().next());
                 !before.is_some_and(is_part) && !after.is_some_and(is_part)
             })
             .map(move |_| number)
@@ -117,8 +115,7 @@ fn first(text: &str) -> (Kind, usize) {
 }
 
 fn word_length(text: &str) -> usize {
-    text.find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(text.len())
+    text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
 /// The length of a literal that begins and ends with a quote and escapes with a backslash.
@@ -240,14 +237,8 @@ mod tests {
         assert!(source.is_test(8) && !source.is_test(10));
         assert_eq!(Source::read("#![cfg(test)]\nfn a() {}").lines_of_code(), 0);
         // In a comment or a literal it says nothing.
-        assert_eq!(
-            Source::read("// #[cfg(test)]\nfn a() {\n}\n").lines_of_code(),
-            2
-        );
-        assert_eq!(
-            Source::read("f(\"#[cfg(test)]\");\ng();\n").lines_of_code(),
-            2
-        );
+        assert_eq!(Source::read("// #[cfg(test)]\nfn a() {\n}\n").lines_of_code(), 2);
+        assert_eq!(Source::read("f(\"#[cfg(test)]\");\ng();\n").lines_of_code(), 2);
     }
 
     #[test]

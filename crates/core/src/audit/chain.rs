@@ -41,12 +41,7 @@ pub struct Checker {
 
 impl Default for Checker {
     fn default() -> Self {
-        Self {
-            run: None,
-            next: 1,
-            head: genesis(),
-            closed: false,
-        }
+        Self { run: None, next: 1, head: genesis(), closed: false }
     }
 }
 
@@ -54,10 +49,7 @@ impl Checker {
     /// Reads the next record's exact bytes.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Record, Broken> {
         let seq = self.next;
-        let broken = |reason: &str| Broken {
-            seq,
-            reason: reason.to_owned(),
-        };
+        let broken = |reason: &str| Broken { seq, reason: reason.to_owned() };
         if self.closed {
             return Err(broken("it stands after the end of the run"));
         }
@@ -77,9 +69,7 @@ impl Checker {
         // What was written is canonical; any other spelling of the same content was not written by
         // the ledger.
         if canonical(&record).ok().as_deref() != Some(bytes) {
-            return Err(broken(
-                "its bytes are not the canonical form of what they say",
-            ));
+            return Err(broken("its bytes are not the canonical form of what they say"));
         }
         if record.v != VERSION {
             return Err(broken("its version is unknown"));
@@ -116,17 +106,9 @@ impl Checker {
     /// What was found, after the last record.
     pub fn finish(self) -> Result<Intact, Broken> {
         let Some(run) = self.run else {
-            return Err(Broken {
-                seq: 1,
-                reason: "there is no record".to_owned(),
-            });
+            return Err(Broken { seq: 1, reason: "there is no record".to_owned() });
         };
-        Ok(Intact {
-            run,
-            records: self.next - 1,
-            head: self.head,
-            closed: self.closed,
-        })
+        Ok(Intact { run, records: self.next - 1, head: self.head, closed: self.closed })
     }
 }
 

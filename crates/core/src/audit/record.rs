@@ -337,23 +337,9 @@ pub fn seal(
         #[serde(flatten)]
         body: &'a Body,
     }
-    let bytes = canonical(&Whole {
-        v: VERSION,
-        run,
-        seq,
-        prev,
-        timestamp,
-        body,
-    })?;
+    let bytes = canonical(&Whole { v: VERSION, run, seq, prev, timestamp, body })?;
     if bytes.len() > MOST_BYTES {
-        return Err(JsonRefusal::TooLarge {
-            bytes: bytes.len(),
-            limit: MOST_BYTES,
-        });
+        return Err(JsonRefusal::TooLarge { bytes: bytes.len(), limit: MOST_BYTES });
     }
-    Ok(SealedRecord {
-        seq,
-        hash: Digest::of(&bytes),
-        bytes,
-    })
+    Ok(SealedRecord { seq, hash: Digest::of(&bytes), bytes })
 }

@@ -70,9 +70,7 @@ impl Proof {
                 Some(record) => record.reason.clone(),
                 None => Some("no outcome was recorded".to_owned()),
             },
-            result_summary: outcome
-                .map(|record| record.result_summary.clone())
-                .unwrap_or_default(),
+            result_summary: outcome.map(|record| record.result_summary.clone()).unwrap_or_default(),
             duration_ms: outcome.map_or(0, |record| record.duration_ms),
             exit_code: outcome.and_then(|record| record.exit_code),
             http_status: outcome.and_then(|record| record.http_status),
@@ -258,15 +256,8 @@ type Outcomes<'a> = HashMap<AttemptId, &'a OutcomeRecord>;
 impl AuditTrail {
     /// Reads a trail from records that have been checked, with the digest of the last.
     pub fn read(records: &[Record], head: Digest) -> Result<Self, NoRun> {
-        let Some((
-            Record {
-                body: Body::RunOpen(open),
-                run,
-                timestamp: opened,
-                ..
-            },
-            rest,
-        )) = records.split_first()
+        let Some((Record { body: Body::RunOpen(open), run, timestamp: opened, .. }, rest)) =
+            records.split_first()
         else {
             return Err(NoRun);
         };
@@ -317,31 +308,18 @@ impl AuditTrail {
                 if outcome.is_some_and(|outcome| outcome.outcome.is_none()) {
                     return;
                 }
-                self.proofs
-                    .push(Proof::join(seq, timestamp, intent.clone(), outcome));
+                self.proofs.push(Proof::join(seq, timestamp, intent.clone(), outcome));
             }
             Body::Approval(approval) => {
                 let approval = approval.clone();
-                self.approvals.push(ApprovalLine {
-                    approval,
-                    timestamp,
-                    seq,
-                });
+                self.approvals.push(ApprovalLine { approval, timestamp, seq });
             }
             Body::Error(error) => {
-                self.errors.push(ErrorLine {
-                    error: error.clone(),
-                    timestamp,
-                    seq,
-                });
+                self.errors.push(ErrorLine { error: error.clone(), timestamp, seq });
             }
             Body::Outcome(outcome) => {
                 if let Some(error) = failure(outcome) {
-                    self.errors.push(ErrorLine {
-                        error,
-                        timestamp,
-                        seq,
-                    });
+                    self.errors.push(ErrorLine { error, timestamp, seq });
                 }
             }
             Body::Recovery(recovery) => {
@@ -352,19 +330,11 @@ impl AuditTrail {
                     attempt: Some(recovery.attempt),
                     input: None,
                 };
-                self.errors.push(ErrorLine {
-                    error,
-                    timestamp,
-                    seq,
-                });
+                self.errors.push(ErrorLine { error, timestamp, seq });
             }
             Body::Negotiation(negotiation) => {
                 let negotiation = negotiation.clone();
-                self.negotiations.push(NegotiationLine {
-                    negotiation,
-                    timestamp,
-                    seq,
-                });
+                self.negotiations.push(NegotiationLine { negotiation, timestamp, seq });
             }
             Body::ModelTurn(_) => self.run.model_turns += 1,
             Body::RunClose(close) => self.close(close, timestamp),

@@ -93,9 +93,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -123,20 +121,13 @@ enum What {
 
 impl Found {
     fn new(what: What) -> Self {
-        Found {
-            what,
-            place: String::new(),
-        }
+        Found { what, place: String::new() }
     }
 
     /// Puts a struct's field before the place; the keys of maps are left out, as they are not ours.
     fn inside(mut self, field: &'static str) -> Self {
         let inner = std::mem::take(&mut self.place);
-        self.place = if inner.is_empty() {
-            field.to_owned()
-        } else {
-            format!("{field}.{inner}")
-        };
+        self.place = if inner.is_empty() { field.to_owned() } else { format!("{field}.{inner}") };
         self
     }
 
@@ -165,11 +156,7 @@ impl ser::Error for Found {
 }
 
 fn integer(within: bool) -> Result<(), Found> {
-    if within {
-        Ok(())
-    } else {
-        Err(Found::new(What::LargeInteger))
-    }
+    if within { Ok(()) } else { Err(Found::new(What::LargeInteger)) }
 }
 
 macro_rules! nothing_to_check {
@@ -345,12 +332,7 @@ mod tests {
     fn neighbours_beyond_a_doubles_reach_never_share_a_digest() {
         for number in [9007199254740992_u64, 9007199254740993] {
             assert_eq!(
-                canonical(&Action {
-                    tool: "t",
-                    size: number
-                })
-                .unwrap_err()
-                .to_string(),
+                canonical(&Action { tool: "t", size: number }).unwrap_err().to_string(),
                 "`size` is an integer beyond 2^53 - 1, which readers round: use a string"
             );
         }
@@ -358,34 +340,18 @@ mod tests {
         assert!(canonical(&-9007199254740992_i64).is_err());
         assert!(canonical(&i64::MIN).is_err());
         assert!(canonical(&(1_u128 << 60)).is_err());
-        let last = Digest::of_value(&Action {
-            tool: "t",
-            size: MAX_INTEGER,
-        })
-        .unwrap();
-        let before = Digest::of_value(&Action {
-            tool: "t",
-            size: MAX_INTEGER - 1,
-        })
-        .unwrap();
+        let last = Digest::of_value(&Action { tool: "t", size: MAX_INTEGER }).unwrap();
+        let before = Digest::of_value(&Action { tool: "t", size: MAX_INTEGER - 1 }).unwrap();
         assert_ne!(last, before);
         assert_eq!(canonical(&MAX_INTEGER).unwrap(), b"9007199254740991");
-        assert_eq!(
-            canonical(&-9007199254740991_i64).unwrap(),
-            b"-9007199254740991"
-        );
+        assert_eq!(canonical(&-9007199254740991_i64).unwrap(), b"-9007199254740991");
     }
 
     #[test]
     fn floats_are_refused_even_those_that_would_become_null() {
         for number in [1.5, 1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(
-                canonical(&Action {
-                    tool: "t",
-                    size: vec![Some(number)]
-                })
-                .unwrap_err()
-                .to_string(),
+                canonical(&Action { tool: "t", size: vec![Some(number)] }).unwrap_err().to_string(),
                 "`size` is a float, and two floats may share one text: use an integer or a string"
             );
         }
@@ -426,20 +392,11 @@ mod tests {
         let digest = Digest::of("abc");
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse(), Ok(digest));
-        assert_eq!(
-            serde_json::to_string(&digest).unwrap(),
-            format!("\"{text}\"")
-        );
-        assert_eq!(
-            serde_json::from_str::<Digest>(&format!("\"{text}\"")).unwrap(),
-            digest
-        );
-        for other in [
-            text.to_uppercase(),
-            format!("{text}00"),
-            text.replacen("ba", "b", 1),
-            "x".repeat(64),
-        ] {
+        assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&format!("\"{text}\"")).unwrap(), digest);
+        for other in
+            [text.to_uppercase(), format!("{text}00"), text.replacen("ba", "b", 1), "x".repeat(64)]
+        {
             assert_eq!(other.parse::<Digest>(), Err(NotADigest), "{other}");
         }
     }

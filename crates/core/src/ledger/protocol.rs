@@ -145,12 +145,8 @@ pub fn next(
     match (state, transition) {
         (None, Transition::Reserve { lease_ms }) => {
             let lease_until = now.plus_millis(*lease_ms);
-            let state = UseState::Reserved {
-                fence: 1,
-                lease_until,
-                action: *action,
-                approved: false,
-            };
+            let state =
+                UseState::Reserved { fence: 1, lease_until, action: *action, approved: false };
             Ok((state, Uses::Take))
         }
         (None, Transition::Start { held: None }) => {
@@ -160,12 +156,7 @@ pub fn next(
             Err(Conflict::AlreadyAttempted)
         }
         (
-            Some(UseState::Reserved {
-                fence,
-                lease_until,
-                action: held_for,
-                approved,
-            }),
+            Some(UseState::Reserved { fence, lease_until, action: held_for, approved }),
             Transition::Approve { fence: held } | Transition::Start { held: Some(held) },
         ) => {
             same(*fence, *held)?;
@@ -178,12 +169,7 @@ pub fn next(
             match (transition, approved) {
                 (Transition::Approve { .. }, false) => {
                     let (fence, lease_until, action) = (*fence, *lease_until, *action);
-                    let state = UseState::Reserved {
-                        fence,
-                        lease_until,
-                        action,
-                        approved: true,
-                    };
+                    let state = UseState::Reserved { fence, lease_until, action, approved: true };
                     Ok((state, Uses::Keep))
                 }
                 (Transition::Approve { .. }, true) => Err(Conflict::OutOfOrder),
@@ -195,21 +181,9 @@ pub fn next(
             same(*fence, *held)?;
             Ok((UseState::Released { fence: fence + 1 }, Uses::GiveBack))
         }
-        (
-            Some(UseState::Started { fence }),
-            Transition::Finish {
-                fence: held,
-                verdict,
-            },
-        ) => {
+        (Some(UseState::Started { fence }), Transition::Finish { fence: held, verdict }) => {
             same(*fence, *held)?;
-            Ok((
-                UseState::Ended {
-                    fence: *fence,
-                    verdict: *verdict,
-                },
-                Uses::Keep,
-            ))
+            Ok((UseState::Ended { fence: *fence, verdict: *verdict }, Uses::Keep))
         }
         (Some(UseState::Started { fence }), Transition::NeverBegan { fence: held }) => {
             same(*fence, *held)?;
@@ -230,11 +204,7 @@ pub fn next(
 }
 
 fn same(fence: Fence, held: Fence) -> Result<(), Conflict> {
-    if fence == held {
-        Ok(())
-    } else {
-        Err(Conflict::Fenced)
-    }
+    if fence == held { Ok(()) } else { Err(Conflict::Fenced) }
 }
 
 /// What recovery makes of an attempt whose owner is gone: a hold that ran out is given back with a
@@ -242,16 +212,12 @@ fn same(fence: Fence, held: Fence) -> Result<(), Conflict> {
 /// is never given back.
 pub fn recover(state: &UseState, now: Timestamp) -> Option<(UseState, Uses)> {
     match state {
-        UseState::Reserved {
-            fence, lease_until, ..
-        } if now > *lease_until => Some((UseState::Released { fence: fence + 1 }, Uses::GiveBack)),
-        UseState::Started { fence } => Some((
-            UseState::Ended {
-                fence: *fence,
-                verdict: Verdict::Unknown,
-            },
-            Uses::Keep,
-        )),
+        UseState::Reserved { fence, lease_until, .. } if now > *lease_until => {
+            Some((UseState::Released { fence: fence + 1 }, Uses::GiveBack))
+        }
+        UseState::Started { fence } => {
+            Some((UseState::Ended { fence: *fence, verdict: Verdict::Unknown }, Uses::Keep))
+        }
         UseState::Reserved { .. }
         | UseState::Released { .. }
         | UseState::Ended { .. }
@@ -302,10 +268,7 @@ mod tests {
         assert!(step(Some(&held), Transition::Approve { fence: 1 }, 50).is_err());
         let (started, uses) = step(Some(&held), Transition::Start { held: Some(1) }, 100).unwrap();
         assert_eq!(uses, Uses::Keep);
-        for again in [
-            Transition::Start { held: Some(1) },
-            Transition::Start { held: None },
-        ] {
+        for again in [Transition::Start { held: Some(1) }, Transition::Start { held: None }] {
             assert!(step(Some(&started), again, 100).is_err());
         }
     }
@@ -314,10 +277,7 @@ mod tests {
     fn a_late_or_changed_start_is_refused() {
         let (held, _) = step(None, Transition::Reserve { lease_ms: 100 }, 0).unwrap();
         let start = Transition::Start { held: Some(1) };
-        assert_eq!(
-            step(Some(&held), start.clone(), 101),
-            Err(Conflict::LeaseExpired)
-        );
+        assert_eq!(step(Some(&held), start.clone(), 101), Err(Conflict::LeaseExpired));
         let other = next(Some(&held), &start, &Digest::of(b"other"), at(1));
         assert_eq!(other, Err(Conflict::OtherAction));
         let stale = Transition::Start { held: Some(0) };
@@ -335,13 +295,7 @@ mod tests {
         let (_, uses) = step(Some(&started), Transition::NeverBegan { fence: 1 }, 0).unwrap();
         assert_eq!(uses, Uses::GiveBack);
         let (lost, uses) = recover(&started, at(1)).unwrap();
-        assert_eq!(
-            lost,
-            UseState::Ended {
-                fence: 1,
-                verdict: Verdict::Unknown
-            }
-        );
+        assert_eq!(lost, UseState::Ended { fence: 1, verdict: Verdict::Unknown });
         assert_eq!(uses, Uses::Keep);
         assert!(step(Some(&lost), Transition::NeverBegan { fence: 1 }, 0).is_err());
     }

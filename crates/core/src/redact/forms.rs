@@ -54,10 +54,7 @@ pub(super) fn of(value: &[u8], marks: &[String]) -> Result<Forms, LikeAMark> {
 
     let holds = |long: &[u8], short: &[u8]| long.windows(short.len()).any(|part| part == short);
     for form in all.exact.iter().chain(&all.folded) {
-        if marks
-            .iter()
-            .any(|mark| holds(mark.as_bytes(), form) || holds(form, mark.as_bytes()))
-        {
+        if marks.iter().any(|mark| holds(mark.as_bytes(), form) || holds(form, mark.as_bytes())) {
             return Err(LikeAMark);
         }
     }
@@ -108,23 +105,14 @@ fn encode(value: &[u8], forms: &mut Forms) {
         }
     }
 
-    forms
-        .folded
-        .push(Zeroizing::new(hex::encode(value).into_bytes()));
-    forms
-        .folded
-        .push(Zeroizing::new(hex::encode_upper(value).into_bytes()));
+    forms.folded.push(Zeroizing::new(hex::encode(value).into_bytes()));
+    forms.folded.push(Zeroizing::new(hex::encode_upper(value).into_bytes()));
     for (form, standard) in base64(value) {
         if standard && form.contains(['+', '/', '=']) {
-            for (plus, slash, equals) in [
-                ("%2B", "%2F", "%3D"),
-                ("%2b", "%2f", "%3d"),
-                ("+", "\\/", "="),
-            ] {
-                let form = form
-                    .replace('+', plus)
-                    .replace('/', slash)
-                    .replace('=', equals);
+            for (plus, slash, equals) in
+                [("%2B", "%2F", "%3D"), ("%2b", "%2f", "%3d"), ("+", "\\/", "=")]
+            {
+                let form = form.replace('+', plus).replace('/', slash).replace('=', equals);
                 forms.exact.push(Zeroizing::new(form.into_bytes()));
             }
         }
@@ -148,14 +136,8 @@ fn every_byte_escaped(value: &[u8], forms: &mut Forms) {
     put(|out, byte| write!(out, "\\x{byte:02x}"));
     if let Ok(text) = std::str::from_utf8(value) {
         let mut put = |form: String| forms.exact.push(Zeroizing::new(form.into_bytes()));
-        put(text
-            .encode_utf16()
-            .map(|unit| format!("\\u{unit:04X}"))
-            .collect());
-        put(text
-            .encode_utf16()
-            .map(|unit| format!("\\u{unit:04x}"))
-            .collect());
+        put(text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect());
+        put(text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect());
     }
 }
 
@@ -262,10 +244,7 @@ fn escaped(text: &str) -> Vec<String> {
         ("&quot;", "&#039;"),
         ("&quot;", "&apos;"),
     ] {
-        let markup = text
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;");
+        let markup = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         forms.push(markup.replace('"', quote).replace('\'', apostrophe));
     }
     for unicode in [Unicode::Kept, Unicode::Lower, Unicode::Upper] {

@@ -27,15 +27,8 @@ impl Command {
     /// Whatever would need a shell; see [`lexer::split`].
     pub fn parse(source: &str) -> Result<Self, LexError> {
         let words = lexer::split(source)?;
-        let (argv, spans) = words
-            .into_iter()
-            .map(|Word { text, span, .. }| (text, span))
-            .unzip();
-        Ok(Self {
-            source: source.to_owned(),
-            argv,
-            spans,
-        })
+        let (argv, spans) = words.into_iter().map(|Word { text, span, .. }| (text, span)).unzip();
+        Ok(Self { source: source.to_owned(), argv, spans })
     }
 
     /// The program and its arguments; never empty.
@@ -73,24 +66,13 @@ impl CommandScope {
     /// No prefix at all, an empty one, one that itself needs a shell, or one that cannot be enforced.
     pub fn new(allowed: impl IntoIterator<Item = String>) -> Result<Self, PrefixError> {
         let read = |(index, source): (usize, String)| {
-            Prefix::parse(&source).map_err(|kind| PrefixError {
-                index,
-                prefix: source,
-                kind,
-            })
+            Prefix::parse(&source).map_err(|kind| PrefixError { index, prefix: source, kind })
         };
-        let prefixes: Vec<_> = allowed
-            .into_iter()
-            .enumerate()
-            .map(read)
-            .collect::<Result<_, _>>()?;
+        let prefixes: Vec<_> =
+            allowed.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         if prefixes.is_empty() {
             let kind = PrefixErrorKind::NoPrefix;
-            return Err(PrefixError {
-                index: 0,
-                prefix: String::new(),
-                kind,
-            });
+            return Err(PrefixError { index: 0, prefix: String::new(), kind });
         }
         Ok(Self { prefixes })
     }
@@ -114,11 +96,7 @@ impl CommandScope {
         let (kind, word) = nearest.unwrap_or((RefusalKind::OutsideScope, None));
         let span = word.and_then(|index| command.spans.get(index).cloned());
         let message = self.refusal_message(&kind, command, span.as_ref());
-        Err(CommandRefusal {
-            kind,
-            span,
-            message,
-        })
+        Err(CommandRefusal { kind, span, message })
     }
 
     /// The prefixes, in the order in which they were given.
@@ -129,9 +107,7 @@ impl CommandScope {
     /// Whether everything that this scope permits is provably permitted by `wider`: each prefix is
     /// covered by one of its prefixes.
     pub fn narrows(&self, wider: &Self) -> bool {
-        self.prefixes
-            .iter()
-            .all(|mine| wider.prefixes.iter().any(|theirs| mine.narrows(theirs)))
+        self.prefixes.iter().all(|mine| wider.prefixes.iter().any(|theirs| mine.narrows(theirs)))
     }
 
     fn refusal_message(
@@ -240,18 +216,11 @@ impl Prefix {
                 Some((dialect, lead)) => {
                     let text = open.text.strip_prefix(lead).unwrap_or_default();
                     let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
-                    OpenWord::Sql {
-                        lead: lead.to_owned(),
-                        sql,
-                    }
+                    OpenWord::Sql { lead: lead.to_owned(), sql }
                 }
             }),
         };
-        Ok(Self {
-            source: source.to_owned(),
-            words,
-            open,
-        })
+        Ok(Self { source: source.to_owned(), words, open })
     }
 
     fn fit(&self, command: &Command) -> Fit {
@@ -311,10 +280,7 @@ impl Prefix {
                 }
                 (
                     Some(OpenWord::Sql { lead: mine, sql }),
-                    Some(OpenWord::Sql {
-                        lead: theirs,
-                        sql: wider,
-                    }),
+                    Some(OpenWord::Sql { lead: theirs, sql: wider }),
                 ) => mine == theirs && sql.narrows(wider),
                 // Statements compare without regard to case, plain text exactly.
                 (Some(OpenWord::Sql { lead, .. }), Some(OpenWord::Text(theirs))) => {
@@ -404,11 +370,7 @@ impl std::error::Error for PrefixError {}
 
 impl fmt::Display for PrefixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            index,
-            prefix,
-            kind,
-        } = self;
+        let Self { index, prefix, kind } = self;
         if *kind == PrefixErrorKind::NoPrefix {
             return write!(f, "`allowed` is empty; {kind}");
         }
@@ -421,11 +383,7 @@ impl fmt::Display for PrefixError {
 /// A known client anywhere in the words decides, so that a wrapper before it changes nothing; without
 /// one, a text that begins like a statement is judged as one by the strictest rules.
 fn sql_place<'a>(words: &[String], open: &'a str) -> Option<(Dialect, &'a str)> {
-    let client = words
-        .iter()
-        .enumerate()
-        .rev()
-        .find_map(|(at, w)| Some((at, sql_client(w)?)));
+    let client = words.iter().enumerate().rev().find_map(|(at, w)| Some((at, sql_client(w)?)));
     let Some((at, dialect)) = client else {
         return sql::begins_statement(open).then_some((Dialect::Unknown, ""));
     };
@@ -481,15 +439,11 @@ mod tests {
     }
 
     fn permits(allowed: &str, command: &str) -> bool {
-        scope(&[allowed])
-            .permits(&Command::parse(command).unwrap())
-            .is_ok()
+        scope(&[allowed]).permits(&Command::parse(command).unwrap()).is_ok()
     }
 
     fn refusal(allowed: &[&str], command: &str) -> CommandRefusal {
-        scope(allowed)
-            .permits(&Command::parse(command).unwrap())
-            .expect_err(command)
+        scope(allowed).permits(&Command::parse(command).unwrap()).expect_err(command)
     }
 
     fn prefix_error(prefix: &str) -> PrefixError {
@@ -530,29 +484,17 @@ mod tests {
 
     #[test]
     fn an_open_quote_matches_the_beginning_of_one_last_word() {
-        for command in [
-            "git commit -m 'fix: a'",
-            "git commit -m fix:",
-            "git commit -m \"fix: $\"",
-        ] {
+        for command in ["git commit -m 'fix: a'", "git commit -m fix:", "git commit -m \"fix: $\""]
+        {
             let parsed = Command::parse(command);
             if let Ok(parsed) = parsed {
-                assert!(
-                    scope(&["git commit -m 'fix:"]).permits(&parsed).is_ok(),
-                    "{command}"
-                );
+                assert!(scope(&["git commit -m 'fix:"]).permits(&parsed).is_ok(), "{command}");
             }
         }
         assert!(!permits("git commit -m 'fix:", "git commit -m 'Fix: a'"));
         assert!(!permits("git commit -m 'fix:", "git commit -m"));
-        let refused = refusal(
-            &["git commit -m 'fix:"],
-            "git commit -m 'fix: a' --no-verify",
-        );
-        assert_eq!(
-            (refused.kind, refused.span),
-            (RefusalKind::WordFollows, Some(23..34))
-        );
+        let refused = refusal(&["git commit -m 'fix:"], "git commit -m 'fix: a' --no-verify");
+        assert_eq!((refused.kind, refused.span), (RefusalKind::WordFollows, Some(23..34)));
         assert!(permits("x --m='a", "x --m=abc"));
         assert!(!permits("x --m='a", "x --n=abc"));
     }
@@ -591,22 +533,14 @@ mod tests {
             assert!(!permits(select, command), "{command}");
         }
         for (prefix, yes, no) in [
-            (
-                "psql --command='SELECT",
-                "psql --command='select 1'",
-                "psql --command='drop x'",
-            ),
+            ("psql --command='SELECT", "psql --command='select 1'", "psql --command='drop x'"),
             ("psql -c'SELECT", "psql -c'select 1'", "psql -C'select 1'"),
             (
                 "psql -h db -Atc 'SELECT",
                 "psql -h db -Atc 'SELECT 1'",
                 "psql -h db -Atc 'SELECT 1;a'",
             ),
-            (
-                "mysql -e 'SELECT",
-                "mysql -e 'SELECT 1'",
-                "mysql -e 'SELECT 1' -e 'DROP TABLE x'",
-            ),
+            ("mysql -e 'SELECT", "mysql -e 'SELECT 1'", "mysql -e 'SELECT 1' -e 'DROP TABLE x'"),
             (
                 "mariadb --execute='SHOW",
                 "mariadb --execute='show tables'",
@@ -664,10 +598,7 @@ mod tests {
             "", "  ", "*", "ls | sh", "FOO=1 ls", "ls $x", "'", "'kube", "'' x", "if", "ls\n",
             "a\0",
         ] {
-            assert!(
-                CommandScope::new([prefix.to_owned()]).is_err(),
-                "{prefix:?}"
-            );
+            assert!(CommandScope::new([prefix.to_owned()]).is_err(), "{prefix:?}");
         }
         for prefix in [
             "psql -c '",
@@ -681,10 +612,7 @@ mod tests {
             "psql --comm='x",
         ] {
             let error = CommandScope::new([prefix.to_owned()]).expect_err(prefix);
-            assert!(
-                matches!(error.kind, PrefixErrorKind::Sql(_)),
-                "{prefix}: {error}"
-            );
+            assert!(matches!(error.kind, PrefixErrorKind::Sql(_)), "{prefix}: {error}");
         }
         let error = prefix_error("kubectl get | sh");
         assert_eq!((error.index, error.span()), (1, Some(12..13)));
@@ -699,11 +627,7 @@ mod tests {
     #[test]
     fn refusals_tell_what_is_allowed() {
         assert_eq!(
-            refusal(
-                &["kubectl get pods", "kubectl logs"],
-                "kubectl delete pod web-0"
-            )
-            .to_string(),
+            refusal(&["kubectl get pods", "kubectl logs"], "kubectl delete pod web-0").to_string(),
             "`kubectl delete pod web-0` is outside the scope of this token; \
              allowed are commands that begin with `kubectl get pods` or `kubectl logs`"
         );
@@ -712,23 +636,12 @@ mod tests {
             message.contains("`;` at character 9 of the SQL would begin a second statement"),
             "{message}"
         );
-        assert!(
-            message.ends_with("begin with `psql -c 'SELECT`"),
-            "{message}"
-        );
+        assert!(message.ends_with("begin with `psql -c 'SELECT`"), "{message}");
         let long = "x".repeat(60_000);
-        let many: Vec<String> = (0..100)
-            .map(|n| format!("p{n}{}", "y".repeat(1000)))
-            .collect();
+        let many: Vec<String> = (0..100).map(|n| format!("p{n}{}", "y".repeat(1000))).collect();
         let scope = CommandScope::new(many).unwrap();
-        let refused = scope
-            .permits(&Command::parse(&long).unwrap())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            refused.len() < 2000 && refused.ends_with("or 92 more"),
-            "{refused}"
-        );
+        let refused = scope.permits(&Command::parse(&long).unwrap()).unwrap_err().to_string();
+        assert!(refused.len() < 2000 && refused.ends_with("or 92 more"), "{refused}");
         let hidden = refusal(&["ls"], "rm '\u{202e}\x1b[2J'").to_string();
         assert!(!hidden.contains(['\u{202e}', '\x1b']), "{hidden}");
     }
@@ -783,11 +696,7 @@ mod tests {
         ] {
             // `-n prod` names a word that may be an option's value; only a profile can tell.
             let expected = prefix != "kubectl -n prod";
-            assert_eq!(
-                scope(&[prefix]).prefixes()[0].is_wide().is_some(),
-                expected,
-                "{prefix}"
-            );
+            assert_eq!(scope(&[prefix]).prefixes()[0].is_wide().is_some(), expected, "{prefix}");
         }
         for prefix in [
             "kubectl get pods",
@@ -812,11 +721,7 @@ mod tests {
         let cases: &[(&[&str], &[&str], bool)] = &[
             (&["kubectl get pods"], &["kubectl get"], true),
             (&["kubectl get pods"], &["kubectl get pods"], true),
-            (
-                &["kubectl get", "kubectl logs x"],
-                &["kubectl logs", "kubectl get"],
-                true,
-            ),
+            (&["kubectl get", "kubectl logs x"], &["kubectl logs", "kubectl get"], true),
             (&["kubectl get"], &["kubectl get pods"], false),
             (&["kubectl get", "ls"], &["kubectl get"], false),
             (&["psql -c 'SELECT"], &["psql -c"], true),
@@ -825,22 +730,14 @@ mod tests {
             (&["psql -c 'SELECT"], &["psql -c 'SELECT a"], false),
             (&["psql -c 'SELECT 1'"], &["psql -c 'SELECT"], false),
             (&["psql -c 'SELECT lo_export"], &["psql -c 'SELECT"], false),
-            (
-                &["psql -c 'SELECT 1 FOR UPDATE"],
-                &["psql -c 'SELECT"],
-                false,
-            ),
+            (&["psql -c 'SELECT 1 FOR UPDATE"], &["psql -c 'SELECT"], false),
             (&["psql -c 'INSERT OR REPLACE"], &["psql -c 'INSERT"], false),
             (&["git commit -m 'fix: x"], &["git commit -m 'fix"], true),
             (&["git commit -m 'fix"], &["git commit -m 'fix: x"], false),
             (&["git commit -m fix"], &["git commit -m 'fix"], false),
         ];
         for (narrow, wide, expected) in cases {
-            assert_eq!(
-                scope(narrow).narrows(&scope(wide)),
-                *expected,
-                "{narrow:?} / {wide:?}"
-            );
+            assert_eq!(scope(narrow).narrows(&scope(wide)), *expected, "{narrow:?} / {wide:?}");
         }
     }
 

@@ -74,10 +74,7 @@ pub struct DeployScope {
 /// A placeholder stands inside a word after the first, and what goes in can't begin with `-`, so
 /// that it can become neither the program nor an option of it.
 pub fn fill(argv: &[String], image: &str, target: &str) -> Result<Vec<String>, TokenError> {
-    let fail = |message: String| TokenError::Field {
-        field: "argv",
-        message,
-    };
+    let fail = |message: String| TokenError::Field { field: "argv", message };
     let mut words = Vec::new();
     for (index, word) in argv.iter().enumerate() {
         if word.contains('\0') {
@@ -110,9 +107,7 @@ pub fn fill(argv: &[String], image: &str, target: &str) -> Result<Vec<String>, T
         words.push(filled);
     }
     if words.first().is_none_or(String::is_empty) {
-        return Err(fail(
-            "no program is named; write `argv = [\"program\", …]`".into(),
-        ));
+        return Err(fail("no program is named; write `argv = [\"program\", …]`".into()));
     }
     Ok(words)
 }
@@ -124,9 +119,7 @@ pub fn check_plain(field: &'static str, value: &str) -> Result<(), TokenError> {
         return Err(fail("is empty".into()));
     }
     if value.starts_with('-') {
-        return Err(fail(format!(
-            "`{value}` begins with `-` and could be taken for an option"
-        )));
+        return Err(fail(format!("`{value}` begins with `-` and could be taken for an option")));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
     if let Some(odd) = value.chars().find(|c| !plain(*c)) {
@@ -214,15 +207,8 @@ mod tests {
 
     #[test]
     fn fills_placeholders_once_and_only_inside_words() {
-        let filled = fill(
-            &words(&["./deploy", "--image={image}", "{target}"]),
-            "app:v2",
-            "prod",
-        );
-        assert_eq!(
-            filled.unwrap(),
-            words(&["./deploy", "--image=app:v2", "prod"])
-        );
+        let filled = fill(&words(&["./deploy", "--image={image}", "{target}"]), "app:v2", "prod");
+        assert_eq!(filled.unwrap(), words(&["./deploy", "--image=app:v2", "prod"]));
         assert!(fill(&words(&["{image}"]), "sh", "prod").is_err());
         assert!(fill(&words(&["deploy", "{user}"]), "a", "b").is_err());
         assert!(fill(&[], "a", "b").is_err());
@@ -233,15 +219,7 @@ mod tests {
     #[test]
     fn an_image_cannot_become_an_option() {
         assert!(check_plain("image", "registry.internal:5000/team/app@sha256:ab").is_ok());
-        for bad in [
-            "",
-            "--privileged",
-            "a b",
-            "a\nb",
-            "a;b",
-            "a\u{202e}b",
-            "{target}",
-        ] {
+        for bad in ["", "--privileged", "a b", "a\nb", "a;b", "a\u{202e}b", "{target}"] {
             assert!(check_plain("image", bad).is_err(), "{bad:?}");
         }
     }

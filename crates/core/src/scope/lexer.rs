@@ -115,12 +115,7 @@ impl std::error::Error for LexError {}
 impl fmt::Display for LexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use LexErrorKind as K;
-        let Self {
-            kind,
-            column,
-            found,
-            ..
-        } = self;
+        let Self { kind, column, found, .. } = self;
         let (what, next) = match kind {
             K::Empty => {
                 return f.write_str("the command is empty; give a program and its arguments");
@@ -137,30 +132,15 @@ impl fmt::Display for LexError {
             K::TooManyWords => {
                 return write!(f, "the command has more than {MAX_WORDS} words; use fewer");
             }
-            K::Operator => (
-                "needs a shell, and none is used",
-                "run one program a call, or ",
-            ),
-            K::Newline => (
-                "would begin a second command",
-                "run one program a call, or ",
-            ),
+            K::Operator => ("needs a shell, and none is used", "run one program a call, or "),
+            K::Newline => ("would begin a second command", "run one program a call, or "),
             K::Expansion => (
                 "asks a shell to substitute, and none is used",
                 "write the value out, or put it in single quotes if it is meant literally",
             ),
-            K::Glob => (
-                "is a pattern that only a shell expands",
-                "name the files, or ",
-            ),
-            K::Tilde => (
-                "is a home directory only to a shell",
-                "write the path out, or ",
-            ),
-            K::Brace => (
-                "begins a list that only a shell expands",
-                "write the words out, or ",
-            ),
+            K::Glob => ("is a pattern that only a shell expands", "name the files, or "),
+            K::Tilde => ("is a home directory only to a shell", "write the path out, or "),
+            K::Brace => ("begins a list that only a shell expands", "write the words out, or "),
             K::Comment => ("begins a comment", "leave it out, or "),
             K::Reserved => (
                 "is a word of the shell's own language",
@@ -171,10 +151,9 @@ impl fmt::Display for LexError {
                 "begin with the program",
             ),
             K::Job => ("names a shell's job", "begin with the program"),
-            K::LineContinuation => (
-                "before a newline is not joined",
-                "write the command on one line",
-            ),
+            K::LineContinuation => {
+                ("before a newline is not joined", "write the command on one line")
+            }
             K::DanglingBackslash => ("escapes nothing", "remove it, or "),
             K::UnterminatedQuote => ("opens a quote that is never closed", "close it"),
             K::Nul => ("cannot stand in an argument", "remove it"),
@@ -263,11 +242,7 @@ struct Draft {
 
 impl<'a> Lexer<'a> {
     fn new(source: &'a str) -> Result<Self, LexError> {
-        let lexer = Self {
-            source,
-            rest: source.chars(),
-            words: Vec::new(),
-        };
+        let lexer = Self { source, rest: source.chars(), words: Vec::new() };
         if source.len() > MAX_SOURCE_BYTES {
             return Err(lexer.error(LexErrorKind::TooLong, 0..0));
         }
@@ -289,31 +264,17 @@ impl<'a> Lexer<'a> {
             let draft = self.word(may_stay_open)?;
             let span = draft.start..self.at();
             if let Some(quote) = draft.open {
-                let open = Some(Open {
-                    text: draft.text,
-                    quote,
-                    span,
-                });
-                return Ok(OpenPrefix {
-                    words: self.words,
-                    open,
-                });
+                let open = Some(Open { text: draft.text, quote, span });
+                return Ok(OpenPrefix { words: self.words, open });
             }
-            self.words.push(Word {
-                text: draft.text,
-                span,
-                quoted: draft.quoted,
-            });
+            self.words.push(Word { text: draft.text, span, quoted: draft.quoted });
         }
         match self.words.first() {
             None => Err(self.error(LexErrorKind::Empty, 0..0)),
             Some(program) if program.text.is_empty() => {
                 Err(self.error(LexErrorKind::EmptyProgram, program.span.clone()))
             }
-            Some(_) => Ok(OpenPrefix {
-                words: self.words,
-                open: None,
-            }),
+            Some(_) => Ok(OpenPrefix { words: self.words, open: None }),
         }
     }
 
@@ -322,13 +283,8 @@ impl<'a> Lexer<'a> {
         use LexErrorKind as K;
         let start = self.at();
         let is_program = self.words.is_empty();
-        let mut draft = Draft {
-            start,
-            text: String::new(),
-            quoted: false,
-            brace: None,
-            open: None,
-        };
+        let mut draft =
+            Draft { start, text: String::new(), quoted: false, brace: None, open: None };
         while let Some(c) = self.peek() {
             if is_blank(c) {
                 break;
@@ -474,12 +430,7 @@ impl<'a> Lexer<'a> {
         let before = self.source.get(..span.start).unwrap_or_default();
         let text = self.source.get(span.clone()).unwrap_or_default();
         let found = visible(text, 32);
-        LexError {
-            kind,
-            column: before.chars().count() + 1,
-            span,
-            found,
-        }
+        LexError { kind, column: before.chars().count() + 1, span, found }
     }
 }
 
@@ -503,32 +454,17 @@ mod tests {
     #[test]
     fn honest_commands_become_their_words() {
         let cases: &[(&str, &[&str])] = &[
-            (
-                "kubectl get pods -n prod",
-                &["kubectl", "get", "pods", "-n", "prod"],
-            ),
+            ("kubectl get pods -n prod", &["kubectl", "get", "pods", "-n", "prod"]),
             ("  a\t b  ", &["a", "b"]),
             ("echo 'a | b; $c `d` *'", &["echo", "a | b; $c `d` *"]),
             (r#"psql -c "SELECT 'x;y'""#, &["psql", "-c", "SELECT 'x;y'"]),
             (r#"e "a\$b\`c\"d\\e\n""#, &["e", r#"a$b`c"d\e\n"#]),
-            (
-                r"e a\ b \; \$x \* \~ \#",
-                &["e", "a b", ";", "$x", "*", "~", "#"],
-            ),
+            (r"e a\ b \; \$x \* \~ \#", &["e", "a b", ";", "$x", "*", "~", "#"]),
             ("e a'b'\"c\"d", &["e", "abcd"]),
             ("e '' \"\"", &["e", "", ""]),
-            (
-                "e 'two\nlines' \"two\nlines\"",
-                &["e", "two\nlines", "two\nlines"],
-            ),
-            (
-                "git show HEAD~2 HEAD^ stash@{0}",
-                &["git", "show", "HEAD~2", "HEAD^", "stash@{0}"],
-            ),
-            (
-                "find . ! -exec ls {} +",
-                &["find", ".", "!", "-exec", "ls", "{}", "+"],
-            ),
+            ("e 'two\nlines' \"two\nlines\"", &["e", "two\nlines", "two\nlines"]),
+            ("git show HEAD~2 HEAD^ stash@{0}", &["git", "show", "HEAD~2", "HEAD^", "stash@{0}"]),
+            ("find . ! -exec ls {} +", &["find", ".", "!", "-exec", "ls", "{}", "+"]),
             (
                 "k get -o jsonpath={.metadata.name}",
                 &["k", "get", "-o", "jsonpath={.metadata.name}"],
@@ -623,15 +559,9 @@ mod tests {
     #[test]
     fn sizes_are_capped() {
         assert!(split(&format!("e {}", "a".repeat(MAX_SOURCE_BYTES - 2))).is_ok());
-        assert_eq!(
-            refused(&"a".repeat(MAX_SOURCE_BYTES + 1)).0,
-            LexErrorKind::TooLong
-        );
+        assert_eq!(refused(&"a".repeat(MAX_SOURCE_BYTES + 1)).0, LexErrorKind::TooLong);
         assert_eq!(split(&"a ".repeat(MAX_WORDS)).unwrap().len(), MAX_WORDS);
-        assert_eq!(
-            refused(&"a ".repeat(MAX_WORDS + 1)).0,
-            LexErrorKind::TooManyWords
-        );
+        assert_eq!(refused(&"a ".repeat(MAX_WORDS + 1)).0, LexErrorKind::TooManyWords);
     }
 
     #[test]
@@ -644,12 +574,7 @@ mod tests {
         let shown = split("e \u{202e}x").unwrap_err().to_string();
         assert!(shown.contains(r"`\u{202e}` at character 3"), "{shown}");
         assert!(!shown.contains('\u{202e}'));
-        assert!(
-            split("e 'a")
-                .unwrap_err()
-                .to_string()
-                .starts_with("`'` at character 3 opens")
-        );
+        assert!(split("e 'a").unwrap_err().to_string().starts_with("`'` at character 3 opens"));
     }
 
     #[test]
@@ -657,52 +582,22 @@ mod tests {
         let found = split_prefix("psql -c 'SELECT a").unwrap();
         assert_eq!(found.words.len(), 2);
         let open = found.open.unwrap();
-        assert_eq!(
-            (open.text.as_str(), open.quote, open.span),
-            ("SELECT a", '\'', 8..17)
-        );
-        let open = split_prefix("psql --command=\"SELECT \\\"x")
-            .unwrap()
-            .open
-            .unwrap();
-        assert_eq!(
-            (open.text.as_str(), open.quote),
-            ("--command=SELECT \"x", '"')
-        );
+        assert_eq!((open.text.as_str(), open.quote, open.span), ("SELECT a", '\'', 8..17));
+        let open = split_prefix("psql --command=\"SELECT \\\"x").unwrap().open.unwrap();
+        assert_eq!((open.text.as_str(), open.quote), ("--command=SELECT \"x", '"'));
         let open = split_prefix("git commit -m '").unwrap().open.unwrap();
         assert_eq!(open.text, "");
         assert_eq!(split_prefix("a 'b'").unwrap().open, None);
-        assert_eq!(
-            split_prefix("a \"b $(x)").unwrap_err().kind,
-            LexErrorKind::Expansion
-        );
-        assert_eq!(
-            split_prefix("a \"b\\").unwrap_err().kind,
-            LexErrorKind::DanglingBackslash
-        );
-        assert_eq!(
-            split_prefix("a {x,'b").unwrap_err().kind,
-            LexErrorKind::Brace
-        );
+        assert_eq!(split_prefix("a \"b $(x)").unwrap_err().kind, LexErrorKind::Expansion);
+        assert_eq!(split_prefix("a \"b\\").unwrap_err().kind, LexErrorKind::DanglingBackslash);
+        assert_eq!(split_prefix("a {x,'b").unwrap_err().kind, LexErrorKind::Brace);
     }
 
     #[test]
     fn quoted_words_read_back_as_themselves() {
-        for word in [
-            "",
-            "a",
-            "it's",
-            "$x",
-            "if",
-            "a=b",
-            "~",
-            "\n",
-            "a b",
-            "\\",
-            "\"",
-            "é\u{202e}",
-            "%1",
-        ] {
+        for word in
+            ["", "a", "it's", "$x", "if", "a=b", "~", "\n", "a b", "\\", "\"", "é\u{202e}", "%1"]
+        {
             let source = format!("e {}", quote(word));
             assert_eq!(words(&source), ["e", word]);
             if !word.is_empty() && word != "%1" {

@@ -57,14 +57,9 @@ pub struct FileScope {
 impl FileScope {
     /// Checks the paths. Relative ones must have been made absolute before.
     pub fn new(allowed_paths: &[String], mode: FileMode) -> Result<Self, TokenError> {
-        let fail = |message: String| TokenError::Field {
-            field: "allowed_paths",
-            message,
-        };
+        let fail = |message: String| TokenError::Field { field: "allowed_paths", message };
         if allowed_paths.is_empty() {
-            return Err(fail(
-                "no path is listed; list at least one file or directory".into(),
-            ));
+            return Err(fail("no path is listed; list at least one file or directory".into()));
         }
         let mut clean = Vec::new();
         for path in allowed_paths {
@@ -77,11 +72,7 @@ impl FileScope {
             }
             clean.push(format!("/{}", parts.join("/")));
         }
-        Ok(Self {
-            allowed_paths: clean,
-            mode,
-            max_bytes: DEFAULT_MAX_BYTES,
-        })
+        Ok(Self { allowed_paths: clean, mode, max_bytes: DEFAULT_MAX_BYTES })
     }
 
     /// Finds the allowed path that `path` lies at or beneath, and the rest of the way. A relative
@@ -114,15 +105,12 @@ impl FileScope {
         for root in &self.allowed_paths {
             let inside: Vec<&str> = root.split('/').filter(|part| !part.is_empty()).collect();
             if let Some(rest) = parts.strip_prefix(inside.as_slice())
-                && best
-                    .as_ref()
-                    .is_none_or(|(held, _)| held.len() < root.len())
+                && best.as_ref().is_none_or(|(held, _)| held.len() < root.len())
             {
                 best = Some((root, rest.to_vec()));
             }
         }
-        best.map(|(root, rest)| (root.clone(), rest.join("/")))
-            .ok_or_else(outside)
+        best.map(|(root, rest)| (root.clone(), rest.join("/"))).ok_or_else(outside)
     }
 
     /// Whether the operation is within the scope.
@@ -137,10 +125,7 @@ impl FileScope {
         let whole = action.whole_path();
         let (root, rest) = self.locate(&whole)?;
         if (root.as_str(), rest.as_str()) != (action.root.as_str(), action.path.as_str()) {
-            return Err(Refusal::FileAccess(format!(
-                "`{}` is not a plain path",
-                clip(&whole)
-            )));
+            return Err(Refusal::FileAccess(format!("`{}` is not a plain path", clip(&whole))));
         }
         match &action.content {
             Some(content) if content.len() as u64 > self.max_bytes => {
@@ -172,10 +157,8 @@ fn components(path: &str) -> Result<Vec<&str>, &'static str> {
     if path.chars().any(char::is_control) {
         return Err("holds a control character");
     }
-    let parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let parts: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         return Err("holds `..`; write the path without it");
     }
@@ -196,11 +179,7 @@ mod tests {
 
     fn scope() -> FileScope {
         FileScope::new(
-            &[
-                "/etc/app/".into(),
-                "/etc/app/conf.d".into(),
-                "/srv/one.txt".into(),
-            ],
+            &["/etc/app/".into(), "/etc/app/conf.d".into(), "/srv/one.txt".into()],
             FileMode::Read,
         )
         .unwrap()
@@ -210,14 +189,8 @@ mod tests {
     fn finds_the_most_specific_root() {
         let at = |path: &str| scope().locate(path);
         assert_eq!(at("/etc/app/a").unwrap(), ("/etc/app".into(), "a".into()));
-        assert_eq!(
-            at("/etc//app/./conf.d/x/y").unwrap(),
-            ("/etc/app/conf.d".into(), "x/y".into())
-        );
-        assert_eq!(
-            at("/srv/one.txt").unwrap(),
-            ("/srv/one.txt".into(), String::new())
-        );
+        assert_eq!(at("/etc//app/./conf.d/x/y").unwrap(), ("/etc/app/conf.d".into(), "x/y".into()));
+        assert_eq!(at("/srv/one.txt").unwrap(), ("/srv/one.txt".into(), String::new()));
     }
 
     #[test]
@@ -240,21 +213,13 @@ mod tests {
     #[test]
     fn a_relative_path_needs_a_single_root() {
         let scope = FileScope::new(&["/etc/app".into()], FileMode::Read).unwrap();
-        assert_eq!(
-            scope.locate("a/b").unwrap(),
-            ("/etc/app".into(), "a/b".into())
-        );
+        assert_eq!(scope.locate("a/b").unwrap(), ("/etc/app".into(), "a/b".into()));
         assert!(scope.locate("a/../../b").is_err());
     }
 
     #[test]
     fn a_scope_of_everything_is_refused() {
-        for bad in [
-            vec![],
-            vec!["/".to_owned()],
-            vec!["etc".into()],
-            vec!["/a/../b".into()],
-        ] {
+        for bad in [vec![], vec!["/".to_owned()], vec!["etc".into()], vec!["/a/../b".into()]] {
             assert!(FileScope::new(&bad, FileMode::Read).is_err(), "{bad:?}");
         }
     }

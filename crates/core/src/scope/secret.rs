@@ -81,11 +81,7 @@ impl SecretScope {
         match (&injection, &inner) {
             (Injection::Header(name), Scope::Http(http)) => {
                 super::url::check_header(name, format)?;
-                if http
-                    .headers
-                    .iter()
-                    .any(|(held, _)| held.eq_ignore_ascii_case(name))
-                {
+                if http.headers.iter().any(|(held, _)| held.eq_ignore_ascii_case(name)) {
                     return Err(fail(
                         "header",
                         format!("the inner token sets header `{name}` too; remove it there"),
@@ -94,10 +90,7 @@ impl SecretScope {
             }
             (Injection::Env(name), Scope::Shell(_)) => check_env_name("inject_env", name)?,
             (Injection::Header(_), _) => {
-                return Err(fail(
-                    "header",
-                    "a header needs an inner token of kind `http`".into(),
-                ));
+                return Err(fail("header", "a header needs an inner token of kind `http`".into()));
             }
             (Injection::Env(_), _) => {
                 return Err(fail(
@@ -107,10 +100,7 @@ impl SecretScope {
             }
         }
         if format.matches("{secret}").count() != 1 {
-            return Err(fail(
-                "format",
-                "`{secret}` must stand in it exactly once".into(),
-            ));
+            return Err(fail("format", "`{secret}` must stand in it exactly once".into()));
         }
         if format.contains('\0') {
             return Err(fail("format", "holds a NUL byte".into()));
@@ -137,11 +127,7 @@ impl SecretScope {
 
     /// One line for people.
     pub fn summary(&self) -> String {
-        format!(
-            "{} with a secret in {}",
-            self.inner.summary(),
-            self.injection.summary()
-        )
+        format!("{} with a secret in {}", self.inner.summary(), self.injection.summary())
     }
 }
 
@@ -156,22 +142,15 @@ pub(crate) fn check_env_name(field: &'static str, name: &str) -> Result<(), Toke
             name.escape_default()
         )));
     }
-    let decides = ["LD_", "DYLD_", "GCONV_", "BASH_FUNC_"]
-        .iter()
-        .any(|p| name.starts_with(p))
-        || matches!(
-            name,
-            "PATH" | "IFS" | "ENV" | "BASH_ENV" | "SHELLOPTS" | "BASHOPTS" | "PS4"
-        );
+    let decides = ["LD_", "DYLD_", "GCONV_", "BASH_FUNC_"].iter().any(|p| name.starts_with(p))
+        || matches!(name, "PATH" | "IFS" | "ENV" | "BASH_ENV" | "SHELLOPTS" | "BASHOPTS" | "PS4");
     if decides {
         return Err(fail(format!(
             "`{name}` decides which code a program loads; a token can't pass it on"
         )));
     }
     if matches!(name, "ANTHROPIC_API_KEY" | "OPENAI_API_KEY") {
-        return Err(fail(format!(
-            "`{name}` is the runtime's own key; no child may have it"
-        )));
+        return Err(fail(format!("`{name}` is the runtime's own key; no child may have it")));
     }
     Ok(())
 }

@@ -36,10 +36,7 @@ impl ShellScope {
 
     /// The allowed prefixes as they were written.
     pub fn allowed(&self) -> impl Iterator<Item = &str> {
-        self.commands
-            .prefixes()
-            .iter()
-            .map(|prefix| prefix.as_str())
+        self.commands.prefixes().iter().map(|prefix| prefix.as_str())
     }
 
     /// One line for people.

@@ -68,11 +68,7 @@ impl std::error::Error for SqlRefusal {}
 impl fmt::Display for SqlRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use SqlRefusalKind as K;
-        let Self {
-            kind,
-            column,
-            found,
-        } = self;
+        let Self { kind, column, found } = self;
         let (what, next) = match kind {
             K::NoStatement => {
                 return f.write_str("the SQL does not begin with a statement's keyword");
@@ -80,20 +76,14 @@ impl fmt::Display for SqlRefusal {
             K::OtherBeginning => {
                 return f.write_str("the SQL begins otherwise than the scope allows");
             }
-            K::SecondStatement => (
-                "would begin a second statement",
-                "send one statement a call",
-            ),
+            K::SecondStatement => ("would begin a second statement", "send one statement a call"),
             K::Writes => (
                 "goes beyond the statement that is allowed",
                 "leave it out, or put it in double quotes if it is a name",
             ),
             K::Function => ("is a function that does more than read", "leave it out"),
             K::ClientCommand => ("is a command of the client's own", "send SQL only"),
-            K::Variable => (
-                "would be replaced by a variable",
-                "put a space after the colon",
-            ),
+            K::Variable => ("would be replaced by a variable", "put a space after the colon"),
             K::ExecutableComment => ("is executed by some servers", "leave it out"),
             K::Ambiguous => (
                 "is read differently by different servers",
@@ -101,10 +91,7 @@ impl fmt::Display for SqlRefusal {
             ),
             K::Unterminated => ("is never closed", "close it"),
         };
-        write!(
-            f,
-            "`{found}` at character {column} of the SQL {what}; {next}"
-        )
+        write!(f, "`{found}` at character {column} of the SQL {what}; {next}")
     }
 }
 
@@ -121,11 +108,8 @@ pub fn one_statement(sql: &str, dialect: Dialect) -> Result<&str, SqlRefusal> {
 /// Whether a text begins with a keyword that begins SQL statements, in whatever case.
 pub fn begins_statement(text: &str) -> bool {
     let text = text.trim_start();
-    let end = text
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    text.get(..end)
-        .is_some_and(|word| is_one_of(word, STATEMENTS))
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    text.get(..end).is_some_and(|word| is_one_of(word, STATEMENTS))
 }
 
 /// The beginning of a statement that a scope grants: its tokens, to be met one by one.
@@ -147,10 +131,7 @@ impl SqlPrefix {
             return Err(refusal(text, SqlRefusalKind::SecondStatement, end.at, ";"));
         }
         judge(text, &tokens, tokens.len())?;
-        let tokens = tokens
-            .into_iter()
-            .map(|t| (t.kind, t.text.to_owned()))
-            .collect();
+        let tokens = tokens.into_iter().map(|t| (t.kind, t.text.to_owned())).collect();
         Ok(Self { dialect, tokens })
     }
 
@@ -171,11 +152,7 @@ impl SqlPrefix {
     /// Whether everything that this prefix permits is permitted by `wider` too, provably.
     pub fn narrows(&self, wider: &Self) -> bool {
         let token = |(kind, text)| Token { kind, text, at: 0 };
-        let mine = || {
-            self.tokens
-                .iter()
-                .map(|(kind, text)| token((*kind, text.as_str())))
-        };
+        let mine = || self.tokens.iter().map(|(kind, text)| token((*kind, text.as_str())));
         let alone: Vec<_> = mine().collect();
         // The last token may turn out to be a function's name.
         let called: Vec<_> = mine().chain([token((Kind::Mark, "("))]).collect();
@@ -287,11 +264,10 @@ const TELLING: &str = "pg_backend_pid pg_blocking_pids pg_char_to_encoding pg_co
 fn is_dangerous_function(kind: &str, name: &str) -> bool {
     let name = name.trim_matches(['"', '`', '[', ']']).to_ascii_lowercase();
     let is_in = |list: &str| {
-        list.split_ascii_whitespace()
-            .any(|known| match known.strip_suffix('*') {
-                Some(family) => name.starts_with(family),
-                None => name == known,
-            })
+        list.split_ascii_whitespace().any(|known| match known.strip_suffix('*') {
+            Some(family) => name.starts_with(family),
+            None => name == known,
+        })
     };
     // A sequence may be drawn from where rows are written.
     is_in(DANGEROUS)
@@ -301,8 +277,7 @@ fn is_dangerous_function(kind: &str, name: &str) -> bool {
 
 /// Whether a blank-separated list holds a word, whatever its case.
 fn is_one_of(word: &str, list: &str) -> bool {
-    list.split_ascii_whitespace()
-        .any(|known| known.eq_ignore_ascii_case(word))
+    list.split_ascii_whitespace().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
@@ -362,10 +337,7 @@ mod tests {
             ("SELECT 'a''; DROP TABLE t", Unterminated),
             ("SELECT 1 /* x", Unterminated),
             ("SELECT \"a", Unterminated),
-            (
-                "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
-                Writes,
-            ),
+            ("WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", Writes),
             ("WITH x AS (INSERT INTO t VALUES (1)) SELECT 1", Writes),
             ("SELECT * INTO t FROM u", Writes),
             ("SELECT 1INTO t", Writes),
@@ -376,14 +348,8 @@ mod tests {
             ("SELECT * FROM t for key share", Writes),
             ("SELECT * FROM t LOCK IN SHARE MODE", Writes),
             ("EXPLAIN ANALYZE DELETE FROM t", Writes),
-            (
-                "INSERT INTO a WITH x AS (DELETE FROM b RETURNING *) SELECT * FROM x",
-                Writes,
-            ),
-            (
-                "INSERT INTO a VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2",
-                Writes,
-            ),
+            ("INSERT INTO a WITH x AS (DELETE FROM b RETURNING *) SELECT * FROM x", Writes),
+            ("INSERT INTO a VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 2", Writes),
             ("UPDATE t SET a = 1 FROM (SELECT 1) x DELETE", Writes),
             ("COPY t TO PROGRAM 'sh'", Writes),
             ("SELECT pg_read_file('/etc/passwd')", Function),
@@ -421,14 +387,8 @@ mod tests {
             (Postgres, "SELECT E'it\\'s; fine', e'\\\\'"),
             (Postgres, "SELECT /* a /* ; */ ' */ 1"),
             (Postgres, "SELECT 1 --; DROP 'x\n, 2"),
-            (
-                Postgres,
-                "SELECT a->>'b', a #> '{c}', ARRAY['x;','y'] FROM t",
-            ),
-            (
-                Postgres,
-                "SELECT pg_size_pretty(pg_database_size('a')), '{}'::jsonb",
-            ),
+            (Postgres, "SELECT a->>'b', a #> '{c}', ARRAY['x;','y'] FROM t"),
+            (Postgres, "SELECT pg_size_pretty(pg_database_size('a')), '{}'::jsonb"),
             (MySql, "SELECT `a;b``c` FROM `t`"),
             (Sqlite, "SELECT [a;b'c] FROM `t`"),
             (Sqlite, "SELECT a -> '$.b' FROM t"),
@@ -445,11 +405,7 @@ mod tests {
             (Postgres, "SELECT xE'\\'; DROP TABLE t; --'", Ambiguous),
             (Postgres, "SELECT E '\\'; DROP TABLE t; --'", Ambiguous),
             (Postgres, "SELECT E'a'\n'\\'; DROP TABLE t; --'", Ambiguous),
-            (
-                Postgres,
-                "SELECT E'\\\\'; DROP TABLE t; --'",
-                SecondStatement,
-            ),
+            (Postgres, "SELECT E'\\\\'; DROP TABLE t; --'", SecondStatement),
             (Postgres, "SELECT `a`", Ambiguous),
             (MySql, "SELECT E'\\'; DROP TABLE t; --'", Ambiguous),
             (MySql, "SELECT $$;$$", Ambiguous),
@@ -475,33 +431,15 @@ mod tests {
     #[test]
     fn what_a_prefix_names_is_granted() {
         let permits = |prefix: &str, sql: &str| {
-            SqlPrefix::new(prefix, Postgres)
-                .unwrap()
-                .permits(sql)
-                .map_err(|e| e.kind)
+            SqlPrefix::new(prefix, Postgres).unwrap().permits(sql).map_err(|e| e.kind)
         };
-        assert_eq!(
-            permits("SELECT nextval('s')", "select nextval('s')"),
-            Ok(())
-        );
-        assert_eq!(
-            permits("SELECT nextval('s')", "select nextval('S')"),
-            Err(OtherBeginning)
-        );
-        assert_eq!(
-            permits("EXPLAIN DELETE FROM t", "explain delete from t where a"),
-            Ok(())
-        );
+        assert_eq!(permits("SELECT nextval('s')", "select nextval('s')"), Ok(()));
+        assert_eq!(permits("SELECT nextval('s')", "select nextval('S')"), Err(OtherBeginning));
+        assert_eq!(permits("EXPLAIN DELETE FROM t", "explain delete from t where a"), Ok(()));
         assert_eq!(permits("SELECT 1", "SELECT 10"), Err(OtherBeginning));
-        assert_eq!(
-            permits("SELECT a FROM t ", "SELECT a FROM t2"),
-            Err(OtherBeginning)
-        );
+        assert_eq!(permits("SELECT a FROM t ", "SELECT a FROM t2"), Err(OtherBeginning));
         assert_eq!(permits("WITH", "WITH x AS (SELECT 1) SELECT 2"), Ok(()));
-        assert_eq!(
-            permits("SELECT", "WITH x AS (SELECT 1) SELECT 2"),
-            Err(OtherBeginning)
-        );
+        assert_eq!(permits("SELECT", "WITH x AS (SELECT 1) SELECT 2"), Err(OtherBeginning));
     }
 
     #[test]

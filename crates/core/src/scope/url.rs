@@ -60,10 +60,7 @@ impl HttpScope {
     ) -> Result<Self, TokenError> {
         let fail = |field: &'static str, message: String| TokenError::Field { field, message };
         let parsed = Url::parse(url).map_err(|error| {
-            fail(
-                "url",
-                format!("`{url}` is not a URL ({error}); write it as `https://host/path`"),
-            )
+            fail("url", format!("`{url}` is not a URL ({error}); write it as `https://host/path`"))
         })?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(fail("url", format!("`{url}` is not an http or https URL")));
@@ -156,26 +153,16 @@ impl HttpScope {
 
 /// Refuses a header that could split the message or take over its framing.
 pub(crate) fn check_header(name: &str, value: &str) -> Result<(), TokenError> {
-    let fail = |message: String| TokenError::Field {
-        field: "headers",
-        message,
-    };
+    let fail = |message: String| TokenError::Field { field: "headers", message };
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(fail(format!(
-            "`{}` is not a header name",
-            name.escape_default()
-        )));
+        return Err(fail(format!("`{}` is not a header name", name.escape_default())));
     }
     if OWNED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(fail(format!(
-            "header `{name}` is set by the client itself; remove it"
-        )));
+        return Err(fail(format!("header `{name}` is set by the client itself; remove it")));
     }
     if value.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
-        return Err(fail(format!(
-            "the value of header `{name}` holds a control character"
-        )));
+        return Err(fail(format!("the value of header `{name}` holds a control character")));
     }
     Ok(())
 }
@@ -218,16 +205,8 @@ mod tests {
         let scope = scope("http://host/x").unwrap();
         assert!(scope.permits(&action(&scope, "GET", None)).is_ok());
         assert!(scope.permits(&action(&scope, "POST", Some("{}"))).is_ok());
-        for (method, body) in [
-            ("DELETE", None),
-            ("get", None),
-            ("GET", Some("{}")),
-            ("", None),
-        ] {
-            assert!(
-                scope.permits(&action(&scope, method, body)).is_err(),
-                "{method}"
-            );
+        for (method, body) in [("DELETE", None), ("get", None), ("GET", Some("{}")), ("", None)] {
+            assert!(scope.permits(&action(&scope, method, body)).is_err(), "{method}");
         }
         let mut elsewhere = action(&scope, "GET", None);
         elsewhere.url = "http://evil/".into();
@@ -239,22 +218,14 @@ mod tests {
         let mut scope = scope("http://host/x").unwrap();
         scope.max_body = 4;
         assert!(scope.permits(&action(&scope, "POST", Some("1234"))).is_ok());
-        assert!(
-            scope
-                .permits(&action(&scope, "POST", Some("12345")))
-                .is_err()
-        );
+        assert!(scope.permits(&action(&scope, "POST", Some("12345"))).is_err());
     }
 
     #[test]
     fn a_header_cannot_split_the_message() {
-        for (name, value) in [
-            ("X\r\nA", "b"),
-            ("X", "a\r\nB: c"),
-            ("Host", "evil"),
-            ("", "a"),
-            ("a b", "c"),
-        ] {
+        for (name, value) in
+            [("X\r\nA", "b"), ("X", "a\r\nB: c"), ("Host", "evil"), ("", "a"), ("a b", "c")]
+        {
             assert!(check_header(name, value).is_err(), "{name}");
         }
         assert!(check_header("X-Trace", "ok\tfine").is_ok());

@@ -35,9 +35,7 @@ impl WaitScope {
 /// A duration as whole milliseconds, for records and definitions.
 pub(crate) fn millis(duration: Duration) -> u64 {
     // Canonical JSON ends at 2^53-1, which is 285,000 years of milliseconds.
-    u64::try_from(duration.as_millis())
-        .unwrap_or(u64::MAX)
-        .min((1 << 53) - 1)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min((1 << 53) - 1)
 }
 
 /// Serialises a duration as whole milliseconds.

@@ -66,25 +66,18 @@ impl Common {
 
 /// A tool's name must fit what model APIs take.
 fn check_name(token: &Token) -> Result<(), TokenError> {
-    let fail = |message: String| TokenError::Name {
-        name: token.name.escape_debug().to_string(),
-        message,
-    };
+    let fail =
+        |message: String| TokenError::Name { name: token.name.escape_debug().to_string(), message };
     let tool = token.tool_name();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if token.name.is_empty() {
         return Err(fail("a token needs a name".into()));
     }
     if !token.name.bytes().all(plain) {
-        return Err(fail(
-            "a name is made of letters, digits, `_` and `-` (ASCII)".into(),
-        ));
+        return Err(fail("a name is made of letters, digits, `_` and `-` (ASCII)".into()));
     }
     if tool.len() > 128 {
-        return Err(fail(format!(
-            "its tool name has {} characters; at most 128 fit",
-            tool.len()
-        )));
+        return Err(fail(format!("its tool name has {} characters; at most 128 fit", tool.len())));
     }
     Ok(())
 }

@@ -58,11 +58,7 @@ fn altered(record: &SealedRecord, from: &str, to: &str) -> SealedRecord {
     let text = String::from_utf8(record.bytes.clone()).unwrap();
     assert!(text.contains(from), "{text}");
     let bytes = text.replacen(from, to, 1).into_bytes();
-    SealedRecord {
-        seq: record.seq,
-        hash: Digest::of(&bytes),
-        bytes,
-    }
+    SealedRecord { seq: record.seq, hash: Digest::of(&bytes), bytes }
 }
 
 #[test]
@@ -71,10 +67,7 @@ fn an_untouched_chain_holds_and_says_whether_it_ended() {
     let intact = check(&all).unwrap();
     assert_eq!((intact.records, intact.closed), (5, true));
     assert_eq!(intact.head, all[4].hash);
-    assert!(
-        !check(&all[..4]).unwrap().closed,
-        "a cut end shows as an open run"
-    );
+    assert!(!check(&all[..4]).unwrap().closed, "a cut end shows as an open run");
     assert!(check(&[]).is_err());
 }
 
@@ -89,10 +82,7 @@ fn every_tampering_is_named_at_its_record() {
 
     let mut last = all.clone();
     last[4] = altered(&all[4], "complete", "timeout");
-    assert!(
-        check(&last).is_ok(),
-        "the head alone tells this: it must be kept elsewhere"
-    );
+    assert!(check(&last).is_ok(), "the head alone tells this: it must be kept elsewhere");
     assert_ne!(check(&last).unwrap().head, all[4].hash);
 
     let mut removed = all.clone();
@@ -113,11 +103,7 @@ fn every_tampering_is_named_at_its_record() {
 
     let mut spaced = all.clone();
     spaced[4] = altered(&all[4], "\"v\":1", "\"v\": 1");
-    assert_eq!(
-        broken_at(&spaced),
-        5,
-        "another spelling of the same content"
-    );
+    assert_eq!(broken_at(&spaced), 5, "another spelling of the same content");
 
     let mut doubled = all.clone();
     doubled[4] = altered(&all[4], "\"v\":1", "\"v\":1,\"v\":1");

@@ -32,10 +32,7 @@ struct Memory {
 
 impl Memory {
     fn new(uses: u32, lose_every: u64) -> Self {
-        Self {
-            inner: Mutex::new((uses, HashMap::new(), 0)),
-            lose_every,
-        }
+        Self { inner: Mutex::new((uses, HashMap::new(), 0)), lose_every }
     }
 }
 
@@ -50,13 +47,8 @@ impl Ledger for Memory {
         let (left, attempts, count) = &mut *inner;
         let timestamp = Timestamp::from_millis(0);
         *count += 1;
-        let mut receipt = Receipt {
-            seq: *count,
-            hash: Digest::of(b""),
-            timestamp,
-            fence: 0,
-            uses_left: 0,
-        };
+        let mut receipt =
+            Receipt { seq: *count, hash: Digest::of(b""), timestamp, fence: 0, uses_left: 0 };
         if let Some(change) = entry.change {
             let state = attempts.get(&change.attempt);
             let (next, uses) =
@@ -71,10 +63,7 @@ impl Ledger for Memory {
             receipt.uses_left = *left;
             attempts.insert(change.attempt, next);
         }
-        assert!(matches!(
-            entry.record,
-            Body::Intent(_) | Body::Outcome(_) | Body::Error(_)
-        ));
+        assert!(matches!(entry.record, Body::Intent(_) | Body::Outcome(_) | Body::Error(_)));
         if self.lose_every > 0 && *count % self.lose_every == 0 {
             return Err(LedgerError::Unavailable("the answer was lost".into()));
         }
@@ -129,12 +118,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 
 fn call(turn: u64, seconds: u64) -> ToolCall {
     ToolCall {
-        site: CallSite {
-            run: RunId::new("run").unwrap(),
-            turn,
-            index: 0,
-            part: Part::Call,
-        },
+        site: CallSite { run: RunId::new("run").unwrap(), turn, index: 0, part: Part::Call },
         tool: "wait_x".into(),
         input: format!("{{\"seconds\":{seconds}}}"),
         rationale: None,
@@ -148,17 +132,11 @@ fn judge(set: &CapabilitySet, turn: u64, seconds: u64) -> Result<Authorized, Ref
 
 async fn spend(set: &CapabilitySet, ledger: &Memory, turn: u64) -> Result<Spent, Refusal> {
     let gate = NoApprover(String::new());
-    judge(set, turn, 1)?
-        .approve(&gate, ledger)
-        .await?
-        .spend(ledger)
-        .await
+    judge(set, turn, 1)?.approve(&gate, ledger).await?.spend(ledger).await
 }
 
 async fn seal(spent: Spent, ledger: &Memory, verdict: Verdict) -> Result<Proof, Refusal> {
-    spent
-        .seal(Performed::Ended(Outcome::new(verdict, "", "")), ledger)
-        .await
+    spent.seal(Performed::Ended(Outcome::new(verdict, "", "")), ledger).await
 }
 
 /// Does the deeds, and returns how many effects there would have been.
@@ -180,11 +158,7 @@ async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Memo
                 if let Ok(spent) = spend(&set, &ledger, turn).await {
                     effects += 1;
                     let fail = matches!(deed, Deed::Fail);
-                    let verdict = if fail {
-                        Verdict::Failed
-                    } else {
-                        Verdict::Succeeded
-                    };
+                    let verdict = if fail { Verdict::Failed } else { Verdict::Succeeded };
                     let _ = seal(spent, &ledger, verdict).await;
                 }
             }
@@ -196,9 +170,7 @@ async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Memo
             }
             Deed::NeverBegan => {
                 if let Ok(spent) = spend(&set, &ledger, turn).await {
-                    let never = Performed::NeverBegan {
-                        reason: "no connection".into(),
-                    };
+                    let never = Performed::NeverBegan { reason: "no connection".into() };
                     assert!(spent.seal(never, &ledger).await.is_err());
                 }
             }
@@ -217,10 +189,7 @@ async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Memo
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 proptest! {
@@ -257,10 +226,7 @@ fn one_capability_goes_to_one_of_many_threads() {
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().unwrap().ok())
-            .collect()
+        threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).collect()
     });
     assert_eq!(winners.len(), 1);
     assert_eq!(set.uses_left("x"), Some(0));

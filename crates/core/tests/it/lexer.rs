@@ -24,9 +24,7 @@ fn shells() -> &'static [(&'static str, PathBuf)] {
     SHELLS.get_or_init(|| {
         let search = std::env::var_os("PATH").unwrap_or_default();
         let find = |name| {
-            let file = std::env::split_paths(&search)
-                .map(|p| p.join(name))
-                .find(|p| p.is_file());
+            let file = std::env::split_paths(&search).map(|p| p.join(name)).find(|p| p.is_file());
             if file.is_none() {
                 eprintln!(
                     "skipped: `{name}` is not installed, so the lexer was not compared with it"
@@ -65,10 +63,7 @@ fn run(shell: &Path, script: &str) -> (Vec<u8>, String) {
         .stdin(Stdio::null())
         .output();
     let output = output.unwrap();
-    (
-        output.stdout,
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
+    (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// Compares every accepted source with what the shells make of it as arguments of a builtin.
@@ -82,14 +77,8 @@ fn compare_as_arguments(sources: &[String]) -> Result<(), TestCaseError> {
     let mut script = String::new();
     let mut expected = Vec::new();
     for (source, words) in &accepted {
-        script.push_str(&format!(
-            "printf '%s\\0' {source}\nprintf '%s\\0' '{END_OF_SOURCE}'\n"
-        ));
-        for text in words
-            .iter()
-            .map(|word| word.text.as_str())
-            .chain([END_OF_SOURCE])
-        {
+        script.push_str(&format!("printf '%s\\0' {source}\nprintf '%s\\0' '{END_OF_SOURCE}'\n"));
+        for text in words.iter().map(|word| word.text.as_str()).chain([END_OF_SOURCE]) {
             expected.extend_from_slice(text.as_bytes());
             expected.push(0);
         }
@@ -126,11 +115,7 @@ fn compare_as_commands(sources: &[String]) -> Result<(), TestCaseError> {
         bash.push_str(&format!("{source}\nprintf '%s\\0' '{END_OF_SOURCE}'\n"));
         dash.push_str(&format!("{source}\nprintf '%s\\0' \"$?\"\n"));
         let words = lexer::split(source).unwrap();
-        for text in words
-            .iter()
-            .map(|word| word.text.as_str())
-            .chain([END_OF_SOURCE])
-        {
+        for text in words.iter().map(|word| word.text.as_str()).chain([END_OF_SOURCE]) {
             all_words.extend_from_slice(text.as_bytes());
             all_words.push(0);
         }
@@ -157,10 +142,7 @@ fn compare_as_commands(sources: &[String]) -> Result<(), TestCaseError> {
             for program in &programs {
                 let wanted = format!(": {program}: not found\n");
                 let at = said.find(&wanted);
-                prop_assert!(
-                    at.is_some(),
-                    "dash did not look for {program:?}: {complaint}"
-                );
+                prop_assert!(at.is_some(), "dash did not look for {program:?}: {complaint}");
                 said = said.get(at.unwrap_or(0) + wanted.len()..).unwrap_or("");
             }
         }
@@ -198,11 +180,7 @@ fn batch() -> impl Strategy<Value = Vec<String>> {
 /// Each case runs two shells. `PROPTEST_CASES` asks for more.
 fn few() -> ProptestConfig {
     let usual = ProptestConfig::default();
-    ProptestConfig {
-        cases: usual.cases / 2,
-        max_shrink_iters: 2000,
-        ..usual
-    }
+    ProptestConfig { cases: usual.cases / 2, max_shrink_iters: 2000, ..usual }
 }
 
 proptest! {
@@ -332,17 +310,14 @@ fn refused_sources_do_differ_in_some_shell() {
     if shells().len() < 2 {
         return;
     }
-    for source in [
-        "{a,b}", "{1..3}", "~", "a=~", "a=b:~", "*", "a?", "$a", "\"$a\"", "a\\\nb", "#a",
-    ] {
+    for source in
+        ["{a,b}", "{1..3}", "~", "a=~", "a=b:~", "*", "a?", "$a", "\"$a\"", "a\\\nb", "#a"]
+    {
         assert!(lexer::split(&format!("x {source}")).is_err(), "{source}");
         let literal = format!("{source}\0");
         let differs = shells().iter().any(|(_, file)| {
             run(file, &format!("printf '%s\\0' {source}")).0 != literal.as_bytes()
         });
-        assert!(
-            differs || source == "a?",
-            "{source} is literal to every shell"
-        );
+        assert!(differs || source == "a?", "{source} is literal to every shell");
     }
 }

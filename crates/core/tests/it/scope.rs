@@ -11,27 +11,16 @@ use lar_core::token::{
 };
 
 fn set() -> CapabilitySet {
-    let slack = HttpToken::new("slack", "https://slack.com/api/chat", ["POST"])
-        .build()
-        .unwrap();
+    let slack = HttpToken::new("slack", "https://slack.com/api/chat", ["POST"]).build().unwrap();
     let set = CapabilitySet::new([
-        ShellToken::new("pods", ["kubectl get pods"])
-            .build()
-            .unwrap(),
-        HttpToken::new("api", "http://127.0.0.1/x", ["GET", "POST"])
-            .build()
-            .unwrap(),
-        FileToken::new("conf", ["/etc/app"], FileMode::ReadWrite)
-            .build()
-            .unwrap(),
+        ShellToken::new("pods", ["kubectl get pods"]).build().unwrap(),
+        HttpToken::new("api", "http://127.0.0.1/x", ["GET", "POST"]).build().unwrap(),
+        FileToken::new("conf", ["/etc/app"], FileMode::ReadWrite).build().unwrap(),
         DeployToken::kubectl("prod", "production", "team/app:v2")
             .rollback_to("team/app:v1")
             .build()
             .unwrap(),
-        SecretToken::from_env("notify", "TOKEN", slack)
-            .header("Authorization")
-            .build()
-            .unwrap(),
+        SecretToken::from_env("notify", "TOKEN", slack).header("Authorization").build().unwrap(),
         WaitToken::new("soon", 5).build().unwrap(),
     ])
     .unwrap();
@@ -42,12 +31,7 @@ fn set() -> CapabilitySet {
 fn judge(tool: &str, input: &str) -> Result<Authorized, Refusal> {
     let set = set();
     let call = ToolCall {
-        site: CallSite {
-            run: RunId::new("r").unwrap(),
-            turn: 1,
-            index: 0,
-            part: Part::Call,
-        },
+        site: CallSite { run: RunId::new("r").unwrap(), turn: 1, index: 0, part: Part::Call },
         tool: tool.into(),
         input: input.into(),
         rationale: None,
@@ -60,18 +44,9 @@ fn what_was_granted_is_allowed() {
     for (tool, input) in [
         ("shell_pods", r#"{"command":"kubectl get pods -n prod"}"#),
         ("api", r#"{"method":"get"}"#),
-        (
-            "api",
-            r#"{"method":"POST","body":{"a":[1,9007199254740993,1.5]}}"#,
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"read","path":"/etc/app/a.toml"}"#,
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"write","path":"a.toml","content":""}"#,
-        ),
+        ("api", r#"{"method":"POST","body":{"a":[1,9007199254740993,1.5]}}"#),
+        ("file_conf", r#"{"operation":"read","path":"/etc/app/a.toml"}"#),
+        ("file_conf", r#"{"operation":"write","path":"a.toml","content":""}"#),
         ("deploy_prod", "{}"),
         ("secret_notify", r#"{"body":{"text":"hi"}}"#),
         ("wait_soon", r#"{"seconds":5,"reason":"rollout"}"#),
@@ -83,64 +58,24 @@ fn what_was_granted_is_allowed() {
 #[test]
 fn everything_else_is_refused_by_its_name() {
     let cases = [
-        (
-            "shell_pods",
-            r#"{"command":"kubectl get podsx"}"#,
-            "CommandNotAllowedError",
-        ),
-        (
-            "shell_pods",
-            r#"{"command":"kubectl get pods; rm -rf /"}"#,
-            "CommandNotAllowedError",
-        ),
+        ("shell_pods", r#"{"command":"kubectl get podsx"}"#, "CommandNotAllowedError"),
+        ("shell_pods", r#"{"command":"kubectl get pods; rm -rf /"}"#, "CommandNotAllowedError"),
         ("shell_pods", r#"{"command":""}"#, "CommandNotAllowedError"),
         ("shell_pods", r#"{"command":7}"#, "InvalidInputError"),
         ("shell_pods", "{}", "InvalidInputError"),
-        (
-            "shell_pods",
-            r#"{"command":"kubectl get pods","command":"rm"}"#,
-            "InvalidInputError",
-        ),
-        (
-            "shell_pods",
-            r#"{"command":"kubectl get pods","path":"/"}"#,
-            "InvalidInputError",
-        ),
+        ("shell_pods", r#"{"command":"kubectl get pods","command":"rm"}"#, "InvalidInputError"),
+        ("shell_pods", r#"{"command":"kubectl get pods","path":"/"}"#, "InvalidInputError"),
         ("shell_pods", r#"["kubectl get pods"]"#, "InvalidInputError"),
         ("shell_pods", "not json", "InvalidInputError"),
         ("api", r#"{"method":"DELETE"}"#, "TokenScopeError"),
         ("api", r#"{"method":"GET","body":{}}"#, "TokenScopeError"),
-        (
-            "api",
-            r#"{"method":"GET","url":"http://evil/"}"#,
-            "InvalidInputError",
-        ),
+        ("api", r#"{"method":"GET","url":"http://evil/"}"#, "InvalidInputError"),
         ("api", r#"{}"#, "InvalidInputError"),
-        (
-            "file_conf",
-            r#"{"operation":"read","path":"/etc/passwd"}"#,
-            "FileAccessError",
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"read","path":"/etc/app/../passwd"}"#,
-            "FileAccessError",
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"delete","path":"a"}"#,
-            "InvalidInputError",
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"write","path":"a"}"#,
-            "InvalidInputError",
-        ),
-        (
-            "file_conf",
-            r#"{"operation":"read","path":"a","content":"x"}"#,
-            "InvalidInputError",
-        ),
+        ("file_conf", r#"{"operation":"read","path":"/etc/passwd"}"#, "FileAccessError"),
+        ("file_conf", r#"{"operation":"read","path":"/etc/app/../passwd"}"#, "FileAccessError"),
+        ("file_conf", r#"{"operation":"delete","path":"a"}"#, "InvalidInputError"),
+        ("file_conf", r#"{"operation":"write","path":"a"}"#, "InvalidInputError"),
+        ("file_conf", r#"{"operation":"read","path":"a","content":"x"}"#, "InvalidInputError"),
         ("deploy_prod", r#"{"image":"evil"}"#, "InvalidInputError"),
         ("rollback prod/rollback", "{}", "UnknownToolError"),
         ("slack", r#"{"body":{}}"#, "UnknownToolError"),
@@ -159,26 +94,13 @@ fn everything_else_is_refused_by_its_name() {
 
 #[test]
 fn the_model_never_sees_the_way_back() {
-    let names: Vec<String> = set()
-        .tool_definitions()
-        .into_iter()
-        .map(|tool| tool.name)
-        .collect();
+    let names: Vec<String> = set().tool_definitions().into_iter().map(|tool| tool.name).collect();
     assert_eq!(
         names,
-        [
-            "shell_pods",
-            "api",
-            "file_conf",
-            "deploy_prod",
-            "secret_notify",
-            "wait_soon"
-        ]
+        ["shell_pods", "api", "file_conf", "deploy_prod", "secret_notify", "wait_soon"]
     );
-    let plain = |name: &String| {
-        name.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
+    let plain =
+        |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     assert!(names.iter().all(plain));
 }
 
@@ -187,22 +109,10 @@ fn tools_that_would_be_confused_are_refused() {
     let shell = |name: &str| ShellToken::new(name, ["ls"]).build().unwrap();
     let http = |name: &str| HttpToken::new(name, "http://h/", ["GET"]).build();
     let of = |tokens: Vec<Token>| CapabilitySet::new(tokens).map(|_| ()).unwrap_err();
-    assert!(matches!(
-        of(vec![shell("a"), shell("a")]),
-        SetError::Duplicate { .. }
-    ));
-    assert!(matches!(
-        of(vec![shell("a"), http("shell_a").unwrap()]),
-        SetError::Duplicate { .. }
-    ));
-    assert!(matches!(
-        of(vec![shell("a"), http("a").unwrap()]),
-        SetError::DuplicateName(_)
-    ));
-    assert!(matches!(
-        of(vec![http("request_approval").unwrap()]),
-        SetError::Reserved(_)
-    ));
+    assert!(matches!(of(vec![shell("a"), shell("a")]), SetError::Duplicate { .. }));
+    assert!(matches!(of(vec![shell("a"), http("shell_a").unwrap()]), SetError::Duplicate { .. }));
+    assert!(matches!(of(vec![shell("a"), http("a").unwrap()]), SetError::DuplicateName(_)));
+    assert!(matches!(of(vec![http("request_approval").unwrap()]), SetError::Reserved(_)));
     for bad in ["", "a b", "ä", "a/b", &"a".repeat(129), "a\u{202e}b"] {
         assert!(http(bad).is_err(), "{bad:?}");
     }

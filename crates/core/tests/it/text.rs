@@ -134,10 +134,7 @@ fn json_value() -> impl Strategy<Value = Value> {
 
 /// Writes every character of every key by number, so that equal keys look different.
 fn key_by_number(key: &str) -> String {
-    let units: String = key
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04X}"))
-        .collect();
+    let units: String = key.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
     format!("\"{units}\"")
 }
 
@@ -204,11 +201,7 @@ proptest! {
 /// Encodings as their specifications have them, written apart from the ones under test.
 fn encodings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
-    let mut all = vec![
-        secret.to_owned(),
-        hex::encode(bytes),
-        hex::encode_upper(bytes),
-    ];
+    let mut all = vec![secret.to_owned(), hex::encode(bytes), hex::encode_upper(bytes)];
     for before in 0..3 {
         for after in 0..3 {
             let text = [&b"ab"[..before], bytes, &b"yz"[..after]].concat();
@@ -220,31 +213,20 @@ fn encodings(secret: &str) -> Vec<String> {
     all.push(bytes.iter().map(|b| format!("%{b:02x}")).collect());
     let unreserved = |b: &u8| b.is_ascii_alphanumeric() || b"-._~".contains(b);
     let keep = |b: &u8| {
-        if unreserved(b) {
-            char::from(*b).into()
-        } else {
-            format!("%{b:02X}")
-        }
+        if unreserved(b) { char::from(*b).into() } else { format!("%{b:02X}") }
     };
     all.push(bytes.iter().map(keep).collect());
     let json = serde_json::to_string(secret).unwrap();
     all.push(json[1..json.len() - 1].to_owned());
     all.push(json[1..json.len() - 1].replace('/', "\\/"));
-    all.push(
-        secret
-            .encode_utf16()
-            .map(|unit| format!("\\u{unit:04x}"))
-            .collect(),
-    );
+    all.push(secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect());
     all
 }
 
 fn redactor(secrets: &[String]) -> Redactor {
     let mut builder = Redactor::builder();
     for (index, secret) in secrets.iter().enumerate() {
-        builder
-            .add(&format!("S{index}"), &secret.as_str().into())
-            .unwrap();
+        builder.add(&format!("S{index}"), &secret.as_str().into()).unwrap();
     }
     builder.build().unwrap()
 }
@@ -288,11 +270,7 @@ fn uncovered(text: &str, secrets: &[String]) -> String {
             }
         }
     }
-    text.bytes()
-        .zip(covered)
-        .filter(|(_, covered)| !covered)
-        .map(|(b, _)| char::from(b))
-        .collect()
+    text.bytes().zip(covered).filter(|(_, covered)| !covered).map(|(b, _)| char::from(b)).collect()
 }
 
 fn without_marks(text: &str) -> String {

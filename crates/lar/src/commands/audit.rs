@@ -62,10 +62,7 @@ struct LedgerFile {
 
 /// Lists, shows or verifies.
 pub fn run(args: Args) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(_) => {
             complain("the system gives no event queue; check the limit on open files");
@@ -75,12 +72,9 @@ pub fn run(args: Args) -> Exit {
     let done = runtime.block_on(async {
         match args.command {
             Command::List { ledger, json } => list(&ledger, json).await,
-            Command::Show {
-                run,
-                ledger,
-                json,
-                records,
-            } => show(&run, &ledger, json, records).await,
+            Command::Show { run, ledger, json, records } => {
+                show(&run, &ledger, json, records).await
+            }
             Command::Verify(args) => verify::run(args).await,
         }
     });
@@ -113,10 +107,7 @@ async fn list(ledger: &LedgerFile, as_json: bool) -> Result<Exit, Exit> {
 
 async fn show(wanted: &str, file: &LedgerFile, as_json: bool, records: bool) -> Result<Exit, Exit> {
     let Some(ledger) = file.open()? else {
-        complain(&format!(
-            "there is no run `{}`: nothing was run yet",
-            escape(wanted, Mode::Line)
-        ));
+        complain(&format!("there is no run `{}`: nothing was run yet", escape(wanted, Mode::Line)));
         return Err(Exit::Usage);
     };
     let runs = ledger.runs().await.map_err(|error| failed(&error))?;
@@ -134,9 +125,7 @@ async fn show(wanted: &str, file: &LedgerFile, as_json: bool, records: bool) -> 
         ));
         return Err(Exit::Error);
     }
-    let trail = read_trail(ledger.as_ref(), run)
-        .await
-        .map_err(|error| failed(&error))?;
+    let trail = read_trail(ledger.as_ref(), run).await.map_err(|error| failed(&error))?;
     if as_json {
         println(&visible_json(&trail.to_json()));
         return Ok(Exit::Complete);
@@ -144,12 +133,7 @@ async fn show(wanted: &str, file: &LedgerFile, as_json: bool, records: bool) -> 
     let line = |text: &str| clip(&escape(text, Mode::Line), 400);
     println(&format!("task: {}\n", line(&trail.run.open.task)));
     println(table::render(&trail, stdout_width()).trim_end());
-    if let Some(words) = trail
-        .run
-        .end
-        .as_ref()
-        .and_then(|end| end.final_message.as_deref())
-    {
+    if let Some(words) = trail.run.end.as_ref().and_then(|end| end.final_message.as_deref()) {
         println(&format!("\nthe model's last words: {}", line(words)));
     }
     Ok(Exit::Complete)
@@ -164,10 +148,7 @@ async fn print_records(
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut next = 1;
     loop {
-        let page = ledger
-            .records(run, next, PAGE)
-            .await
-            .map_err(|error| failed(&error))?;
+        let page = ledger.records(run, next, PAGE).await.map_err(|error| failed(&error))?;
         let last = (page.len() as u64) < PAGE;
         for sealed in page {
             next = next.max(sealed.seq.saturating_add(1));
@@ -175,9 +156,7 @@ async fn print_records(
                 true => out.write_all(escape_bytes(&sealed.bytes, Mode::Line).as_bytes()),
                 false => out.write_all(&sealed.bytes),
             };
-            written
-                .and_then(|()| out.write_all(b"\n"))
-                .map_err(|error| unwritten(&error))?;
+            written.and_then(|()| out.write_all(b"\n")).map_err(|error| unwritten(&error))?;
         }
         if last {
             break;
@@ -194,10 +173,7 @@ async fn print_records(
 
 fn unwritten(error: &std::io::Error) -> Exit {
     if error.kind() != std::io::ErrorKind::BrokenPipe {
-        complain(&format!(
-            "the records can't be written out ({})",
-            error.kind()
-        ));
+        complain(&format!("the records can't be written out ({})", error.kind()));
     }
     Exit::Error
 }
@@ -256,9 +232,7 @@ impl LedgerFile {
             (false, None) => return Ok(None),
             (false, Some(path)) => {
                 let shown = escape(&path.to_string_lossy(), Mode::Line);
-                complain(&format!(
-                    "there is no ledger `{shown}`; name the file that the run used"
-                ));
+                complain(&format!("there is no ledger `{shown}`; name the file that the run used"));
                 return Err(Exit::Usage);
             }
             (true, _) => {}

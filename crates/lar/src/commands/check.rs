@@ -51,10 +51,7 @@ pub fn run(args: Args) -> Exit {
         Err(exit) => return exit,
     };
     let has_env = |name: &str| std::env::var_os(name).is_some();
-    let around = Surroundings {
-        now: Some(now()),
-        has_env: Some(&has_env),
-    };
+    let around = Surroundings { now: Some(now()), has_env: Some(&has_env) };
     let report = worst(&manifest, &around);
     let programs = programs(&manifest);
     if args.json {
@@ -71,9 +68,7 @@ pub fn run(args: Args) -> Exit {
 
 /// The time, by this machine's clock.
 pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -112,10 +107,7 @@ fn read(args: &Args) -> Result<Manifest, Exit> {
 }
 
 fn warnings(report: &Report) -> impl Iterator<Item = &Warning> {
-    report
-        .warnings
-        .iter()
-        .chain(report.tokens.iter().flat_map(|token| &token.warnings))
+    report.warnings.iter().chain(report.tokens.iter().flat_map(|token| &token.warnings))
 }
 
 fn show(path: &Path, report: &Report, programs: &[Found]) {
@@ -140,10 +132,7 @@ fn show(path: &Path, report: &Report, programs: &[Found]) {
                 format!("{}: {problem}", paint(YELLOW, "missing"))
             }
         };
-        text.push_str(&format!(
-            "  {program}: {what} ({})\n",
-            found.tokens.join(", ")
-        ));
+        text.push_str(&format!("  {program}: {what} ({})\n", found.tokens.join(", ")));
     }
     println(text.trim_end());
     let count = warnings(report).count();
@@ -172,12 +161,7 @@ fn programs(manifest: &Manifest) -> Vec<Found> {
             Ok(path) => (Some(plain(&path)), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        Found {
-            program,
-            tokens,
-            path,
-            problem,
-        }
+        Found { program, tokens, path, problem }
     });
     looked_up.collect()
 }
@@ -188,11 +172,7 @@ fn starts(token: &Token, manifest: &Manifest) -> Vec<(String, PathBuf)> {
     let (names, workdir) = named(token.scope());
     let workdir = workdir.map_or_else(|| manifest.base.clone(), PathBuf::from);
     let place = |name: &str| {
-        if name.contains('/') {
-            workdir.clone()
-        } else {
-            PathBuf::new()
-        }
+        if name.contains('/') { workdir.clone() } else { PathBuf::new() }
     };
     names
         .into_iter()
@@ -207,17 +187,11 @@ fn named(scope: &Scope) -> (Vec<String>, Option<&str>) {
     match scope {
         Scope::Shell(shell) => {
             let prefixes = shell.commands.prefixes().iter();
-            (
-                prefixes.map(|p| p.program().to_owned()).collect(),
-                shell.workdir.as_deref(),
-            )
+            (prefixes.map(|p| p.program().to_owned()).collect(), shell.workdir.as_deref())
         }
         Scope::Deploy(deploy) | Scope::Rollback(deploy) => match &deploy.method {
             DeployMethod::Kubectl { .. } => (vec!["kubectl".to_owned()], None),
-            DeployMethod::Command {
-                argv,
-                rollback_argv,
-            } => {
+            DeployMethod::Command { argv, rollback_argv } => {
                 let all = [Some(argv), rollback_argv.as_ref()].into_iter().flatten();
                 (all.filter_map(|argv| argv.first().cloned()).collect(), None)
             }

@@ -65,16 +65,11 @@ pub fn run(args: Args) -> Exit {
             Exit::Complete
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            complain(&format!(
-                "there is a file `{shown}` already; name another path"
-            ));
+            complain(&format!("there is a file `{shown}` already; name another path"));
             Exit::Usage
         }
         Err(error) => {
-            complain(&format!(
-                "`{shown}` can't be written ({}); name another path",
-                error.kind()
-            ));
+            complain(&format!("`{shown}` can't be written ({}); name another path", error.kind()));
             Exit::Error
         }
     }

@@ -72,10 +72,7 @@ pub fn run(args: Args) -> Exit {
     let result = runtime.block_on(async {
         listen(stop);
         let agent = start(options).await.map_err(Failed::Start)?;
-        agent
-            .run()
-            .await
-            .map_err(|error| Failed::Seal(error.to_string()))
+        agent.run().await.map_err(|error| Failed::Seal(error.to_string()))
     });
     // A question that still waits at the terminal must not hold the end up.
     runtime.shutdown_background();
@@ -89,9 +86,7 @@ pub fn run(args: Args) -> Exit {
             }
         }
         Err(Failed::Seal(error)) => {
-            complain(&format!(
-                "{error}; what was spent is in the ledger, see `lar audit list`"
-            ));
+            complain(&format!("{error}; what was spent is in the ledger, see `lar audit list`"));
             Exit::Error
         }
     }
@@ -129,10 +124,9 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> RunOptions {
 fn listen(stop: Stop) {
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut hup)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::hangup()),
-        ) else {
+        let (Ok(mut term), Ok(mut hup)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
             return;
         };
         loop {
@@ -189,16 +183,8 @@ fn write(path: &std::path::Path, text: &str, exit: Exit) -> Exit {
     match std::fs::write(path, text) {
         Ok(()) => exit,
         Err(error) => {
-            complain(&format!(
-                "`{}` can't be written ({})",
-                path.display(),
-                error.kind()
-            ));
-            if exit == Exit::Complete {
-                Exit::Error
-            } else {
-                exit
-            }
+            complain(&format!("`{}` can't be written ({})", path.display(), error.kind()));
+            if exit == Exit::Complete { Exit::Error } else { exit }
         }
     }
 }
@@ -215,10 +201,7 @@ fn summary(result: &AgentResult) -> String {
         result.steps_taken, result.budget_remaining
     ));
     if !result.tokens_unused.is_empty() {
-        text.push_str(&format!(
-            "\nnever used: {}",
-            result.tokens_unused.join(", ")
-        ));
+        text.push_str(&format!("\nnever used: {}", result.tokens_unused.join(", ")));
     }
     if let Some(message) = &result.final_message {
         text.push_str(&format!("\n\n{}\n", escape(message, Mode::Block)));

@@ -87,11 +87,7 @@ pub fn run(args: Args) -> Exit {
     } else {
         show(&tested, &untested, failed);
     }
-    if failed == 0 {
-        Exit::Complete
-    } else {
-        Exit::Refused
-    }
+    if failed == 0 { Exit::Complete } else { Exit::Refused }
 }
 
 fn one(
@@ -101,26 +97,13 @@ fn one(
     expected: &'static str,
     example: &str,
 ) -> Tested {
-    let site = CallSite {
-        run: run.clone(),
-        turn: 1,
-        index: 0,
-        part: Part::Call,
-    };
+    let site = CallSite { run: run.clone(), turn: 1, index: 0, part: Part::Call };
     let input = match takes_command(token.scope()) {
         true => json!({"command": example}).to_string(),
         false => example.to_owned(),
     };
     let tool = token.tool_name();
-    let judged = judge(
-        ToolCall {
-            site,
-            tool: tool.clone(),
-            input,
-            rationale: None,
-        },
-        set,
-    );
+    let judged = judge(ToolCall { site, tool: tool.clone(), input, rationale: None }, set);
     let refusal: Option<Refusal> = judged.err();
     let decision = if refusal.is_none() { "allow" } else { "deny" };
     Tested {
@@ -156,16 +139,8 @@ fn show(tested: &[Tested], untested: &[String], failed: usize) {
             text.push_str(&format!("{} ({})\n", one.token, one.tool));
             last = &one.token;
         }
-        let mark = if one.ok {
-            paint(GREEN, "ok  ")
-        } else {
-            paint(RED, "FAIL")
-        };
-        let claim = if one.expected == "allow" {
-            "allows "
-        } else {
-            "refuses"
-        };
+        let mark = if one.ok { paint(GREEN, "ok  ") } else { paint(RED, "FAIL") };
+        let claim = if one.expected == "allow" { "allows " } else { "refuses" };
         let example = clip(&escape(&one.example, Mode::Line), MOST);
         text.push_str(&format!("  {mark} {claim} {example}\n"));
         if !one.ok {
@@ -179,10 +154,7 @@ fn show(tested: &[Tested], untested: &[String], failed: usize) {
     if !untested.is_empty() {
         let names = untested.join(", ");
         let hint = "state some with `allows` and `refuses`";
-        text.push_str(&format!(
-            "{} {names}: no examples; {hint}\n",
-            paint(YELLOW, "untested")
-        ));
+        text.push_str(&format!("{} {names}: no examples; {hint}\n", paint(YELLOW, "untested")));
     }
     let passed = tested.len() - failed;
     text.push_str(&format!("\n{passed} passed, {failed} failed"));

@@ -35,14 +35,7 @@ pub fn run(args: Args) -> Exit {
         let text = serde_json::to_string_pretty(&tools).unwrap_or_default();
         println(&visible_json(&text));
     } else {
-        println(
-            tools
-                .iter()
-                .map(show)
-                .collect::<Vec<_>>()
-                .join("\n")
-                .trim_end(),
-        );
+        println(tools.iter().map(show).collect::<Vec<_>>().join("\n").trim_end());
     }
     Exit::Complete
 }
@@ -58,44 +51,20 @@ fn tools(manifest: &Manifest) -> Result<Vec<ToolDefinition>, Exit> {
 }
 
 fn show(tool: &ToolDefinition) -> String {
-    let mut text = format!(
-        "{}\n  {}\n",
-        tool.name,
-        escape(&tool.description, Mode::Line)
-    );
-    let names = |key: &str| {
-        tool.input_schema
-            .get(key)
-            .and_then(Value::as_array)
-            .cloned()
-    };
+    let mut text = format!("{}\n  {}\n", tool.name, escape(&tool.description, Mode::Line));
+    let names = |key: &str| tool.input_schema.get(key).and_then(Value::as_array).cloned();
     let required = names("required").unwrap_or_default();
-    let properties = tool
-        .input_schema
-        .get("properties")
-        .and_then(Value::as_object);
+    let properties = tool.input_schema.get("properties").and_then(Value::as_object);
     for (name, schema) in properties.into_iter().flatten() {
-        let kind = match (
-            schema.get("enum").and_then(Value::as_array),
-            schema.get("type"),
-        ) {
-            (Some(values), _) => values
-                .iter()
-                .map(Value::to_string)
-                .collect::<Vec<_>>()
-                .join(" or "),
+        let kind = match (schema.get("enum").and_then(Value::as_array), schema.get("type")) {
+            (Some(values), _) => {
+                values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ")
+            }
             (None, Some(Value::String(kind))) => kind.clone(),
             (None, _) => "any JSON".to_owned(),
         };
-        let needed = if required.iter().any(|one| one == name) {
-            ""
-        } else {
-            ", optional"
-        };
-        let about = schema
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let needed = if required.iter().any(|one| one == name) { "" } else { ", optional" };
+        let about = schema.get("description").and_then(Value::as_str).unwrap_or_default();
         let line = format!("{name} ({kind}{needed}) {about}");
         text.push_str(&format!("    {}\n", escape(line.trim_end(), Mode::Line)));
     }

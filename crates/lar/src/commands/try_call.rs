@@ -63,12 +63,7 @@ pub fn run(args: Args) -> Exit {
     let Ok(run) = RunId::new("try") else {
         return Exit::Error;
     };
-    let judge = Judge {
-        set,
-        run,
-        programs: Programs::from_environment(),
-        manifest: &manifest,
-    };
+    let judge = Judge { set, run, programs: Programs::from_environment(), manifest: &manifest };
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let judged = match (args.tool, args.input) {
         (Some(tool), Some(input)) => judge.one(None, tool, input, &mut out),
@@ -79,10 +74,7 @@ pub fn run(args: Args) -> Exit {
         Ok(false) => Exit::Refused,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Error,
         Err(error) => {
-            complain(&format!(
-                "the calls or their answers can't be passed on ({})",
-                error.kind()
-            ));
+            complain(&format!("the calls or their answers can't be passed on ({})", error.kind()));
             Exit::Error
         }
     }
@@ -180,21 +172,9 @@ impl Judge<'_> {
     ) -> io::Result<bool> {
         let own = OWN_TOOLS.contains(&tool.as_str());
         let shown = clip(&escape(&tool, Mode::Line), 128);
-        let site = CallSite {
-            run: self.run.clone(),
-            turn: line.unwrap_or(1),
-            index: 0,
-            part: Part::Call,
-        };
-        let authorized = match judge(
-            ToolCall {
-                site,
-                tool,
-                input,
-                rationale: None,
-            },
-            &self.set,
-        ) {
+        let site =
+            CallSite { run: self.run.clone(), turn: line.unwrap_or(1), index: 0, part: Part::Call };
+        let authorized = match judge(ToolCall { site, tool, input, rationale: None }, &self.set) {
             Ok(authorized) => authorized,
             Err(refusal) => {
                 let about =
@@ -203,11 +183,7 @@ impl Judge<'_> {
             }
         };
         let (token, invocation) = (authorized.token(), authorized.invocation());
-        let asked = if token.requires_approval() {
-            ", once a human says yes"
-        } else {
-            ""
-        };
+        let asked = if token.requires_approval() { ", once a human says yes" } else { "" };
         let (resolved, warning) = self.around(token, invocation);
         let answer = Answer {
             line,
@@ -241,9 +217,7 @@ impl Judge<'_> {
         match token.scope() {
             Scope::File(_) => {
                 let mut lines = invocation.action().lines().into_iter();
-                resolved = lines
-                    .find(|(label, _)| label == "path")
-                    .map(|(_, path)| path);
+                resolved = lines.find(|(label, _)| label == "path").map(|(_, path)| path);
             }
             Scope::Deploy(deploy) => {
                 if let DeployMethod::Kubectl { cluster: None, .. } = &deploy.method {
@@ -260,10 +234,7 @@ impl Judge<'_> {
         if let Some(expires) = token.expires().filter(|expires| *expires <= now()) {
             warnings.push(format!("token `{}` expired at {expires}", token.name()));
         }
-        (
-            resolved,
-            (!warnings.is_empty()).then(|| warnings.join("; ")),
-        )
+        (resolved, (!warnings.is_empty()).then(|| warnings.join("; ")))
     }
 }
 
@@ -374,18 +345,11 @@ mod tests {
                 Found::End => break,
                 Found::TooLong => seen.push("too long".to_owned()),
                 Found::Line => {
-                    seen.push(format!(
-                        "{} {:?}",
-                        line.len(),
-                        line.first().map(|b| char::from(*b))
-                    ));
+                    seen.push(format!("{} {:?}", line.len(), line.first().map(|b| char::from(*b))));
                 }
             }
         }
         let last = format!("{LONGEST} Some('y')");
-        assert_eq!(
-            seen,
-            ["1 Some('a')", "too long", "0 None", &last, "3 Some('e')"]
-        );
+        assert_eq!(seen, ["1 Some('a')", "too long", "0 None", &last, "3 Some('e')"]);
     }
 }

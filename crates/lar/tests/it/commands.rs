@@ -20,13 +20,8 @@ fn lar(lab: &Lab, args: &[&str]) -> Ended {
 fn lar_with(lab: &Lab, args: &[&str], input: &[u8]) -> Ended {
     let mut command = Command::new(LAR);
     command.args(args).current_dir(lab.dir()).env_clear();
-    command
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", lab.dir());
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", lab.dir());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (stdout, stderr) = (drain(stdout), drain(stderr));
@@ -37,11 +32,7 @@ fn lar_with(lab: &Lab, args: &[&str], input: &[u8]) -> Ended {
     let code = reap(&mut child);
     writer.join().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended {
-        code,
-        stdout: text(stdout.join().unwrap()),
-        stderr: text(stderr.join().unwrap()),
-    }
+    Ended { code, stdout: text(stdout.join().unwrap()), stderr: text(stderr.join().unwrap()) }
 }
 
 /// No character that a terminal would obey, or that can't be seen.

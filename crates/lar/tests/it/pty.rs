@@ -36,9 +36,7 @@ impl Terminal {
         let slave = File::from(rustix::fs::open(name.as_c_str(), flags, Mode::empty()).unwrap());
         // `setsid --ctty` makes its standard input the controlling terminal of a new session.
         let mut command = run.command(&["--ctty"]);
-        command
-            .env("TERM", "xterm")
-            .stdin(Stdio::from(slave.try_clone().unwrap()));
+        command.env("TERM", "xterm").stdin(Stdio::from(slave.try_clone().unwrap()));
         command.stdout(Stdio::piped()).stderr(Stdio::from(slave));
         let mut child = command.spawn().unwrap();
         // The command holds the other end of the terminal; the last of them must go with the run.
@@ -59,22 +57,12 @@ impl Terminal {
                         Err(error) => error.valid_up_to(),
                     };
                     let rest = pending.split_off(valid);
-                    screen
-                        .lock()
-                        .unwrap()
-                        .push_str(std::str::from_utf8(&pending).unwrap());
+                    screen.lock().unwrap().push_str(std::str::from_utf8(&pending).unwrap());
                     pending = rest;
                 }
             }
         });
-        Self {
-            keyboard,
-            screen,
-            child,
-            stdout,
-            reader,
-            seen: 0,
-        }
+        Self { keyboard, screen, child, stdout, reader, seen: 0 }
     }
 
     /// Waits until this stands on the part of the screen that was not looked at yet.
@@ -133,10 +121,6 @@ impl Terminal {
         let stdout = String::from_utf8_lossy(&self.stdout.join().unwrap()).into_owned();
         self.reader.join().unwrap();
         let stderr = self.screen.lock().unwrap().clone();
-        Ended {
-            code,
-            stdout,
-            stderr,
-        }
+        Ended { code, stdout, stderr }
     }
 }

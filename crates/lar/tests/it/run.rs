@@ -4,6 +4,7 @@
 mod approval;
 mod budget;
 mod children;
+mod deploy;
 mod files;
 mod http;
 mod input;

@@ -32,18 +32,14 @@ pub struct Lab {
 impl Lab {
     /// A lab whose manifest has these tables after a usual budget.
     pub fn new(tables: &str) -> Self {
-        let lab = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let lab = Self { dir: tempfile::tempdir().unwrap() };
         lab.write("manifest.toml", format!("{HEAD}{tables}"));
         lab
     }
 
     /// A lab with this whole manifest.
     pub fn whole(manifest: &str) -> Self {
-        let lab = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let lab = Self { dir: tempfile::tempdir().unwrap() };
         lab.write("manifest.toml", manifest);
         lab
     }
@@ -97,23 +93,18 @@ impl Lab {
     /// A run of the session that was written last, on the default ledger.
     pub fn without_ledger(&self) -> Run {
         let mut run = self.run().args(["--replay", "session.jsonl"]);
-        run.args
-            .retain(|arg| arg != "--ledger" && arg != "ledger.db");
+        run.args.retain(|arg| arg != "--ledger" && arg != "ledger.db");
         run
     }
 
     /// A run against a stand-in of the Messages API.
     pub fn against(&self, server: &standin::messages::Server) -> Run {
-        self.run()
-            .env("ANTHROPIC_BASE_URL", &server.url())
-            .env("ANTHROPIC_API_KEY", KEY)
+        self.run().env("ANTHROPIC_BASE_URL", &server.url()).env("ANTHROPIC_API_KEY", KEY)
     }
 
     /// Every run in the ledger, oldest first, each checked as a chain.
     pub fn trails(&self) -> Vec<AuditTrail> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let ledger = open_ledger(Some(&self.path("ledger.db"))).unwrap();
             let mut runs = ledger.runs().await.unwrap();
@@ -161,12 +152,7 @@ impl Run {
     /// the tests.
     pub fn command(&self, setsid: &[&str]) -> Command {
         let mut command = Command::new("setsid");
-        command
-            .args(setsid)
-            .arg(LAR)
-            .args(&self.args)
-            .current_dir(&self.dir)
-            .env_clear();
+        command.args(setsid).arg(LAR).args(&self.args).current_dir(&self.dir).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap());
         for (name, value) in &self.env {
             command.env(name, value);
@@ -177,18 +163,11 @@ impl Run {
     /// Starts it without a terminal.
     pub fn start(&self) -> Running {
         let mut command = self.command(&[]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = drain(child.stdout.take().unwrap());
         let stderr = drain(child.stderr.take().unwrap());
-        Running {
-            child,
-            stdout,
-            stderr,
-        }
+        Running { child, stdout, stderr }
     }
 
     /// Runs it to its end without a terminal.
@@ -375,10 +354,7 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Whether a process with this number is alive. One that only waits to be reaped is not.
 pub fn alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    stat.is_ok_and(|stat| {
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
-    })
+    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z")))
 }
 
 /// Whether any file below `dir` holds these bytes, and which.
@@ -390,9 +366,7 @@ pub fn find_bytes(dir: &Path, needle: &str) -> Option<PathBuf> {
                 return Some(found);
             }
         } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes
-                .windows(needle.len())
-                .any(|window| window == needle.as_bytes())
+            && bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
         {
             return Some(path);
         }
@@ -438,4 +412,12 @@ pub fn request(stream: &mut std::net::TcpStream) -> String {
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
         }
     }
+}
+
+/// Says by name that the test is skipped, and why, past the test harness, which shows no output of
+/// tests that pass.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {name}: {why}");
 }

@@ -29,9 +29,7 @@ pub(super) fn open_run(
     opening: &Opening,
 ) -> Result<Receipt> {
     let Body::RunOpen(open) = &opening.record else {
-        return Err(LedgerError::BadRecord(
-            "a run begins with `run_open`".to_owned(),
-        ));
+        return Err(LedgerError::BadRecord("a run begins with `run_open`".to_owned()));
     };
     let genesis = record::genesis();
     let made = connection.execute(
@@ -50,11 +48,7 @@ pub(super) fn open_run(
         }
         _ => unavailable(&error),
     })?;
-    let head = Head {
-        n: connection.last_insert_rowid(),
-        seq: 0,
-        hash: genesis,
-    };
+    let head = Head { n: connection.last_insert_rowid(), seq: 0, hash: genesis };
     for token in &opening.tokens {
         grant(connection, head.n, token)?;
     }
@@ -122,10 +116,7 @@ pub(super) fn close_run(
     let n = head.n;
     let receipt = append(connection, now, &closing.run, head, &body)?;
     connection
-        .execute(
-            "UPDATE runs SET stop_reason = ?2 WHERE n = ?1",
-            params![n, closing.stop_reason],
-        )
+        .execute("UPDATE runs SET stop_reason = ?2 WHERE n = ?1", params![n, closing.stop_reason])
         .map_err(|error| unavailable(&error))?;
     Ok(receipt)
 }
@@ -137,11 +128,7 @@ fn open_head(connection: &Connection, run: &RunId) -> Result<Head> {
         .and_then(|mut statement| {
             statement
                 .query_row([run.as_str()], |row| {
-                    let head = Head {
-                        n: row.get(0)?,
-                        seq: row.get(1)?,
-                        hash: digest(row, 2)?,
-                    };
+                    let head = Head { n: row.get(0)?, seq: row.get(1)?, hash: digest(row, 2)? };
                     Ok((head, row.get::<_, bool>(3)?))
                 })
                 .optional()
@@ -175,13 +162,7 @@ fn append(
         Ok(())
     };
     write().map_err(|error| unavailable(&error))?;
-    Ok(Receipt {
-        seq,
-        hash: sealed.hash,
-        timestamp: now,
-        fence: 0,
-        uses_left: 0,
-    })
+    Ok(Receipt { seq, hash: sealed.hash, timestamp: now, fence: 0, uses_left: 0 })
 }
 
 fn grant(connection: &Connection, n: i64, token: &Granted) -> Result<()> {
@@ -223,22 +204,12 @@ fn transition(
             })
             .map_err(|error| unavailable(&error))?
             .ok_or_else(|| Conflict::UnknownToken(change.token.clone()))?;
-        if let Some(end) = expires
-            .map(Timestamp::from_millis)
-            .filter(|end| now >= *end)
-        {
+        if let Some(end) = expires.map(Timestamp::from_millis).filter(|end| now >= *end) {
             return Err(Conflict::Expired(end).into());
         }
     }
     let left = take(connection, n, &change.token, uses)?;
-    put(
-        connection,
-        n,
-        &change.attempt,
-        &change.token,
-        Some(&change.action),
-        &next,
-    )?;
+    put(connection, n, &change.attempt, &change.token, Some(&change.action), &next)?;
     Ok((next.fence(), left))
 }
 
@@ -256,9 +227,7 @@ fn take(connection: &Connection, n: i64, token: &str, uses: Uses) -> Result<u32>
              RETURNING uses_left",
         )
         .and_then(|mut statement| {
-            statement
-                .query_row(params![n, token, by], |row| row.get(0))
-                .optional()
+            statement.query_row(params![n, token, by], |row| row.get(0)).optional()
         })
         .map_err(|error| unavailable(&error))?
         .ok_or(LedgerError::Conflict(Conflict::NoUseLeft))
@@ -273,11 +242,9 @@ fn put(
     state: &UseState,
 ) -> Result<()> {
     let (word, lease, approved) = match state {
-        UseState::Reserved {
-            lease_until,
-            approved,
-            ..
-        } => ("reserved", Some(lease_until.as_millis()), Some(*approved)),
+        UseState::Reserved { lease_until, approved, .. } => {
+            ("reserved", Some(lease_until.as_millis()), Some(*approved))
+        }
         UseState::Released { .. } => ("released", None, None),
         UseState::Started { .. } => ("started", None, None),
         UseState::Ended { verdict, .. } => (verdict.as_str(), None, None),

@@ -18,9 +18,7 @@ pub(super) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Op
             "SELECT state, fence, lease_until, approved, action FROM attempts WHERE id = ?1",
         )
         .and_then(|mut statement| {
-            statement
-                .query_row([attempt.digest().as_bytes()], state_of)
-                .optional()
+            statement.query_row([attempt.digest().as_bytes()], state_of).optional()
         })
         .map_err(|error| unavailable(&error))
 }
@@ -32,9 +30,7 @@ pub(super) fn records(
     limit: u64,
 ) -> Result<Vec<SealedRecord>> {
     let n: Option<i64> = connection
-        .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))
         .optional()
         .map_err(|error| unavailable(&error))?;
     let Some(n) = n else {
@@ -47,11 +43,7 @@ pub(super) fn records(
                  ORDER BY seq LIMIT ?3",
             )?
             .query_map(params![n, from, limit.min(i64::MAX as u64)], |row| {
-                Ok(SealedRecord {
-                    seq: row.get(0)?,
-                    hash: digest(row, 1)?,
-                    bytes: row.get(2)?,
-                })
+                Ok(SealedRecord { seq: row.get(0)?, hash: digest(row, 1)?, bytes: row.get(2)? })
             })?
             .collect()
     };
@@ -93,11 +85,7 @@ pub(super) fn unfinished(
                  WHERE run = ?1 AND state IN ('reserved', 'started') ORDER BY id",
             )?
             .query_map([n], |row| {
-                Ok((
-                    AttemptId::from_digest(digest(row, 5)?),
-                    row.get(6)?,
-                    state_of(row)?,
-                ))
+                Ok((AttemptId::from_digest(digest(row, 5)?), row.get(6)?, state_of(row)?))
             })?
             .collect()
     };
@@ -147,27 +135,16 @@ fn state_of(row: &Row<'_>) -> rusqlite::Result<UseState> {
         "released" => UseState::Released { fence },
         "started" => UseState::Started { fence },
         "never_began" => UseState::NeverBegan { fence },
-        "succeeded" => UseState::Ended {
-            fence,
-            verdict: Verdict::Succeeded,
-        },
-        "failed" => UseState::Ended {
-            fence,
-            verdict: Verdict::Failed,
-        },
-        "unknown" => UseState::Ended {
-            fence,
-            verdict: Verdict::Unknown,
-        },
+        "succeeded" => UseState::Ended { fence, verdict: Verdict::Succeeded },
+        "failed" => UseState::Ended { fence, verdict: Verdict::Failed },
+        "unknown" => UseState::Ended { fence, verdict: Verdict::Unknown },
         _ => return Err(unreadable(0)),
     })
 }
 
 pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     let bytes: Vec<u8> = row.get(column)?;
-    <[u8; 32]>::try_from(bytes.as_slice())
-        .map(Digest::from_bytes)
-        .map_err(|_| unreadable(column))
+    <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::from_bytes).map_err(|_| unreadable(column))
 }
 
 fn unreadable(column: usize) -> rusqlite::Error {

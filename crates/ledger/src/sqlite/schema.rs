@@ -107,9 +107,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| unavailable(&error))
     };
-    connection
-        .busy_timeout(Duration::from_secs(10))
-        .map_err(|error| unavailable(&error))?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(|error| unavailable(&error))?;
     let set = |connection: &Connection| -> rusqlite::Result<String> {
         let mode = connection
             .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
@@ -129,10 +127,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))?;
-    match (
-        ask(&transaction, "application_id")?,
-        ask(&transaction, "user_version")?,
-    ) {
+    match (ask(&transaction, "application_id")?, ask(&transaction, "user_version")?) {
         (APPLICATION, VERSION) => {}
         (APPLICATION, newer) if newer > VERSION => {
             return Err(LedgerError::Damaged(format!(
@@ -171,10 +166,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
 
 /// Makes the directory with mode 0700 and the file with 0600 where they are missing.
 fn make_private(path: &Path) -> Result<(), LedgerError> {
-    if let Some(directory) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

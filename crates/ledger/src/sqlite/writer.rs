@@ -29,12 +29,7 @@ pub(super) enum Command {
     Commit(Box<Entry>, Reply<Receipt>),
     Close(Box<Closing>, Reply<Receipt>),
     Attempt(AttemptId, Reply<Option<UseState>>),
-    Records {
-        run: RunId,
-        from: u64,
-        limit: u64,
-        reply: Reply<Vec<SealedRecord>>,
-    },
+    Records { run: RunId, from: u64, limit: u64, reply: Reply<Vec<SealedRecord>> },
     Runs(Reply<Vec<RunSummary>>),
 }
 
@@ -52,10 +47,7 @@ impl Writer {
             .name("lar-ledger".to_owned())
             .spawn(move || run(connection, commands))
             .map_err(|_| LedgerError::Unavailable("no thread can be started for it".to_owned()))?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
     /// Queues a command and waits for the answer, which comes after the commit.
@@ -143,27 +135,21 @@ fn transact(
             continue;
         }
         answers.push(match command {
-            Command::Open(opening, reply) => answer(
-                reply,
-                within(&mut transaction, |c| apply::open_run(c, now, &opening)),
-            ),
-            Command::Commit(entry, reply) => answer(
-                reply,
-                within(&mut transaction, |c| apply::commit(c, now, &entry)),
-            ),
-            Command::Close(closing, reply) => answer(
-                reply,
-                within(&mut transaction, |c| apply::close_run(c, now, &closing)),
-            ),
+            Command::Open(opening, reply) => {
+                answer(reply, within(&mut transaction, |c| apply::open_run(c, now, &opening)))
+            }
+            Command::Commit(entry, reply) => {
+                answer(reply, within(&mut transaction, |c| apply::commit(c, now, &entry)))
+            }
+            Command::Close(closing, reply) => {
+                answer(reply, within(&mut transaction, |c| apply::close_run(c, now, &closing)))
+            }
             Command::Attempt(attempt, reply) => {
                 answer(reply, read::attempt(&transaction, &attempt))
             }
-            Command::Records {
-                run,
-                from,
-                limit,
-                reply,
-            } => answer(reply, read::records(&transaction, &run, from, limit)),
+            Command::Records { run, from, limit, reply } => {
+                answer(reply, read::records(&transaction, &run, from, limit))
+            }
             Command::Runs(reply) => answer(reply, read::runs(&transaction)),
         });
     }
@@ -180,9 +166,7 @@ fn within<T>(
     transaction: &mut rusqlite::Transaction<'_>,
     change: impl FnOnce(&Connection) -> Result<T, LedgerError>,
 ) -> Result<T, LedgerError> {
-    let savepoint = transaction
-        .savepoint()
-        .map_err(|error| unavailable(&error))?;
+    let savepoint = transaction.savepoint().map_err(|error| unavailable(&error))?;
     // An error drops the savepoint, which rolls it back.
     let value = change(&savepoint)?;
     savepoint.commit().map_err(|error| unavailable(&error))?;
@@ -196,9 +180,7 @@ fn answer<T: Send + 'static>(reply: Reply<T>, value: Result<T, LedgerError>) -> 
 
 fn refuse(command: Command) -> Answer {
     fn with<T: Send + 'static>(reply: Reply<T>) -> Answer {
-        let unknown = Err(LedgerError::Unavailable(
-            "no transaction could be begun".to_owned(),
-        ));
+        let unknown = Err(LedgerError::Unavailable("no transaction could be begun".to_owned()));
         answer(reply, unknown)
     }
     match command {

@@ -30,32 +30,19 @@ fn another_programs_files_are_left_alone() {
     )
     .unwrap();
     assert!(matches!(refusal(&path), LedgerError::Damaged(_)));
-    assert!(
-        fs::read_to_string(&path)
-            .unwrap()
-            .starts_with("this is a text")
-    );
+    assert!(fs::read_to_string(&path).unwrap().starts_with("this is a text"));
 
     let (_dir, path) = file();
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE mine (a)")
-        .unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
     let error = refusal(&path);
-    assert!(
-        error.to_string().contains("another program's database"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("another program's database"), "{error}");
 }
 
 #[tokio::test]
 async fn a_newer_ledger_is_refused() {
     let (_dir, path) = file();
     open(&path).open_run(opening("r", vec![])).await.unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refusal(&path);
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -64,10 +51,7 @@ async fn a_newer_ledger_is_refused() {
 async fn a_clock_that_runs_behind_is_refused() {
     let (_dir, path) = file();
     let ledger = open(&path);
-    ledger
-        .open_run(opening("r", vec![granted("t", 1)]))
-        .await
-        .unwrap();
+    ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
     // The ledger has seen a time an hour from now.
     Connection::open(&path)
         .unwrap()
@@ -90,10 +74,7 @@ async fn damaged_pages_are_reported_as_damage() {
     let (_dir, path) = file();
     {
         let ledger = open(&path);
-        ledger
-            .open_run(opening("r", vec![granted("t", 1)]))
-            .await
-            .unwrap();
+        ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
         for _ in 0..200 {
             ledger.commit(note("r")).await.unwrap();
         }
@@ -116,10 +97,7 @@ async fn a_row_that_was_cut_shows_against_the_head() {
     let ledger = open(&path);
     ledger.open_run(opening("r", vec![])).await.unwrap();
     ledger.commit(note("r")).await.unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute("DELETE FROM records WHERE seq = 2", [])
-        .unwrap();
+    Connection::open(&path).unwrap().execute("DELETE FROM records WHERE seq = 2", []).unwrap();
     let summary = ledger.runs().await.unwrap().remove(0);
     let records = ledger.records(&run("r"), 1, 10).await.unwrap();
     assert_eq!(summary.records, 2);

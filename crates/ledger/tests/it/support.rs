@@ -21,12 +21,7 @@ pub fn run(name: &str) -> RunId {
 }
 
 pub fn granted(name: &str, uses: u32) -> Granted {
-    Granted {
-        name: name.into(),
-        definition: Digest::of(name),
-        uses,
-        expires: None,
-    }
+    Granted { name: name.into(), definition: Digest::of(name), uses, expires: None }
 }
 
 pub fn opening(name: &str, tokens: Vec<Granted>) -> Opening {
@@ -47,20 +42,11 @@ pub fn opening(name: &str, tokens: Vec<Granted>) -> Opening {
 }
 
 pub fn closing(name: &str) -> Closing {
-    Closing {
-        run: run(name),
-        stop_reason: "complete".into(),
-        details: RunEnd::default(),
-    }
+    Closing { run: run(name), stop_reason: "complete".into(), details: RunEnd::default() }
 }
 
 pub fn attempt(name: &str, turn: u64) -> AttemptId {
-    AttemptId::at(&CallSite {
-        run: run(name),
-        turn,
-        index: 0,
-        part: Part::Call,
-    })
+    AttemptId::at(&CallSite { run: run(name), turn, index: 0, part: Part::Call })
 }
 
 pub fn note(name: &str) -> Entry {

@@ -30,12 +30,7 @@ pub(super) fn token(
         return None;
     };
     let kind = table.get("kind").and_then(|kind| kind.get_ref().as_str())?;
-    let mut builder = Builder {
-        reader,
-        value,
-        table,
-        label,
-    };
+    let mut builder = Builder { reader, value, table, label };
     match kind {
         "shell" => builder.shell(),
         "http" => builder.http(),
@@ -166,9 +161,7 @@ impl Builder<'_, '_, '_> {
                 && let Err(error) = FileScope::new(std::slice::from_ref(path), mode)
             {
                 let span = self.element("allowed_paths", index);
-                self.reader
-                    .sink
-                    .push(Diagnostic::new(span, format!("{}: {error}", self.label)));
+                self.reader.sink.push(Diagnostic::new(span, format!("{}: {error}", self.label)));
                 good = false;
             }
         }
@@ -185,19 +178,15 @@ impl Builder<'_, '_, '_> {
         let table: DeployTable = self.reader.take(self.value)?;
         let (others, method): (&[&str], _) = match table.method {
             Method::Kubectl => (&["argv", "rollback_argv"], "command"),
-            Method::Command => (
-                &["namespace", "deployment", "container", "context"],
-                "kubectl",
-            ),
+            Method::Command => (&["namespace", "deployment", "container", "context"], "kubectl"),
         };
         let mut good = true;
         for other in others {
             if let Some((key, _)) = self.table.get_key_value(*other) {
                 let message = format!("`{other}` belongs to `method = \"{method}\"`");
-                self.reader.sink.push(Diagnostic::new(
-                    key.span(),
-                    format!("{}: {message}", self.label),
-                ));
+                self.reader
+                    .sink
+                    .push(Diagnostic::new(key.span(), format!("{}: {message}", self.label)));
                 good = false;
             }
         }
@@ -212,9 +201,7 @@ impl Builder<'_, '_, '_> {
                     let message = format!("`argv` is missing in {}", self.label);
                     let help =
                         "a deployment by `command` says what runs: `argv = [\"program\", …]`";
-                    self.reader
-                        .sink
-                        .push(Diagnostic::new(self.value.span(), message).help(help));
+                    self.reader.sink.push(Diagnostic::new(self.value.span(), message).help(help));
                     return None;
                 };
                 DeployToken::command(name, target, image, argv.iter().cloned())
@@ -228,10 +215,7 @@ impl Builder<'_, '_, '_> {
             // The builder would blame `argv` for what stands here.
             let back = table.rollback_to.as_deref().unwrap_or(image);
             if let Err(TokenError::Field { message, .. }) = fill(&argv, back, target) {
-                self.blame(TokenError::Field {
-                    field: "rollback_argv",
-                    message,
-                });
+                self.blame(TokenError::Field { field: "rollback_argv", message });
                 return None;
             }
             builder = builder.rollback_argv(argv);
@@ -283,9 +267,7 @@ impl Builder<'_, '_, '_> {
             // The element that the message quotes, or else the whole list.
             Some(DeValue::Array(items)) => {
                 let quoted = |text: &str| message.contains(&format!("`{text}`"));
-                let item = items
-                    .iter()
-                    .find(|item| item.get_ref().as_str().is_some_and(quoted));
+                let item = items.iter().find(|item| item.get_ref().as_str().is_some_and(quoted));
                 item.map(Spanned::span)
             }
             Some(DeValue::Table(entries)) => {

@@ -36,14 +36,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     pub(super) fn new(span: impl Into<Option<Range<usize>>>, message: impl Into<String>) -> Self {
         let message = visible(&message.into());
-        Self {
-            message,
-            line: None,
-            column: None,
-            help: None,
-            span: span.into(),
-            also: None,
-        }
+        Self { message, line: None, column: None, help: None, span: span.into(), also: None }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -72,15 +65,8 @@ impl ManifestError {
     /// `color` adds terminal colours.
     pub fn render(&self, path: &str, color: bool) -> String {
         let path = visible(path);
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
-        let shown = self
-            .diagnostics
-            .iter()
-            .map(|one| renderer.render(&[self.group(one, &path)]));
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let shown = self.diagnostics.iter().map(|one| renderer.render(&[self.group(one, &path)]));
         let mut parts: Vec<String> = shown.collect();
         if self.more > 0 {
             parts.push(format!("… and {} more", self.more));
@@ -90,31 +76,17 @@ impl ManifestError {
 
     fn group<'a>(&'a self, one: &'a Diagnostic, path: &'a str) -> Group<'a> {
         let title = Level::ERROR.primary_title(one.message.as_str());
-        let help = one
-            .help
-            .as_ref()
-            .map(|help| Level::HELP.message(help.as_str()));
+        let help = one.help.as_ref().map(|help| Level::HELP.message(help.as_str()));
         let Some(span) = &one.span else {
             return title.element(Origin::path(path)).elements(help);
         };
         // Only the lines in question are handed on: the file may be large.
-        let first = one
-            .also
-            .as_ref()
-            .map_or(span.start, |(also, _)| also.start.min(span.start));
-        let last = one
-            .also
-            .as_ref()
-            .map_or(span.end, |(also, _)| also.end.max(span.end));
+        let first = one.also.as_ref().map_or(span.start, |(also, _)| also.start.min(span.start));
+        let last = one.also.as_ref().map_or(span.end, |(also, _)| also.end.max(span.end));
         let text = self.source.as_str();
-        let from = text
-            .get(..first)
-            .and_then(|before| before.rfind('\n'))
-            .map_or(0, |at| at + 1);
-        let to = text
-            .get(last..)
-            .and_then(|after| after.find('\n'))
-            .map_or(text.len(), |at| last + at);
+        let from = text.get(..first).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let to =
+            text.get(last..).and_then(|after| after.find('\n')).map_or(text.len(), |at| last + at);
         let lines = text.get(from..to).unwrap_or_default();
         let line = text.get(..from).unwrap_or_default().matches('\n').count() + 1;
         let within =
@@ -138,18 +110,11 @@ impl fmt::Display for ManifestError {
         let Some(first) = self.diagnostics.first() else {
             return write!(f, "the manifest can't be used");
         };
-        let others = if count > 1 {
-            format!(" (the first of {count} errors)")
-        } else {
-            String::new()
-        };
+        let others =
+            if count > 1 { format!(" (the first of {count} errors)") } else { String::new() };
         match (first.line, first.column) {
             (Some(line), Some(column)) => {
-                write!(
-                    f,
-                    "manifest, line {line}, column {column}: {}{others}",
-                    first.message
-                )
+                write!(f, "manifest, line {line}, column {column}: {}{others}", first.message)
             }
             _ => write!(f, "manifest: {}{others}", first.message),
         }
@@ -190,20 +155,13 @@ impl Sink {
         list.truncate(MOST);
         for one in &mut list {
             one.span = one.span.take().map(|span| fit(text, span));
-            one.also = one
-                .also
-                .take()
-                .map(|(span, label)| (fit(text, span), label));
+            one.also = one.also.take().map(|(span, label)| (fit(text, span), label));
             if let Some(span) = &one.span {
                 let (line, column) = position(text, span.start);
                 (one.line, one.column) = (Some(line), Some(column));
             }
         }
-        Err(ManifestError {
-            diagnostics: list,
-            more,
-            source: blot(text, &self.hidden),
-        })
+        Err(ManifestError { diagnostics: list, more, source: blot(text, &self.hidden) })
     }
 }
 
@@ -211,10 +169,7 @@ impl Sink {
 fn fit(text: &str, span: Range<usize>) -> Range<usize> {
     let edge = |at: usize| {
         let at = at.min(text.len());
-        (0..=at)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0)
+        (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
     };
     let start = edge(span.start);
     start..edge(span.end).max(start)
@@ -242,11 +197,7 @@ fn blot(text: &str, hidden: &[Range<usize>]) -> String {
         }
         out.push_str(text.get(at..start).unwrap_or_default());
         for c in text.get(start..span.end).unwrap_or_default().chars() {
-            if c == '\n' {
-                out.push(c)
-            } else {
-                out.extend(std::iter::repeat_n('*', c.len_utf8()))
-            }
+            if c == '\n' { out.push(c) } else { out.extend(std::iter::repeat_n('*', c.len_utf8())) }
         }
         at = span.end;
     }

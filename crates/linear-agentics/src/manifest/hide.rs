@@ -30,9 +30,7 @@ pub(super) fn hide_lines(text: &str, sink: &mut Sink) {
 fn hide_value(secret: bool, value: &Spanned<DeValue<'_>>, text: &str, sink: &mut Sink) {
     match value.get_ref() {
         DeValue::Table(table) => hide_values(table, text, sink),
-        DeValue::Array(items) => items
-            .iter()
-            .for_each(|item| hide_value(secret, item, text, sink)),
+        DeValue::Array(items) => items.iter().for_each(|item| hide_value(secret, item, text, sink)),
         DeValue::String(_) if secret => sink.hide(value.span()),
         // A user name and password in a URL.
         DeValue::String(_) => {
@@ -56,19 +54,8 @@ fn hide_value(secret: bool, value: &Spanned<DeValue<'_>>, text: &str, sink: &mut
 /// Whether a key sounds as though a secret stood beside it.
 fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    let part = [
-        "secret",
-        "passw",
-        "passphrase",
-        "api_key",
-        "apikey",
-        "credential",
-        "private_key",
-    ];
+    let part = ["secret", "passw", "passphrase", "api_key", "apikey", "credential", "private_key"];
     part.iter().any(|part| key.contains(part))
-        || matches!(
-            key.as_str(),
-            "value" | "token" | "authorization" | "cookie" | "dsn" | "pat"
-        )
+        || matches!(key.as_str(), "value" | "token" | "authorization" | "cookie" | "dsn" | "pat")
         || key.ends_with("_token")
 }

@@ -12,10 +12,7 @@ use serde::{Deserialize, Deserializer};
 /// What an agent may do in one run, and for how long.
 #[derive(Debug, JsonSchema)]
 #[schemars(title = "Linear Agent Runtime manifest", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "the struct is the schema; its tables are read one by one"
-)]
+#[expect(dead_code, reason = "the struct is the schema; its tables are read one by one")]
 pub(super) struct Root {
     /// Who decides, and what for.
     pub agent: Option<AgentTable>,
@@ -101,10 +98,7 @@ pub(super) struct PriceTable {
 /// One token: its kind, its name, and what it allows.
 #[derive(Debug, JsonSchema)]
 #[schemars(tag = "kind", rename_all = "lowercase")]
-#[expect(
-    dead_code,
-    reason = "the enum is the schema; a token is read as the type of its kind"
-)]
+#[expect(dead_code, reason = "the enum is the schema; a token is read as the type of its kind")]
 pub(super) enum TokenTable {
     Shell(ShellTable),
     Http(HttpTable),
@@ -117,10 +111,7 @@ pub(super) enum TokenTable {
 /// The token that a secret is put into.
 #[derive(Debug, JsonSchema)]
 #[schemars(tag = "kind", rename_all = "lowercase")]
-#[expect(
-    dead_code,
-    reason = "the enum is the schema; a token is read as the type of its kind"
-)]
+#[expect(dead_code, reason = "the enum is the schema; a token is read as the type of its kind")]
 enum InnerKinds {
     Shell(ShellTable),
     Http(HttpTable),

@@ -20,10 +20,7 @@ impl Names {
     /// Notes a name, and tells when it is taken.
     pub fn add(&mut self, name: &str, token: Option<&Token>, span: Range<usize>, sink: &mut Sink) {
         let tool = token.map(Token::tool_name);
-        if tool
-            .as_deref()
-            .is_some_and(|tool| RESERVED_NAMES.contains(&tool))
-        {
+        if tool.as_deref().is_some_and(|tool| RESERVED_NAMES.contains(&tool)) {
             let message = format!("the runtime has a tool `{}` of its own", shown(name));
             sink.push(Diagnostic::new(span.clone(), message).help("rename the token"));
         }
@@ -31,11 +28,7 @@ impl Names {
             let message = format!("two tokens are named `{}`", shown(name));
             let also = Some((first.clone(), "the first one"));
             sink.push(
-                Diagnostic {
-                    also,
-                    ..Diagnostic::new(span, message)
-                }
-                .help("rename one of them"),
+                Diagnostic { also, ..Diagnostic::new(span, message) }.help("rename one of them"),
             );
             return;
         }
@@ -49,11 +42,7 @@ impl Names {
             );
             let also = Some((first.clone(), "the first one"));
             sink.push(
-                Diagnostic {
-                    also,
-                    ..Diagnostic::new(span, message)
-                }
-                .help("rename one of them"),
+                Diagnostic { also, ..Diagnostic::new(span, message) }.help("rename one of them"),
             );
             return;
         }

@@ -52,10 +52,8 @@ pub(super) fn read_bytes(bytes: &[u8], base: &Path) -> Result<Manifest, Manifest
 pub(super) fn read(text: &str, base: &Path) -> Result<Manifest, ManifestError> {
     let mut sink = Sink::default();
     if text.len() > MAX_BYTES {
-        let message = format!(
-            "the manifest has {} bytes; at most {MAX_BYTES} are read",
-            text.len()
-        );
+        let message =
+            format!("the manifest has {} bytes; at most {MAX_BYTES} are read", text.len());
         sink.push(Diagnostic::new(None, message));
         return Err(refused(sink, ""));
     }
@@ -68,11 +66,7 @@ pub(super) fn read(text: &str, base: &Path) -> Result<Manifest, ManifestError> {
         }
         return Err(refused(sink, text));
     }
-    let mut reader = Reader {
-        sink: &mut sink,
-        text,
-        base,
-    };
+    let mut reader = Reader { sink: &mut sink, text, base };
     let manifest = reader.root(&root);
     match manifest {
         Some(manifest) if sink.count() == 0 => Ok(manifest),
@@ -104,13 +98,11 @@ impl Reader<'_> {
         let place = Place::new("root", "the manifest");
         self.walker().keys(schema, table, root.span(), &place);
         let agent: Option<AgentTable> = self.part(table, "agent");
-        let budget = self
-            .part(table, "budget")
-            .and_then(|budget| self.budget(&budget, table));
+        let budget = self.part(table, "budget").and_then(|budget| self.budget(&budget, table));
         let approval_timeout = match self.part::<ApprovalTable>(table, "approval") {
-            Some(ApprovalTable {
-                timeout: Some(timeout),
-            }) => self.duration(&timeout, &["approval", "timeout"], table),
+            Some(ApprovalTable { timeout: Some(timeout) }) => {
+                self.duration(&timeout, &["approval", "timeout"], table)
+            }
             _ => Some(DEFAULT_APPROVAL_TIMEOUT),
         };
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
@@ -139,10 +131,7 @@ impl Reader<'_> {
     }
 
     fn walker(&mut self) -> Walker<'_> {
-        Walker {
-            schema: schema::shared(),
-            sink: self.sink,
-        }
+        Walker { schema: schema::shared(), sink: self.sink }
     }
 
     /// One table of the root, if it is there and its shape is right.
@@ -154,14 +143,9 @@ impl Reader<'_> {
         let value = root.get(key)?;
         let before = self.sink.count();
         if let Some(schema) = property(key) {
-            self.walker()
-                .value(schema, value, key, &Place::new(key, format!("`[{key}]`")));
+            self.walker().value(schema, value, key, &Place::new(key, format!("`[{key}]`")));
         }
-        if self.sink.count() > before {
-            None
-        } else {
-            self.take(value)
-        }
+        if self.sink.count() > before { None } else { self.take(value) }
     }
 
     /// The value as its type. The shape was judged before, so an error here is one that the schema
@@ -210,8 +194,7 @@ impl Reader<'_> {
             Ok(duration) => Some(duration),
             Err(why) => {
                 let span = find(root, at).map(Spanned::span);
-                self.sink
-                    .push(Diagnostic::new(span, format!("`{key}`: {why}")));
+                self.sink.push(Diagnostic::new(span, format!("`{key}`: {why}")));
                 None
             }
         }
@@ -240,8 +223,7 @@ impl Reader<'_> {
         let mut seen: HashMap<String, Range<usize>> = HashMap::new();
         for item in self.items(root, "price") {
             let before = self.sink.count();
-            self.walker()
-                .value(schema, item, "price", &Place::new("price", "`[[price]]`"));
+            self.walker().value(schema, item, "price", &Place::new("price", "`[[price]]`"));
             if self.sink.count() > before {
                 continue;
             }
@@ -250,16 +232,11 @@ impl Reader<'_> {
             else {
                 continue;
             };
-            let span = table
-                .get("model")
-                .map_or_else(|| item.span(), Spanned::span);
+            let span = table.get("model").map_or_else(|| item.span(), Spanned::span);
             if let Some(first) = seen.insert(price.model.clone(), span.clone()) {
                 let message = format!("`{}` has two prices", shown(&price.model));
                 let also = Some((first, "the first one"));
-                self.sink.push(Diagnostic {
-                    also,
-                    ..Diagnostic::new(span, message)
-                });
+                self.sink.push(Diagnostic { also, ..Diagnostic::new(span, message) });
             }
             let mut amount = |key: &str| table.get(key).map(|value| self.dollars(value));
             let input = amount("input_per_mtok_usd").flatten();
@@ -295,8 +272,7 @@ impl Reader<'_> {
             return items.iter().collect();
         }
         if let Some(schema) = property(key) {
-            self.walker()
-                .value(schema, value, key, &Place::new("root", "the manifest"));
+            self.walker().value(schema, value, key, &Place::new("root", "the manifest"));
         }
         Vec::new()
     }
@@ -317,14 +293,9 @@ impl Reader<'_> {
                 _ => format!("`[[{key}]]` number {}", index + 1),
             };
             let before = self.sink.count();
-            self.walker()
-                .value(schema, item, key, &Place::new("token", label.clone()));
+            self.walker().value(schema, item, key, &Place::new("token", label.clone()));
             let clean = self.sink.count() == before;
-            let token = if clean {
-                build::token(self, item, &label)
-            } else {
-                None
-            };
+            let token = if clean { build::token(self, item, &label) } else { None };
             if let Some((name, span)) = name {
                 names.add(name, token.as_ref(), span, self.sink);
             }
@@ -336,9 +307,7 @@ impl Reader<'_> {
 
 /// The schema of a key of the root.
 fn property(key: &str) -> Option<&'static Value> {
-    schema::shared()
-        .get("properties")
-        .and_then(|properties| properties.get(key))
+    schema::shared().get("properties").and_then(|properties| properties.get(key))
 }
 
 /// The value at a path of keys.

@@ -105,21 +105,9 @@ impl fmt::Display for Report {
 impl fmt::Display for TokenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uses = count(u64::from(self.max_uses), "time");
-        let human = if self.needs_human {
-            "each with a human's yes"
-        } else {
-            "without asking"
-        };
-        let granted = if self.candidate {
-            ", once a human has granted it"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "{} ({}): {uses}, {human}{granted}",
-            self.token, self.tool
-        )?;
+        let human = if self.needs_human { "each with a human's yes" } else { "without asking" };
+        let granted = if self.candidate { ", once a human has granted it" } else { "" };
+        write!(f, "{} ({}): {uses}, {human}{granted}", self.token, self.tool)?;
         for Ability { verb, what } in &self.can {
             write!(f, "\n  can {verb} {what}")?;
         }

@@ -27,10 +27,7 @@ pub(super) fn shared() -> &'static Value {
 
 fn generate() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(WithoutNull);
-    settings
-        .into_generator()
-        .into_root_schema_for::<Root>()
-        .to_value()
+    settings.into_generator().into_root_schema_for::<Root>().to_value()
 }
 
 /// TOML has no null: what is optional is left out.
@@ -72,9 +69,7 @@ impl Transform for WithoutNull {
                 *text = text.replace('\n', " ");
             }
             // These formats are of OpenAPI, and the bounds say the same.
-            if map
-                .get("format")
-                .is_some_and(|f| f.as_str().is_some_and(|f| f.starts_with("uint")))
+            if map.get("format").is_some_and(|f| f.as_str().is_some_and(|f| f.starts_with("uint")))
             {
                 map.remove("format");
             }
@@ -110,11 +105,7 @@ mod tests {
         fn visit(at: &str, value: &Value, seen: &mut usize) {
             if let Some(properties) = value.get("properties").and_then(Value::as_object) {
                 *seen += 1;
-                assert_eq!(
-                    value.get("additionalProperties"),
-                    Some(&Value::Bool(false)),
-                    "{at}"
-                );
+                assert_eq!(value.get("additionalProperties"), Some(&Value::Bool(false)), "{at}");
                 for (key, schema) in properties {
                     let explained =
                         schema.get("description").is_some() || schema.get("const").is_some();
@@ -122,9 +113,9 @@ mod tests {
                 }
             }
             match value {
-                Value::Object(map) => map
-                    .iter()
-                    .for_each(|(k, v)| visit(&format!("{at}/{k}"), v, seen)),
+                Value::Object(map) => {
+                    map.iter().for_each(|(k, v)| visit(&format!("{at}/{k}"), v, seen))
+                }
                 Value::Array(items) => {
                     for (index, item) in items.iter().enumerate() {
                         visit(&format!("{at}/{index}"), item, seen);
@@ -148,11 +139,7 @@ mod tests {
             .and_then(Value::as_array)
             .unwrap()
             .iter()
-            .map(|one| {
-                one.pointer("/properties/kind/const")
-                    .and_then(Value::as_str)
-                    .unwrap()
-            })
+            .map(|one| one.pointer("/properties/kind/const").and_then(Value::as_str).unwrap())
             .collect();
         assert_eq!(kinds, ["shell", "http", "file", "deploy", "secret", "wait"]);
     }

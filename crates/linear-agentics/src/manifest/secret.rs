@@ -11,16 +11,8 @@ impl Builder<'_, '_, '_> {
     pub(super) fn secret(&mut self) -> Option<Token> {
         let table: SecretTable = self.reader.take(self.value)?;
         let one_of = [
-            (
-                ("env", &table.env),
-                ("file", &table.file),
-                "where the secret comes from",
-            ),
-            (
-                ("header", &table.header),
-                ("inject_env", &table.inject_env),
-                "where the secret goes",
-            ),
+            (("env", &table.env), ("file", &table.file), "where the secret comes from"),
+            (("header", &table.header), ("inject_env", &table.inject_env), "where the secret goes"),
         ];
         let mut good = true;
         for ((first, a), (second, b), what) in one_of {
@@ -28,10 +20,9 @@ impl Builder<'_, '_, '_> {
                 (None, None) => {
                     format!("{} doesn't say {what}: `{first}` or `{second}`", self.label)
                 }
-                (Some(_), Some(_)) => format!(
-                    "{} says twice {what}: `{first}` and `{second}`; keep one",
-                    self.label
-                ),
+                (Some(_), Some(_)) => {
+                    format!("{} says twice {what}: `{first}` and `{second}`; keep one", self.label)
+                }
                 _ => continue,
             };
             let span = match b {
@@ -64,12 +55,8 @@ impl Builder<'_, '_, '_> {
             common.max_uses = Some(least);
         }
         common.required = Some(common.required.unwrap_or(false) || inner.required());
-        common
-            .allows
-            .extend(inner.examples().allows.iter().cloned());
-        common
-            .refuses
-            .extend(inner.examples().refuses.iter().cloned());
+        common.allows.extend(inner.examples().allows.iter().cloned());
+        common.refuses.extend(inner.examples().refuses.iter().cloned());
         let expires = match &common.expires {
             Some(moment) => {
                 let own = self.moment(&moment.0)?;
@@ -100,11 +87,7 @@ impl Builder<'_, '_, '_> {
         if !name.is_empty() && plain && !name.starts_with(|c: char| c.is_ascii_digit()) {
             return Some(());
         }
-        self.fail(
-            self.field(field),
-            field,
-            "is not the name of an environment variable",
-        );
+        self.fail(self.field(field), field, "is not the name of an environment variable");
         None
     }
 }

@@ -31,11 +31,10 @@ pub(super) fn unknown_key(
             .help("leave it out");
     }
     if matches!((place.table, key), ("secret", "secret" | "value")) {
-        return Diagnostic::new(
-            span,
-            format!("`{key}`: a manifest never holds a secret's value"),
-        )
-        .help("name the environment variable that holds it with `env`, or its file with `file`");
+        return Diagnostic::new(span, format!("`{key}`: a manifest never holds a secret's value"))
+            .help(
+                "name the environment variable that holds it with `env`, or its file with `file`",
+            );
     }
     let named = match (place.table, is_table) {
         ("root", true) => format!("unknown table `[{}]`", shown(key)),
@@ -62,18 +61,11 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         let close = distance * 5 <= word.chars().count().max(known.len()) * 2;
         (related || close).then_some((!close, distance))
     };
-    let near = known
-        .iter()
-        .filter_map(|known| Some((distance(known)?, *known)))
-        .min();
+    let near = known.iter().filter_map(|known| Some((distance(known)?, *known))).min();
     near.map(|(_, known)| known)
 }
 
 /// The words as a list for people.
 pub(super) fn listed(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -102,22 +102,15 @@ fn read(text: &str) -> Manifest {
 }
 
 fn refused(text: &str) -> String {
-    Manifest::read(text, base())
-        .unwrap_err()
-        .render("manifest.toml", false)
+    Manifest::read(text, base()).unwrap_err().render("manifest.toml", false)
 }
 
 #[test]
 fn the_complete_manifest_is_read() {
     let manifest = read(COMPLETE);
     assert_eq!(manifest.agent.model, "claude-sonnet-4-5");
-    assert_eq!(
-        manifest.agent.task.as_deref(),
-        Some("Deploy myservice v2.3.1 safely.")
-    );
-    let budget = Budget::new(20, 15)
-        .max_tokens(200_000)
-        .max_cost_micro_usd(1_500_000);
+    assert_eq!(manifest.agent.task.as_deref(), Some("Deploy myservice v2.3.1 safely."));
+    let budget = Budget::new(20, 15).max_tokens(200_000).max_cost_micro_usd(1_500_000);
     assert_eq!(manifest.budget, budget);
     assert_eq!(manifest.digest, Digest::of(COMPLETE.as_bytes()));
     assert_eq!(manifest.base, base());
@@ -132,49 +125,26 @@ fn the_complete_manifest_is_read() {
     ];
     assert_eq!(tools, expected);
     assert_eq!(manifest.candidates.len(), 1);
-    let [shell, http, file, deploy, secret, _] = manifest.tokens.as_slice() else {
-        panic!()
-    };
+    let [shell, http, file, deploy, secret, _] = manifest.tokens.as_slice() else { panic!() };
 
-    assert_eq!(
-        (
-            shell.max_uses(),
-            shell.required(),
-            shell.requires_approval()
-        ),
-        (5, true, false)
-    );
+    assert_eq!((shell.max_uses(), shell.required(), shell.requires_approval()), (5, true, false));
     assert_eq!(shell.expires(), "2026-12-01T00:00:00Z".parse().ok());
     assert_eq!(shell.examples().refuses, ["kubectl delete pod web-0"]);
-    let Scope::Shell(scope) = shell.scope() else {
-        panic!()
-    };
+    let Scope::Shell(scope) = shell.scope() else { panic!() };
     assert_eq!(scope.workdir.as_deref(), Some("/work/app"));
     assert_eq!(
         (scope.timeout.as_secs(), scope.env.as_slice()),
         (30, &["KUBECONFIG".to_owned()][..])
     );
 
-    let Scope::Http(scope) = http.scope() else {
-        panic!()
-    };
-    assert_eq!(
-        scope.headers,
-        [("Accept".to_owned(), "application/json".to_owned())]
-    );
-    let Scope::File(scope) = file.scope() else {
-        panic!()
-    };
+    let Scope::Http(scope) = http.scope() else { panic!() };
+    assert_eq!(scope.headers, [("Accept".to_owned(), "application/json".to_owned())]);
+    let Scope::File(scope) = file.scope() else { panic!() };
     assert_eq!(scope.mode, FileMode::Read);
     assert_eq!(scope.allowed_paths, ["/etc/app", "/work/app/conf"]);
     assert!(deploy.requires_approval() && deploy.rollback().is_some());
-    let Scope::Secret(scope) = secret.scope() else {
-        panic!()
-    };
-    assert_eq!(
-        scope.injection,
-        Injection::Header("Authorization".to_owned())
-    );
+    let Scope::Secret(scope) = secret.scope() else { panic!() };
+    assert_eq!(scope.injection, Injection::Header("Authorization".to_owned()));
     assert!(matches!(&scope.source, SecretSource::Env(name) if name == "SLACK_TOKEN"));
     assert!(matches!(scope.inner.as_ref(), Scope::Http(_)));
 
@@ -209,15 +179,10 @@ fn a_secret_token_is_never_wider_than_its_inner_one() {
         );
         read(&text).tokens.remove(0)
     };
-    let token = secret(
-        "",
-        "max_uses = 3\nrequires_approval = true\nallows = [\"ls -l\"]",
-    );
+    let token = secret("", "max_uses = 3\nrequires_approval = true\nallows = [\"ls -l\"]");
     assert_eq!((token.max_uses(), token.requires_approval()), (3, true));
     assert_eq!(token.examples().allows, ["ls -l"]);
-    let Scope::Secret(scope) = token.scope() else {
-        panic!()
-    };
+    let Scope::Secret(scope) = token.scope() else { panic!() };
     assert!(matches!(&scope.source, SecretSource::File(path) if path == "/work/app/keys/a"));
     assert_eq!(secret("max_uses = 5", "").max_uses(), 5);
     assert_eq!(secret("max_uses = 5", "max_uses = 3").max_uses(), 3);
@@ -225,16 +190,10 @@ fn a_secret_token_is_never_wider_than_its_inner_one() {
     assert!(secret("requires_approval = false", "requires_approval = true").requires_approval());
     let (early, late) = ("2026-12-01T00:00:00Z", "2027-12-01T00:00:00Z");
     for (own, inner) in [(early, late), (late, early)] {
-        let token = secret(
-            &format!("expires = \"{own}\""),
-            &format!("expires = \"{inner}\""),
-        );
+        let token = secret(&format!("expires = \"{own}\""), &format!("expires = \"{inner}\""));
         assert_eq!(token.expires(), early.parse().ok());
     }
-    assert_eq!(
-        secret("", &format!("expires = \"{early}\"")).expires(),
-        early.parse().ok()
-    );
+    assert_eq!(secret("", &format!("expires = \"{early}\"")).expires(), early.parse().ok());
 }
 
 #[test]
@@ -341,13 +300,7 @@ fn codes(token: &str) -> Vec<&'static str> {
     let text = format!("{BUDGET}[[token]]\nname = \"t\"\n{token}");
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     let set = |name: &str| name == "KUBECONFIG";
-    let report = worst(
-        &read(&text),
-        &Surroundings {
-            now: Some(now),
-            has_env: Some(&set),
-        },
-    );
+    let report = worst(&read(&text), &Surroundings { now: Some(now), has_env: Some(&set) });
     report
         .tokens
         .iter()
@@ -365,26 +318,17 @@ fn what_is_dangerous_is_warned_of() {
     let secret = |inner: &str| format!("kind = \"secret\"\nenv = \"KUBECONFIG\"\n{inner}");
     let none: &[&str] = &[];
     let cases: &[(String, &[&str])] = &[
-        (
-            "kind = \"shell\"\nallowed = [\"kubectl\", \"ls -l\"]".into(),
-            &["wide-prefix"],
-        ),
+        ("kind = \"shell\"\nallowed = [\"kubectl\", \"ls -l\"]".into(), &["wide-prefix"]),
         (
             "kind = \"shell\"\nallowed = [\"bash -c\"]\nenv = [\"KUBECONFIG\"]".into(),
             &["wide-prefix", "env-exposed"],
         ),
-        (
-            "kind = \"shell\"\nallowed = [\"kubectl get pods\"]\nenv = [\"KUBECONFIG\"]".into(),
-            none,
-        ),
+        ("kind = \"shell\"\nallowed = [\"kubectl get pods\"]\nenv = [\"KUBECONFIG\"]".into(), none),
         (
             "kind = \"shell\"\nallowed = [\"ls -l\"]\nenv = [\"KUBE_CONFIG\"]".into(),
             &["unknown-env"],
         ),
-        (
-            "kind = \"shell\"\nallowed = [\"ls -l\"]\nmax_uses = 1000".into(),
-            &["many-uses"],
-        ),
+        ("kind = \"shell\"\nallowed = [\"ls -l\"]\nmax_uses = 1000".into(), &["many-uses"]),
         (
             "kind = \"shell\"\nallowed = [\"ls -l\"]\nexpires = \"2026-11-22T12:00:00Z\"".into(),
             &["expired"],
@@ -401,72 +345,33 @@ fn what_is_dangerous_is_warned_of() {
             "kind = \"shell\"\nallowed = [\"ls -l\"]\nexpires = \"2026-11-29T11:00:00Z\"".into(),
             none,
         ),
-        (
-            http("http://api.internal/", "methods = [\"GET\"]"),
-            &["plaintext"],
-        ),
+        (http("http://api.internal/", "methods = [\"GET\"]"), &["plaintext"]),
         (http("http://127.0.0.1:8080/", "methods = [\"GET\"]"), none),
         (http("http://[::1]/", "methods = [\"GET\"]"), none),
         (http("http://localhost/", "methods = [\"GET\"]"), none),
+        (http("http://localhost.evil.com/", "methods = [\"GET\"]"), &["plaintext"]),
+        (http("https://169.254.169.254/", "methods = [\"GET\"]"), &["metadata-service"]),
+        (http("https://h/", "methods = [\"GET\", \"DELETE\"]"), &["change-without-approval"]),
+        (http("https://h/", "methods = [\"PUT\"]\nrequires_approval = true"), none),
         (
-            http("http://localhost.evil.com/", "methods = [\"GET\"]"),
-            &["plaintext"],
-        ),
-        (
-            http("https://169.254.169.254/", "methods = [\"GET\"]"),
-            &["metadata-service"],
-        ),
-        (
-            http("https://h/", "methods = [\"GET\", \"DELETE\"]"),
-            &["change-without-approval"],
-        ),
-        (
-            http(
-                "https://h/",
-                "methods = [\"PUT\"]\nrequires_approval = true",
-            ),
-            none,
-        ),
-        (
-            http(
-                "https://h/",
-                "methods = [\"GET\"]\nheaders = { Authorization = \"Bearer x\" }",
-            ),
+            http("https://h/", "methods = [\"GET\"]\nheaders = { Authorization = \"Bearer x\" }"),
             &["literal-credential"],
         ),
         (file("/etc/app", "\"write\""), &["system-write"]),
         (file("/etcetera", "\"write\""), none),
-        (
-            file("/etc/app", "\"write\"\nrequires_approval = true"),
-            none,
-        ),
+        (file("/etc/app", "\"write\"\nrequires_approval = true"), none),
         (file("/etc/app", "\"read\""), none),
-        (
-            file("/home/me/.ssh", "\"readwrite\""),
-            &["reads-credentials", "executed-write"],
-        ),
+        (file("/home/me/.ssh", "\"readwrite\""), &["reads-credentials", "executed-write"]),
         (file("/etc", "\"read\""), &["reads-widely"]),
         (file(".", "\"readwrite\""), none),
-        (
-            deploy("target = \"eu-prod-1\"\nimage = \"app:v1\""),
-            &["production-without-approval"],
-        ),
+        (deploy("target = \"eu-prod-1\"\nimage = \"app:v1\""), &["production-without-approval"]),
         (
             deploy("target = \"staging\"\nimage = \"app:v1\"\ncontext = \"live\""),
             &["production-without-approval"],
         ),
-        (
-            deploy("target = \"production\"\nimage = \"app:v1\"\nrequires_approval = true"),
-            none,
-        ),
-        (
-            deploy("target = \"product\"\nimage = \"app:v1\"\nrequires_approval = true"),
-            none,
-        ),
-        (
-            deploy("target = \"staging\"\nimage = \"r:5000/app\""),
-            &["moving-image"],
-        ),
+        (deploy("target = \"production\"\nimage = \"app:v1\"\nrequires_approval = true"), none),
+        (deploy("target = \"product\"\nimage = \"app:v1\"\nrequires_approval = true"), none),
+        (deploy("target = \"staging\"\nimage = \"r:5000/app\""), &["moving-image"]),
         (
             secret(
                 "inject_env = \"K\"\ninner = { kind = \"shell\", name = \"i\", allowed = [\"curl\"] }",

@@ -16,9 +16,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let how = "write hours, minutes and seconds such as `1h30m`, `15m` or `90s`";
     let wrong = || format!("`{shown}` is not a duration; {how}");
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!(
-            "`{shown}` has no unit; write `{shown}s`, `{shown}m` or `{shown}h`"
-        ));
+        return Err(format!("`{shown}` has no unit; write `{shown}s`, `{shown}m` or `{shown}h`"));
     }
     let mut rest = text;
     let mut seconds = 0_u64;
@@ -72,9 +70,7 @@ pub(super) fn micro_usd(text: &str) -> Result<u64, String> {
     let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
     let zeros = length(all) - length(significant) + i64::from(exponent) + 6 - length(decimals);
     let Ok(zeros) = u32::try_from(zeros) else {
-        return Err(format!(
-            "`{number}` has more than six decimals; a millionth is the least"
-        ));
+        return Err(format!("`{number}` has more than six decimals; a millionth is the least"));
     };
     let value = significant
         .parse::<u64>()
@@ -91,10 +87,7 @@ pub(super) fn resolve(base: &Path, text: &str) -> Result<String, String> {
         return Err("the path is empty; `.` is the manifest's directory".to_owned());
     }
     if text == "~" || text.starts_with("~/") {
-        return Err(format!(
-            "`~` in `{}` is not expanded; write the path out",
-            shown(text)
-        ));
+        return Err(format!("`~` in `{}` is not expanded; write the path out", shown(text)));
     }
     let mut path = PathBuf::new();
     for part in base.join(text).components() {
@@ -181,11 +174,7 @@ pub(super) fn visible(text: &str) -> String {
                 0xad | 0x61c | 0x115f | 0x1160 | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e
                 | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xfff9..=0xfffb
                 | 0xe0000..=0xe0fff);
-        if hides {
-            out.extend(c.escape_unicode())
-        } else {
-            out.push(c)
-        }
+        if hides { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }

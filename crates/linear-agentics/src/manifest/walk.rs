@@ -22,10 +22,7 @@ pub(super) struct Place {
 
 impl Place {
     pub fn new(table: &'static str, label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            table,
-        }
+        Self { label: label.into(), table }
     }
 }
 
@@ -38,13 +35,9 @@ pub(super) struct Walker<'w> {
 impl Walker<'_> {
     /// Follows a reference to its definition.
     pub fn definition(&self, schema: &'static Value) -> &'static Value {
-        let target = schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|name| name.strip_prefix('#'));
-        target
-            .and_then(|pointer| self.schema.pointer(pointer))
-            .unwrap_or(schema)
+        let target =
+            schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'));
+        target.and_then(|pointer| self.schema.pointer(pointer)).unwrap_or(schema)
     }
 
     /// Judges one value.
@@ -69,20 +62,13 @@ impl Walker<'_> {
             | ("number", DeValue::Integer(_) | DeValue::Float(_)) => true,
             ("array", DeValue::Array(items)) => {
                 if let Some(of) = schema.get("items") {
-                    items
-                        .iter()
-                        .for_each(|item| self.value(of, item, key, place));
+                    items.iter().for_each(|item| self.value(of, item, key, place));
                 }
                 true
             }
             ("object", DeValue::Table(table)) => {
                 let inner = Place::new("headers", format!("`{key}` of {}", place.label));
-                self.table(
-                    schema,
-                    table,
-                    value.span(),
-                    if known(schema) { place } else { &inner },
-                );
+                self.table(schema, table, value.span(), if known(schema) { place } else { &inner });
                 true
             }
             _ => false,
@@ -106,9 +92,7 @@ impl Walker<'_> {
         let properties = schema.get("properties");
         for (key, value) in table {
             let own = properties.and_then(|p| p.get(key.get_ref().as_ref()));
-            let other = schema
-                .get("additionalProperties")
-                .filter(|other| other.is_object());
+            let other = schema.get("additionalProperties").filter(|other| other.is_object());
             if let Some(schema) = own.or(other) {
                 self.value(schema, value, key.get_ref(), place);
             }
@@ -126,43 +110,33 @@ impl Walker<'_> {
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return;
         };
-        let known: Vec<&str> = properties
-            .keys()
-            .map(String::as_str)
-            .filter(|key| !table.contains_key(*key))
-            .collect();
-        let unknown = || {
-            table
-                .iter()
-                .filter(|(key, _)| !properties.contains_key(key.get_ref().as_ref()))
-        };
+        let known: Vec<&str> =
+            properties.keys().map(String::as_str).filter(|key| !table.contains_key(*key)).collect();
+        let unknown =
+            || table.iter().filter(|(key, _)| !properties.contains_key(key.get_ref().as_ref()));
         for (key, value) in unknown() {
-            self.sink
-                .push(unknown_key(key, value, &known, properties, place));
+            self.sink.push(unknown_key(key, value, &known, properties, place));
         }
         // A key that is only misspelt is not told a second time as missing.
-        let meant: Vec<&str> = unknown()
-            .filter_map(|(key, _)| nearest(key.get_ref(), &known))
-            .collect();
+        let meant: Vec<&str> =
+            unknown().filter_map(|(key, _)| nearest(key.get_ref(), &known)).collect();
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if table.contains_key(key) || meant.contains(&key) {
                 continue;
             }
-            let about = properties
-                .get(key)
-                .and_then(|s| s.get("description").and_then(Value::as_str));
+            let about =
+                properties.get(key).and_then(|s| s.get("description").and_then(Value::as_str));
             let one = match place.table {
                 "root" => Diagnostic::new(None, format!("`[{key}]` is missing"))
                     .help("every run has limits: add `[budget]` with `max_steps` and `timeout`"),
-                _ => Diagnostic::new(
-                    span.clone(),
-                    format!("`{key}` is missing in {}", place.label),
-                )
-                .help(format!(
-                    "`{key}`: {}",
-                    first_sentence(about.unwrap_or("it is required"))
-                )),
+                _ => {
+                    Diagnostic::new(span.clone(), format!("`{key}` is missing in {}", place.label))
+                        .help(format!(
+                            "`{key}`: {}",
+                            first_sentence(about.unwrap_or("it is required"))
+                        ))
+                }
             };
             self.sink.push(one);
         }
@@ -179,20 +153,12 @@ impl Walker<'_> {
         let DeValue::Table(table) = value.get_ref() else {
             return self.wrong_type(schema, value, key);
         };
-        let variants = || {
-            schema
-                .get("oneOf")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-        };
+        let variants = || schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
         let kinds: Vec<&str> = variants().filter_map(kind_of).collect();
         let one_of = format!("the kinds are {}", listed(&kinds));
         let Some(kind) = table.get("kind") else {
             let missing = format!("`kind` is missing in {}", place.label);
-            return self
-                .sink
-                .push(Diagnostic::new(value.span(), missing).help(one_of));
+            return self.sink.push(Diagnostic::new(value.span(), missing).help(one_of));
         };
         let DeValue::String(name) = kind.get_ref() else {
             return self.wrong_type(&STRING, kind, "kind");
@@ -211,14 +177,8 @@ impl Walker<'_> {
             };
             return self.sink.push(one.help(one_of));
         };
-        let inner = Place {
-            table: if name == "secret" {
-                "secret"
-            } else {
-                place.table
-            },
-            ..place.clone()
-        };
+        let inner =
+            Place { table: if name == "secret" { "secret" } else { place.table }, ..place.clone() };
         self.keys(variant, table, value.span(), &inner);
         for (key, value) in table {
             let key = key.get_ref().as_ref();
@@ -249,8 +209,7 @@ impl Walker<'_> {
             near.unwrap_or_default()
         );
         let help = format!("`{key}` is one of {}", listed(choices));
-        self.sink
-            .push(Diagnostic::new(value.span(), message).help(help));
+        self.sink.push(Diagnostic::new(value.span(), message).help(help));
     }
 
     fn wrong_type(&mut self, schema: &Value, value: &Spanned<DeValue<'_>>, key: &str) {
@@ -266,32 +225,24 @@ impl Walker<'_> {
         let example = schema.get("examples").and_then(|all| all.get(0));
         let (expected, help) = match (type_of(schema), value.get_ref()) {
             ("string", DeValue::Datetime(_)) => ("a string", Some("put it in quotes".to_owned())),
-            ("string", _) => (
-                "a string",
-                example.map(|example| format!("write it like `{example}`")),
-            ),
-            ("boolean", DeValue::String(_)) => (
-                "`true` or `false`",
-                Some("write it without quotes".to_owned()),
-            ),
+            ("string", _) => {
+                ("a string", example.map(|example| format!("write it like `{example}`")))
+            }
+            ("boolean", DeValue::String(_)) => {
+                ("`true` or `false`", Some("write it without quotes".to_owned()))
+            }
             ("boolean", _) => ("`true` or `false`", None),
-            ("integer", DeValue::String(_)) => (
-                "an integer",
-                Some("write the number without quotes".to_owned()),
-            ),
+            ("integer", DeValue::String(_)) => {
+                ("an integer", Some("write the number without quotes".to_owned()))
+            }
             ("integer", _) => ("an integer", None),
-            ("number", _) => (
-                "a number",
-                example.map(|example| format!("write it like `{example}`")),
-            ),
-            ("array", DeValue::Table(_)) => (
-                "an array of tables",
-                Some(format!("write `[[{key}]]` with two brackets")),
-            ),
-            ("array", _) => (
-                "an array",
-                Some(format!("put it in brackets: `{key} = [\"…\"]`")),
-            ),
+            ("number", _) => {
+                ("a number", example.map(|example| format!("write it like `{example}`")))
+            }
+            ("array", DeValue::Table(_)) => {
+                ("an array of tables", Some(format!("write `[[{key}]]` with two brackets")))
+            }
+            ("array", _) => ("an array", Some(format!("put it in brackets: `{key} = [\"…\"]`"))),
             ("object", DeValue::Array(_)) => {
                 ("a table", Some(format!("write `[{key}]` with one bracket")))
             }
@@ -345,10 +296,7 @@ fn known(schema: &Value) -> bool {
 
 fn type_of(schema: &Value) -> &str {
     // Where the schema doesn't say, it means one of several tables.
-    schema
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or("object")
+    schema.get("type").and_then(Value::as_str).unwrap_or("object")
 }
 
 fn is_tagged(schema: &Value) -> bool {
@@ -356,38 +304,23 @@ fn is_tagged(schema: &Value) -> bool {
 }
 
 fn kind_of(variant: &Value) -> Option<&str> {
-    variant
-        .pointer("/properties/kind/const")
-        .and_then(Value::as_str)
+    variant.pointer("/properties/kind/const").and_then(Value::as_str)
 }
 
 fn is_any_kind(name: &str) -> bool {
-    matches!(
-        name,
-        "shell" | "http" | "file" | "deploy" | "secret" | "wait" | "database"
-    )
+    matches!(name, "shell" | "http" | "file" | "deploy" | "secret" | "wait" | "database")
 }
 
 /// The words of which a value must be one, if the schema lists them.
 fn choices(schema: &'static Value) -> Option<Vec<&'static str>> {
-    let listed = schema
-        .get("enum")
-        .or_else(|| schema.get("oneOf"))
-        .and_then(Value::as_array)?;
+    let listed = schema.get("enum").or_else(|| schema.get("oneOf")).and_then(Value::as_array)?;
     listed
         .iter()
-        .map(|one| {
-            one.as_str()
-                .or_else(|| one.get("const").and_then(Value::as_str))
-        })
+        .map(|one| one.as_str().or_else(|| one.get("const").and_then(Value::as_str)))
         .collect()
 }
 
 fn first_sentence(text: &str) -> String {
     let text = text.split(['\n', ';']).next().unwrap_or(text);
-    text.split(". ")
-        .next()
-        .unwrap_or(text)
-        .trim_end_matches('.')
-        .to_owned()
+    text.split(". ").next().unwrap_or(text).trim_end_matches('.').to_owned()
 }

@@ -52,23 +52,15 @@ const EXECUTED: [&str; 9] = [
     "cron.d",
 ];
 /// Headers whose value is a credential.
-const SECRET_HEADERS: [&str; 5] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "x-auth-token",
-];
+const SECRET_HEADERS: [&str; 5] =
+    ["authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"];
 
 /// What to look at about the set as a whole.
 pub(super) fn about_the_set(manifest: &Manifest) -> Vec<Warning> {
     let mut out = Vec::new();
     if manifest.tokens.is_empty() {
-        let candidates = if manifest.candidates.is_empty() {
-            ""
-        } else {
-            " until a human grants it one"
-        };
+        let candidates =
+            if manifest.candidates.is_empty() { "" } else { " until a human grants it one" };
         push(
             &mut out,
             "no-token",
@@ -80,11 +72,7 @@ pub(super) fn about_the_set(manifest: &Manifest) -> Vec<Warning> {
         push(&mut out, "unreachable-candidates", message);
     }
     let steps = manifest.budget.max_steps;
-    let required = manifest
-        .tokens
-        .iter()
-        .filter(|token| token.required())
-        .count() as u64;
+    let required = manifest.tokens.iter().filter(|token| token.required()).count() as u64;
     if required > steps {
         let message =
             format!("{required} tokens are required, but the run ends after {steps} calls");
@@ -100,48 +88,30 @@ pub(super) fn about(token: &Token, manifest: &Manifest, around: &Surroundings<'_
     scope(token.scope(), approved, &mut out);
     if let Scope::Secret(secret) = token.scope()
         && let Some(shell) = shell_of(&secret.inner)
-        && shell
-            .commands
-            .prefixes()
-            .iter()
-            .any(|prefix| prefix.is_wide().is_some())
+        && shell.commands.prefixes().iter().any(|prefix| prefix.is_wide().is_some())
     {
         let message = "a wide prefix gets the secret, so the model can send it anywhere; name the \
                        exact command";
         push(&mut out, "secret-exposed", message);
     }
     if token.max_uses() > MANY_USES && !matches!(token.scope(), Scope::Wait(_)) {
-        let message = format!(
-            "{} uses are many; grant as many as the job needs",
-            token.max_uses()
-        );
+        let message = format!("{} uses are many; grant as many as the job needs", token.max_uses());
         push(&mut out, "many-uses", message);
     }
     if let (Some(end), Some(now)) = (token.expires(), around.now) {
         let run = u64::try_from(manifest.budget.timeout.as_millis()).unwrap_or(u64::MAX);
         if end <= now {
-            push(
-                &mut out,
-                "expired",
-                format!("it ended at {end}, so every call is refused"),
-            );
+            push(&mut out, "expired", format!("it ended at {end}, so every call is refused"));
         } else if end < now.plus_millis(run) {
             let run = time(manifest.budget.timeout);
             let message = format!("it ends at {end}, within the {run} that the run may take");
             push(&mut out, "expires-within-run", message);
         } else if end < now.plus_millis(SOON) {
-            push(
-                &mut out,
-                "expires-soon",
-                format!("it ends at {end}, in less than a day"),
-            );
+            push(&mut out, "expires-soon", format!("it ends at {end}, in less than a day"));
         }
     }
     if let Some(has_env) = around.has_env {
-        for name in variables(token.scope())
-            .into_iter()
-            .filter(|name| !has_env(name))
-        {
+        for name in variables(token.scope()).into_iter().filter(|name| !has_env(name)) {
             push(
                 &mut out,
                 "unknown-env",
@@ -187,12 +157,7 @@ fn commands(shell: &ShellScope, out: &mut Vec<Warning>) {
     if any && !shell.env.is_empty() {
         let message = format!(
             "a wide prefix gets {}; what stands there, the model can send anywhere",
-            shell
-                .env
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
+            shell.env.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         );
         push(out, "env-exposed", message);
     }
@@ -200,10 +165,8 @@ fn commands(shell: &ShellScope, out: &mut Vec<Warning>) {
 
 fn requests(http: &HttpScope, approved: bool, out: &mut Vec<Warning>) {
     if http.url.scheme() == "http" && !is_loopback(http) {
-        let message = format!(
-            "{} is not encrypted; anybody on the way can read and change it",
-            http.url
-        );
+        let message =
+            format!("{} is not encrypted; anybody on the way can read and change it", http.url);
         push(out, "plaintext", message);
     }
     if matches!(address(http), Some(IpAddr::V4(ip)) if ip.is_link_local())
@@ -239,8 +202,7 @@ fn files(file: &FileScope, approved: bool, out: &mut Vec<Warning>) {
         let parts = path.split('/').filter(|part| !part.is_empty()).count();
         let is_home = (path.starts_with("/home/") && parts == 2) || path == "/home";
         let is_system = SYSTEM.iter().any(|dir| {
-            path.strip_prefix(dir)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         if reads && named(&CREDENTIALS) {
             push(
@@ -273,10 +235,7 @@ fn files(file: &FileScope, approved: bool, out: &mut Vec<Warning>) {
 
 fn deployment(deploy: &DeployScope, approved: bool, out: &mut Vec<Warning>) {
     let mut names = vec![deploy.target.as_str()];
-    if let DeployMethod::Kubectl {
-        namespace, context, ..
-    } = &deploy.method
-    {
+    if let DeployMethod::Kubectl { namespace, context, .. } = &deploy.method {
         names.push(namespace);
         names.extend(context.as_deref());
     }
@@ -296,10 +255,8 @@ fn deployment(deploy: &DeployScope, approved: bool, out: &mut Vec<Warning>) {
     }
     let tag = deploy.image.rsplit('/').next().unwrap_or_default();
     if tag.ends_with(":latest") || !tag.contains([':', '@']) {
-        let message = format!(
-            "`{}` names no fixed version, so what is deployed can change",
-            deploy.image
-        );
+        let message =
+            format!("`{}` names no fixed version, so what is deployed can change", deploy.image);
         push(out, "moving-image", message);
     }
 }
@@ -311,11 +268,8 @@ fn variables(scope: &Scope) -> Vec<&str> {
     {
         names.push(name);
     }
-    names.extend(
-        shell_of(scope)
-            .into_iter()
-            .flat_map(|shell| shell.env.iter().map(String::as_str)),
-    );
+    names
+        .extend(shell_of(scope).into_iter().flat_map(|shell| shell.env.iter().map(String::as_str)));
     names
 }
 
@@ -331,8 +285,5 @@ fn is_loopback(http: &HttpScope) -> bool {
 }
 
 fn push(out: &mut Vec<Warning>, code: &'static str, message: impl Into<String>) {
-    out.push(Warning {
-        code,
-        message: visible(&message.into()),
-    });
+    out.push(Warning { code, message: visible(&message.into()) });
 }

@@ -39,14 +39,8 @@ pub struct Surroundings<'s> {
 pub fn worst(manifest: &Manifest, around: &Surroundings<'_>) -> Report {
     let held = manifest.tokens.iter().map(|token| (token, false));
     let all = held.chain(manifest.candidates.iter().map(|token| (token, true)));
-    let tokens = all
-        .map(|(token, candidate)| one(token, candidate, manifest, around))
-        .collect();
-    Report {
-        limits: limits(manifest),
-        tokens,
-        warnings: warn::about_the_set(manifest),
-    }
+    let tokens = all.map(|(token, candidate)| one(token, candidate, manifest, around)).collect();
+    Report { limits: limits(manifest), tokens, warnings: warn::about_the_set(manifest) }
 }
 
 fn limits(manifest: &Manifest) -> Vec<String> {
@@ -61,18 +55,11 @@ fn limits(manifest: &Manifest) -> Vec<String> {
         (Some(tokens), None) => format!("the model may use {}", count(tokens, "token")),
         (None, Some(cost)) => format!("the model may cost {}", dollars(cost)),
         (Some(tokens), Some(cost)) => {
-            format!(
-                "the model may use {} and cost {}",
-                count(tokens, "token"),
-                dollars(cost)
-            )
+            format!("the model may use {} and cost {}", count(tokens, "token"), dollars(cost))
         }
     });
     let uses = |human: bool| -> u64 {
-        let chosen = manifest
-            .tokens
-            .iter()
-            .filter(|token| token.requires_approval() == human);
+        let chosen = manifest.tokens.iter().filter(|token| token.requires_approval() == human);
         chosen.map(|token| u64::from(token.max_uses())).sum()
     };
     lines.push(format!(
@@ -117,10 +104,7 @@ fn abilities(scope: &Scope, base: &str) -> Vec<Ability> {
         Scope::Deploy(deploy) => deployment(deploy),
         Scope::Rollback(deploy) => vec![can(Verb::Deploy, deploy.rollback_summary())],
         Scope::Wait(wait) => {
-            vec![can(
-                Verb::Wait,
-                format!("up to {}", count(wait.max_seconds, "second")),
-            )]
+            vec![can(Verb::Wait, format!("up to {}", count(wait.max_seconds, "second")))]
         }
         Scope::Secret(secret) => {
             let from = match &secret.source {
@@ -160,21 +144,14 @@ fn commands(shell: &ShellScope, base: &str) -> Vec<Ability> {
     ));
     if !shell.env.is_empty() {
         let names: Vec<String> = shell.env.iter().map(|name| format!("`{name}`")).collect();
-        all.push(can(
-            Verb::Read,
-            format!("the environment variables {}", names.join(", ")),
-        ));
+        all.push(can(Verb::Read, format!("the environment variables {}", names.join(", "))));
     }
     all
 }
 
 fn requests(http: &HttpScope) -> Vec<Ability> {
     let most = bytes(http.max_body);
-    let what = format!(
-        "{} with {}, bodies up to {most}",
-        http.url,
-        http.methods.join(", ")
-    );
+    let what = format!("{} with {}, bodies up to {most}", http.url, http.methods.join(", "));
     vec![can(Verb::Reach, what)]
 }
 
@@ -187,10 +164,7 @@ fn files(file: &FileScope) -> Vec<Ability> {
     let most = bytes(file.max_bytes);
     let what = |verb| {
         let paths = file.allowed_paths.join(", ");
-        can(
-            verb,
-            format!("files at or beneath {paths}, up to {most} each"),
-        )
+        can(verb, format!("files at or beneath {paths}, up to {most} each"))
     };
     verbs.iter().map(|verb| what(*verb)).collect()
 }
@@ -198,13 +172,7 @@ fn files(file: &FileScope) -> Vec<Ability> {
 fn deployment(deploy: &DeployScope) -> Vec<Ability> {
     let mut all = Vec::new();
     match &deploy.method {
-        DeployMethod::Kubectl {
-            namespace,
-            deployment,
-            container,
-            context,
-            ..
-        } => {
+        DeployMethod::Kubectl { namespace, deployment, container, context, .. } => {
             all.push(can(
                 Verb::Deploy,
                 format!(
@@ -218,14 +186,8 @@ fn deployment(deploy: &DeployScope) -> Vec<Ability> {
             };
             all.push(can(Verb::Reach, cluster));
         }
-        DeployMethod::Command {
-            argv,
-            rollback_argv,
-        } => {
-            all.push(can(
-                Verb::Deploy,
-                format!("{} to {}", deploy.image, deploy.target),
-            ));
+        DeployMethod::Command { argv, rollback_argv } => {
+            all.push(can(Verb::Deploy, format!("{} to {}", deploy.image, deploy.target)));
             all.push(can(Verb::Run, words(argv)));
             if let Some(argv) = rollback_argv {
                 all.push(can(Verb::Run, format!("{} when that failed", words(argv))));
@@ -233,39 +195,23 @@ fn deployment(deploy: &DeployScope) -> Vec<Ability> {
         }
     }
     all.push(match (&deploy.rollback_to, deploy.has_rollback()) {
-        (Some(image), true) => can(
-            Verb::Deploy,
-            format!("{image} again, when the rollout failed"),
-        ),
+        (Some(image), true) => can(Verb::Deploy, format!("{image} again, when the rollout failed")),
         (None, true) => can(Verb::Deploy, "by the declared way back, when it failed"),
-        (_, false) => can(
-            Verb::Deploy,
-            "with no way back: a failed rollout stays as it is",
-        ),
+        (_, false) => can(Verb::Deploy, "with no way back: a failed rollout stays as it is"),
     });
     all
 }
 
 fn words(argv: &[String]) -> String {
-    argv.iter()
-        .map(|word| format!("{word:?}"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    argv.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ")
 }
 
 fn can(verb: Verb, what: impl Into<String>) -> Ability {
-    Ability {
-        verb,
-        what: visible(&what.into()),
-    }
+    Ability { verb, what: visible(&what.into()) }
 }
 
 pub(super) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn bytes(number: u64) -> String {
@@ -279,20 +225,12 @@ fn bytes(number: u64) -> String {
 pub(super) fn time(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
     let mut out = String::new();
-    for (number, unit) in [
-        (seconds / 3600, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ] {
+    for (number, unit) in [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')] {
         if number > 0 {
             out.push_str(&format!("{number}{unit}"));
         }
     }
-    if out.is_empty() {
-        format!("{} ms", duration.as_millis())
-    } else {
-        out
-    }
+    if out.is_empty() { format!("{} ms", duration.as_millis()) } else { out }
 }
 
 fn dollars(micro: u64) -> String {

@@ -44,15 +44,9 @@ mod tests {
             "a\u{7f}": "\u{9b}31m é 日本 ‹ \u{e0041} \u{200b}e\u{301}",
             "b": ["\u{1b}", 1, null, "\u{feff}"]
         });
-        for text in [
-            value.to_string(),
-            serde_json::to_string_pretty(&value).unwrap(),
-        ] {
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             let shown = visible(&text);
-            assert_eq!(
-                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
-                value
-            );
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
             assert!(shown.contains("é 日本"), "{shown}");
             let unseen = |c: char| c.is_control() && c != '\n' || "\u{200b}\u{feff}".contains(c);
             assert!(!shown.contains(unseen), "{shown:?}");

@@ -22,9 +22,7 @@ pub fn render(trail: &AuditTrail, required: &[String]) -> String {
     let count = |wanted: &str| cases.iter().filter(|case| case.sort() == wanted).count();
     let (tests, failures, errors) = (cases.len(), count("failure"), count("error"));
     let run = &trail.run;
-    let took = run
-        .closed
-        .map_or(0, |closed| closed.as_millis() - run.opened.as_millis());
+    let took = run.closed.map_or(0, |closed| closed.as_millis() - run.opened.as_millis());
     let took = seconds(u64::try_from(took).unwrap_or(0));
     let numbers = format!(r#"tests="{tests}" failures="{failures}" errors="{errors}""#);
 
@@ -40,24 +38,16 @@ pub fn render(trail: &AuditTrail, required: &[String]) -> String {
     let _ = writeln!(out, "    <properties>");
     let head = run.head.to_string();
     let records = run.records.to_string();
-    for (name, value) in [
-        ("model", run.open.model.as_str()),
-        ("records", &records),
-        ("head", &head),
-    ] {
-        let _ = writeln!(
-            out,
-            r#"      <property name="{name}" value="{}"/>"#,
-            xml(value)
-        );
+    for (name, value) in
+        [("model", run.open.model.as_str()), ("records", &records), ("head", &head)]
+    {
+        let _ = writeln!(out, r#"      <property name="{name}" value="{}"/>"#, xml(value));
     }
     let _ = writeln!(out, "    </properties>");
     for case in &cases {
         case.write(&mut out);
     }
-    let refused = rows::rows(trail)
-        .into_iter()
-        .filter(|row| row.what == "refusal");
+    let refused = rows::rows(trail).into_iter().filter(|row| row.what == "refusal");
     let refused: Vec<String> = refused
         .map(|row| {
             let (token, input) = (xml(&row.token), xml(&row.action));
@@ -104,10 +94,7 @@ fn cases(trail: &AuditTrail, required: &[String]) -> Vec<Case> {
         });
     }
     for name in required {
-        let mut proofs = trail
-            .proofs
-            .iter()
-            .filter(|proof| proof.token_name() == name);
+        let mut proofs = trail.proofs.iter().filter(|proof| proof.token_name() == name);
         let met = proofs.any(|proof| proof.outcome() == Verdict::Succeeded);
         cases.push(Case {
             class: name.clone(),
@@ -222,10 +209,7 @@ mod tests {
     #[test]
     fn an_open_run_is_no_success() {
         let text = render(&samples::open(), &[]);
-        assert!(
-            text.contains(r#"classname="run" name="complete""#),
-            "{text}"
-        );
+        assert!(text.contains(r#"classname="run" name="complete""#), "{text}");
         assert!(text.contains("failures=\"1\""), "{text}");
     }
 
@@ -261,11 +245,7 @@ mod tests {
             assert!(inside.matches('"').count() % 2 == 0, "{inside}");
         }
         let fits = |c: char| matches!(c, '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
-        assert!(
-            text.chars()
-                .all(|c| fits(c) && !('\u{7f}'..'\u{a0}').contains(&c)),
-            "{text:?}"
-        );
+        assert!(text.chars().all(|c| fits(c) && !('\u{7f}'..'\u{a0}').contains(&c)), "{text:?}");
         assert!(text.contains("EVIL"));
         assert!(!text.contains("]]>"));
     }

@@ -20,12 +20,8 @@ pub fn render(trail: &AuditTrail) -> String {
     let mut out = String::new();
     let run = &trail.run;
     // Writing to a `String` cannot fail.
-    let _ = writeln!(
-        out,
-        "## Agent run {}: {}\n",
-        code(run.id.as_str()),
-        code(&rows::ending(trail))
-    );
+    let _ =
+        writeln!(out, "## Agent run {}: {}\n", code(run.id.as_str()), code(&rows::ending(trail)));
     let _ = writeln!(out, "- task: {}", code(&run.open.task));
     let _ = writeln!(out, "- model: {}", code(&run.open.model));
     if let Some(end) = &run.end {
@@ -38,23 +34,14 @@ pub fn render(trail: &AuditTrail) -> String {
             let _ = writeln!(out, "- the model's last words: {}", code(words));
         }
     }
-    let closed = run
-        .closed
-        .map_or_else(String::new, |closed| format!(" to {closed}"));
+    let closed = run.closed.map_or_else(String::new, |closed| format!(" to {closed}"));
     let _ = writeln!(out, "- from {}{closed}", run.opened);
     let records = rows::count(run.records, "record");
-    let _ = writeln!(
-        out,
-        "- {records}; SHA-256 of the last: {}\n",
-        code(&run.head.to_string())
-    );
+    let _ = writeln!(out, "- {records}; SHA-256 of the last: {}\n", code(&run.head.to_string()));
 
     let tallies = rows::tallies(trail);
     if !tallies.is_empty() {
-        let _ = writeln!(
-            out,
-            "| token | granted | succeeded | failed | unknown | unused |"
-        );
+        let _ = writeln!(out, "| token | granted | succeeded | failed | unknown | unused |");
         let _ = writeln!(out, "| --- | ---: | ---: | ---: | ---: | ---: |");
         for tally in &tallies {
             let numbers = tally.numbers().join(" | ");
@@ -68,10 +55,7 @@ pub fn render(trail: &AuditTrail) -> String {
         let _ = writeln!(out, "Nothing was done, refused or asked for.");
         return out;
     }
-    let _ = writeln!(
-        out,
-        "| time (UTC) | what | token | action | outcome | took | detail |"
-    );
+    let _ = writeln!(out, "| time (UTC) | what | token | action | outcome | took | detail |");
     let _ = writeln!(out, "| --- | --- | --- | --- | --- | ---: | --- |");
     for row in events.iter().take(MOST_EVENTS) {
         let _ = writeln!(
@@ -86,11 +70,7 @@ pub fn render(trail: &AuditTrail) -> String {
             code(&row.detail)
         );
     }
-    if let Some(more) = events
-        .len()
-        .checked_sub(MOST_EVENTS)
-        .filter(|more| *more > 0)
-    {
+    if let Some(more) = events.len().checked_sub(MOST_EVENTS).filter(|more| *more > 0) {
         let _ = writeln!(out, "\n… and {more} more; the audit trail holds them all.");
     }
     out
@@ -106,11 +86,7 @@ fn code(text: &str) -> String {
     }
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let mark = "`".repeat(longest + 1);
-    let pad = if text.starts_with('`') || text.ends_with('`') {
-        " "
-    } else {
-        ""
-    };
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{mark}{pad}{text}{pad}{mark}")
 }
 

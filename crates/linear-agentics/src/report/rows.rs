@@ -68,20 +68,12 @@ pub(crate) fn tallies(trail: &AuditTrail) -> Vec<Tally> {
     tallies.extend(declared.map(|line| Tally::new(&line.name, Some(u64::from(line.uses)))));
     let known: BTreeSet<String> = tallies.iter().map(|tally| tally.token.clone()).collect();
     let mut granted: BTreeSet<&str> = trail.proofs.iter().map(Proof::token_name).collect();
-    granted.extend(
-        trail
-            .negotiations
-            .iter()
-            .filter_map(|n| n.negotiation.granted_token.as_deref()),
-    );
+    granted
+        .extend(trail.negotiations.iter().filter_map(|n| n.negotiation.granted_token.as_deref()));
     let later = granted.into_iter().filter(|name| !known.contains(*name));
     tallies.extend(later.map(|name| Tally::new(name, None)));
     for tally in &mut tallies {
-        for proof in trail
-            .proofs
-            .iter()
-            .filter(|proof| proof.token_name() == tally.token)
-        {
+        for proof in trail.proofs.iter().filter(|proof| proof.token_name() == tally.token) {
             match proof.outcome() {
                 Verdict::Succeeded => tally.succeeded += 1,
                 Verdict::Failed => tally.failed += 1,
@@ -114,16 +106,10 @@ pub(crate) fn run_lines(trail: &AuditTrail) -> Vec<String> {
         lines.push(format!("why: {}", shown(why, 400)));
     }
     if !run.tokens_unused.is_empty() {
-        let names: Vec<String> = run
-            .tokens_unused
-            .iter()
-            .map(|name| shown(name, 64))
-            .collect();
+        let names: Vec<String> = run.tokens_unused.iter().map(|name| shown(name, 64)).collect();
         lines.push(format!("never used: {}", names.join(", ")));
     }
-    let closed = run
-        .closed
-        .map_or_else(String::new, |closed| format!(" to {closed}"));
+    let closed = run.closed.map_or_else(String::new, |closed| format!(" to {closed}"));
     lines.push(format!("from {}{closed}", run.opened));
     lines.push(format!(
         "{}, {}, head {}",
@@ -168,25 +154,15 @@ pub(crate) fn action(args: &Value) -> String {
             None => format!("{} s", text("seconds")),
         },
         "secret" => {
-            format!(
-                "{} (with a secret)",
-                args.get("inner").map(action).unwrap_or_default()
-            )
+            format!("{} (with a secret)", args.get("inner").map(action).unwrap_or_default())
         }
         _ => args.to_string(),
     }
 }
 
 fn words(argv: Option<&Value>) -> String {
-    let words = argv
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    words
-        .iter()
-        .map(|word| quoted(&plain(word)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words = argv.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    words.iter().map(|word| quoted(&plain(word))).collect::<Vec<_>>().join(" ")
 }
 
 /// A word as a shell would read it: what could be read otherwise stands in quotes.
@@ -200,11 +176,7 @@ fn quoted(word: &str) -> String {
 
 /// A text as it is; a long one, which is recorded by its digest, by that.
 fn plain(value: &Value) -> String {
-    match (
-        value,
-        value.get("bytes"),
-        value.get("sha256").and_then(Value::as_str),
-    ) {
+    match (value, value.get("bytes"), value.get("sha256").and_then(Value::as_str)) {
         (Value::String(text), ..) => text.clone(),
         (_, Some(bytes), Some(sha256)) => format!("<{bytes} bytes, SHA-256 {sha256}>"),
         _ => value.to_string(),
@@ -233,10 +205,7 @@ fn spend(proof: &Proof) -> Row {
 
 fn approval(line: &ApprovalLine) -> Row {
     let approval = &line.approval;
-    let by = match (
-        approval.approver.as_str(),
-        approval.approver_identity.as_str(),
-    ) {
+    let by = match (approval.approver.as_str(), approval.approver_identity.as_str()) {
         ("none", "none") => "nobody answered".to_owned(),
         (name, identity) => format!("by {name} ({identity})"),
     };
@@ -246,12 +215,7 @@ fn approval(line: &ApprovalLine) -> Row {
         what: "approval",
         token: approval.token_name.clone(),
         action: approval.message.clone(),
-        outcome: if approval.approved {
-            "approved"
-        } else {
-            "denied"
-        }
-        .to_owned(),
+        outcome: if approval.approved { "approved" } else { "denied" }.to_owned(),
         took_ms: None,
         detail: by,
     }
@@ -303,11 +267,7 @@ fn negotiation(line: &NegotiationLine) -> Row {
 impl Row {
     /// The time of day, in UTC; the day stands with the run.
     pub fn clock(&self) -> String {
-        self.time
-            .to_string()
-            .get(11..19)
-            .unwrap_or_default()
-            .to_owned()
+        self.time.to_string().get(11..19).unwrap_or_default().to_owned()
     }
 
     /// How long it took, for people.
@@ -324,14 +284,7 @@ impl Row {
 impl Tally {
     fn new(token: &str, granted: Option<u64>) -> Self {
         let token = token.to_owned();
-        Self {
-            token,
-            granted,
-            succeeded: 0,
-            failed: 0,
-            unknown: 0,
-            unused: None,
-        }
+        Self { token, granted, succeeded: 0, failed: 0, unknown: 0, unused: None }
     }
 
     /// The numbers as cells.
@@ -350,8 +303,7 @@ impl Tally {
 /// Millionths of a dollar as dollars, to the cent where that is exact enough.
 fn dollars(micro: u64) -> String {
     let exact = format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000);
-    let (head, tail) = exact
-        .split_at_checked(exact.len().saturating_sub(4))
-        .unwrap_or((&exact, ""));
+    let (head, tail) =
+        exact.split_at_checked(exact.len().saturating_sub(4)).unwrap_or((&exact, ""));
     format!("{head}{}", tail.trim_end_matches('0'))
 }

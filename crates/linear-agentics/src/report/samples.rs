@@ -18,14 +18,7 @@ pub fn whole() -> AuditTrail {
         json!({"kind": "deploy", "target": "staging", "image": image, "method": "kubectl"});
     let mut bodies = vec![open_body("Is the service well?")];
     bodies.push(intent(1, "pods", pods));
-    bodies.push(outcome(
-        1,
-        "pods",
-        Some(Verdict::Succeeded),
-        None,
-        "exit 0, 812 bytes",
-        1_234,
-    ));
+    bodies.push(outcome(1, "pods", Some(Verdict::Succeeded), None, "exit 0, 812 bytes", 1_234));
     bodies.push(Body::Error(ErrorRecord {
         token_name: "pods".into(),
         error_type: "CommandNotAllowedError".into(),
@@ -34,14 +27,7 @@ pub fn whole() -> AuditTrail {
         input: Some(r#"{"command":"kubectl get pods; rm -rf /"}"#.into()),
     }));
     bodies.push(intent(2, "health", health));
-    bodies.push(outcome(
-        2,
-        "health",
-        Some(Verdict::Failed),
-        Some("no route"),
-        "",
-        31,
-    ));
+    bodies.push(outcome(2, "health", Some(Verdict::Failed), Some("no route"), "", 31));
     bodies.push(Body::Approval(Approval {
         token_name: "staging".into(),
         attempt: Some(attempt(3)),
@@ -109,29 +95,14 @@ pub fn hostile() -> AuditTrail {
                  [x](https://evil.example) @team #1 \"quote' & \u{1}\u{9b}31m\u{fffe}\u{e0041} \\| ~~~ ";
     let long = format!("{nasty}{}", "日".repeat(5_000));
     let mut bodies = vec![open_body(&long)];
-    bodies.push(intent(
-        1,
-        nasty,
-        json!({"kind": "shell", "argv": [nasty, long]}),
-    ));
-    bodies.push(outcome(
-        1,
-        nasty,
-        Some(Verdict::Failed),
-        Some(nasty),
-        &long,
-        u64::from(u32::MAX),
-    ));
+    bodies.push(intent(1, nasty, json!({"kind": "shell", "argv": [nasty, long]})));
+    bodies.push(outcome(1, nasty, Some(Verdict::Failed), Some(nasty), &long, u64::from(u32::MAX)));
     bodies.push(intent(
         2,
         nasty,
         json!({"kind": "http", "method": nasty, "url": nasty, "body": long}),
     ));
-    bodies.push(intent(
-        3,
-        nasty,
-        json!({"kind": nasty, "x": [nasty, {"y": long}]}),
-    ));
+    bodies.push(intent(3, nasty, json!({"kind": nasty, "x": [nasty, {"y": long}]})));
     bodies.push(Body::Error(ErrorRecord {
         token_name: long.clone(),
         error_type: nasty.into(),
@@ -199,12 +170,7 @@ fn run() -> RunId {
 }
 
 fn attempt(turn: u64) -> AttemptId {
-    AttemptId::at(&CallSite {
-        run: run(),
-        turn,
-        index: 0,
-        part: Part::Call,
-    })
+    AttemptId::at(&CallSite { run: run(), turn, index: 0, part: Part::Call })
 }
 
 fn intent(turn: u64, token: &str, args: Value) -> Body {

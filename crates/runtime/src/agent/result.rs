@@ -100,8 +100,6 @@ pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, 
             break;
         }
     }
-    let intact = checker
-        .finish()
-        .map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
+    let intact = checker.finish().map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
     AuditTrail::read(&records, intact.head).map_err(|error| LedgerError::Damaged(error.to_string()))
 }

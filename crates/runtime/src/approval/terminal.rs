@@ -35,11 +35,7 @@ pub struct TerminalGate {
 impl TerminalGate {
     /// A gate that waits so long for an answer.
     pub fn new(patience: Duration, redactor: Arc<Redactor>, enforcement: String) -> Self {
-        Self {
-            patience,
-            redactor,
-            enforcement,
-        }
+        Self { patience, redactor, enforcement }
     }
 
     /// The question as it stands on the terminal.
@@ -60,20 +56,12 @@ impl TerminalGate {
         out.push_str(&format!("  token       {}\n", show(&request.token_name)));
         out.push_str(&format!("  scope       {}\n", show(&request.scope)));
         if request.uses_left > 0 {
-            out.push_str(&format!(
-                "  uses left   {} (this one included)\n",
-                request.uses_left
-            ));
+            out.push_str(&format!("  uses left   {} (this one included)\n", request.uses_left));
         }
         if !request.lines.is_empty() && request.action_digest.is_some() {
             out.push_str("  exactly this will run:\n");
         }
-        let width = request
-            .lines
-            .iter()
-            .map(|(label, _)| label.chars().count())
-            .max()
-            .unwrap_or(0);
+        let width = request.lines.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         for (label, value) in &request.lines {
             out.push_str(&format!("    {:width$}  {}\n", show(label), show(value)));
         }
@@ -139,11 +127,7 @@ fn converse(question: &str, choices: usize, patience: Duration, abandoned: &Atom
         return nobody("there is no terminal and no other approver");
     };
     // The question first, then the flush: whatever was typed before it could be read doesn't count.
-    if tty
-        .write_all(question.as_bytes())
-        .and_then(|()| tty.flush())
-        .is_err()
-    {
+    if tty.write_all(question.as_bytes()).and_then(|()| tty.flush()).is_err() {
         return nobody("the terminal can't be written");
     }
     if tcflush(tty.as_fd(), QueueSelector::IFlush).is_err() {
@@ -161,20 +145,13 @@ fn converse(question: &str, choices: usize, patience: Duration, abandoned: &Atom
         }
         Line::Gone => return nobody("the terminal was closed"),
     };
-    let approver = Approver {
-        name: user(),
-        identity: "os-user".to_owned(),
-    };
+    let approver = Approver { name: user(), identity: "os-user".to_owned() };
     match (choices, line.as_str(), line.strip_prefix("yes ")) {
-        (0, "yes", _) => Answer::Yes {
-            approver,
-            choice: 0,
-        },
+        (0, "yes", _) => Answer::Yes { approver, choice: 0 },
         (1.., _, Some(number)) => match number.trim().parse::<usize>() {
-            Ok(number) if (1..=choices).contains(&number) => Answer::Yes {
-                approver,
-                choice: number - 1,
-            },
+            Ok(number) if (1..=choices).contains(&number) => {
+                Answer::Yes { approver, choice: number - 1 }
+            }
             _ => Answer::No { approver },
         },
         _ => Answer::No { approver },
@@ -227,14 +204,12 @@ fn read_line(tty: &mut File, until: Instant, abandoned: &AtomicBool) -> Line {
 /// The name of the account at the terminal.
 fn user() -> String {
     let uid = rustix::process::getuid().as_raw();
-    let name = std::fs::read_to_string("/etc/passwd")
-        .ok()
-        .and_then(|accounts| {
-            accounts.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-            })
-        });
+    let name = std::fs::read_to_string("/etc/passwd").ok().and_then(|accounts| {
+        accounts.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+        })
+    });
     name.unwrap_or_else(|| format!("uid {uid}"))
 }

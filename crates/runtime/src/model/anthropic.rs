@@ -72,12 +72,7 @@ impl Anthropic {
             headers: &[("anthropic-version", "2023-06-01")],
             timeouts: config.timeouts,
         })?;
-        Ok(Self {
-            model: config.model,
-            price: config.price,
-            retry: config.retry,
-            endpoint,
-        })
+        Ok(Self { model: config.model, price: config.price, retry: config.retry, endpoint })
     }
 
     /// One request and its answer.
@@ -122,9 +117,7 @@ impl Anthropic {
                 Err(fault) => {
                     let fault = match fault {
                         StreamFault::Invalid(invalid) => unusable(&invalid),
-                        StreamFault::UnknownDelta => Fault::AskWhole {
-                            usage: Usage::default(),
-                        },
+                        StreamFault::UnknownDelta => Fault::AskWhole { usage: Usage::default() },
                         StreamFault::Reported { kind, message } => {
                             self.endpoint.reported(&kind, &message, FINAL_ERRORS)
                         }
@@ -142,9 +135,7 @@ impl Anthropic {
             .map_err(|error| Fault::passing(format!("the answer is not a message: {error}")))?;
         if response.get::<String>("type").as_deref() == Some("error") {
             let error = ServiceError::read(&body);
-            return Err(self
-                .endpoint
-                .reported(&error.kind, &error.message, FINAL_ERRORS));
+            return Err(self.endpoint.reported(&error.kind, &error.message, FINAL_ERRORS));
         }
         Turn::build(response, Vec::new()).map_err(|invalid| unusable(&invalid))
     }
@@ -264,10 +255,7 @@ mod tests {
         let server = Scripted::start(vec![Answer::Events(hello())]).await;
         let log = Log::default();
         let turn = ask(&model(&server.url, |_| {}), &log).await.unwrap();
-        assert_eq!(
-            (turn.text().as_str(), &turn.stop),
-            ("héllo", &Stop::EndTurn)
-        );
+        assert_eq!((turn.text().as_str(), &turn.stop), ("héllo", &Stop::EndTurn));
         assert_eq!(turn.usage.total(), 34);
         assert_eq!(log.text(), "text héllo");
         let asked = server.asked().remove(0).to_lowercase();
@@ -296,11 +284,7 @@ mod tests {
             Answer::Events(partial),
             Answer::Events(overloaded),
             Answer::Events(events(&[], "end_turn")),
-            Answer::Whole(
-                200,
-                "content-type: application/json\r\n",
-                "{\"content\":".to_owned(),
-            ),
+            Answer::Whole(200, "content-type: application/json\r\n", "{\"content\":".to_owned()),
             Answer::Events(vec!["{broken".to_owned()]),
             Answer::Events(hello()),
         ];
@@ -454,15 +438,9 @@ mod tests {
         .await;
         let model = model(&server.url, |_| {});
         let (tools, mut messages) = conversation();
-        let first = model
-            .turn(&request(&tools, &messages), &Silent)
-            .await
-            .unwrap();
+        let first = model.turn(&request(&tools, &messages), &Silent).await.unwrap();
         messages.push(Message::Assistant(first.blocks));
-        let second = model
-            .turn(&request(&tools, &messages), &Silent)
-            .await
-            .unwrap();
+        let second = model.turn(&request(&tools, &messages), &Silent).await.unwrap();
         assert_eq!(second.calls()[0].id, "t2");
         assert_eq!(second.retried.total(), 2);
     }
@@ -483,9 +461,6 @@ mod tests {
         let config = AnthropicConfig::new("m", SecretString::from("sk-abc\ndef"));
         let error = Anthropic::new(config).err().unwrap();
         let shown = format!("{error} {error:?}");
-        assert!(
-            shown.contains("`ANTHROPIC_API_KEY`") && !shown.contains("abc"),
-            "{shown}"
-        );
+        assert!(shown.contains("`ANTHROPIC_API_KEY`") && !shown.contains("abc"), "{shown}");
     }
 }

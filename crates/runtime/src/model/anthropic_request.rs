@@ -28,10 +28,7 @@ pub(super) fn body(
             Message::User(blocks) => {
                 let mark = to_mark > 0;
                 to_mark -= i32::from(mark);
-                WireMessage {
-                    role: "user",
-                    content: user_blocks(blocks, mark),
-                }
+                WireMessage { role: "user", content: user_blocks(blocks, mark) }
             }
         })
         .collect();
@@ -45,10 +42,7 @@ pub(super) fn body(
             .tools
             .iter()
             .enumerate()
-            .map(|(at, tool)| WireTool {
-                tool,
-                cache_control: cache(at == last_tool),
-            })
+            .map(|(at, tool)| WireTool { tool, cache_control: cache(at == last_tool) })
             .collect(),
         messages,
     })
@@ -58,11 +52,7 @@ pub(super) fn body(
 fn user_blocks(blocks: &[UserBlock], mark: bool) -> Vec<WireBlock<'_>> {
     let results = blocks.iter().filter_map(|block| match block {
         UserBlock::Text(_) => None,
-        UserBlock::ToolResult {
-            tool_use_id,
-            content,
-            is_error,
-        } => Some(WireBlock::ToolResult {
+        UserBlock::ToolResult { tool_use_id, content, is_error } => Some(WireBlock::ToolResult {
             kind: "tool_result",
             tool_use_id,
             content,
@@ -87,11 +77,7 @@ fn user_blocks(blocks: &[UserBlock], mark: bool) -> Vec<WireBlock<'_>> {
 }
 
 fn text(text: &str, mark: bool) -> WireBlock<'_> {
-    WireBlock::Text {
-        kind: "text",
-        text,
-        cache_control: cache(mark),
-    }
+    WireBlock::Text { kind: "text", text, cache_control: cache(mark) }
 }
 
 fn cache(mark: bool) -> Option<CacheControl> {
@@ -185,10 +171,7 @@ mod tests {
             max_output_tokens: 9,
         };
         let body = String::from_utf8(body("m", &request, true).unwrap()).unwrap();
-        assert!(
-            body.contains(raw),
-            "the block is echoed to the byte: {body}"
-        );
+        assert!(body.contains(raw), "the block is echoed to the byte: {body}");
         assert_eq!(body.matches("cache_control").count(), 4);
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
         let mark = json!({"type": "ephemeral"});
@@ -198,32 +181,18 @@ mod tests {
         let last = &value["messages"][4]["content"];
         assert_eq!(last[0]["type"], "tool_result");
         assert_eq!(last[0]["is_error"], true);
-        assert_eq!(
-            last[1],
-            json!({"type": "text", "text": "more", "cache_control": mark})
-        );
+        assert_eq!(last[1], json!({"type": "text", "text": "more", "cache_control": mark}));
         assert_eq!(value["messages"][2]["content"].as_array().unwrap().len(), 1);
         assert_eq!(value["messages"][2]["content"][0]["cache_control"], mark);
-        assert!(
-            value["messages"][0]["content"][0]
-                .get("cache_control")
-                .is_none()
-        );
+        assert!(value["messages"][0]["content"][0].get("cache_control").is_none());
     }
 
     #[test]
     fn what_is_empty_is_left_out() {
         let messages = [Message::User(vec![UserBlock::Text("task".to_owned())])];
-        let request = TurnRequest {
-            system: "",
-            tools: &[],
-            messages: &messages,
-            max_output_tokens: 1,
-        };
+        let request =
+            TurnRequest { system: "", tools: &[], messages: &messages, max_output_tokens: 1 };
         let body = String::from_utf8(body("m", &request, false).unwrap()).unwrap();
-        assert!(
-            !body.contains("system") && !body.contains("tools"),
-            "{body}"
-        );
+        assert!(!body.contains("system") && !body.contains("tools"), "{body}");
     }
 }

@@ -90,10 +90,7 @@ impl Assembler {
             }
             "error" => {
                 let error = ServiceError::of(&event.error.unwrap_or_default());
-                return Err(StreamFault::Reported {
-                    kind: error.kind,
-                    message: error.message,
-                });
+                return Err(StreamFault::Reported { kind: error.kind, message: error.message });
             }
             // `ping`, and types to come: the API asks clients to pass over what they don't know.
             _ => {}
@@ -211,10 +208,7 @@ impl Block {
     fn grow(&mut self, member: &'static str, piece: &str) {
         let object = &self.object;
         let start = || object.get::<String>(member).unwrap_or_default();
-        self.growing
-            .entry(member)
-            .or_insert_with(start)
-            .push_str(piece);
+        self.growing.entry(member).or_insert_with(start).push_str(piece);
     }
 
     /// Puts the collected deltas into the block.
@@ -324,10 +318,7 @@ mod tests {
                 start(2, r#"{"type":"tool_use","id":"t1","name":"a","input":{}}"#),
                 delta(2, r#"{"type":"input_json_delta","partial_json":""}"#),
                 delta(1, r#"{"type":"text_delta","text":"Hel"}"#),
-                delta(
-                    2,
-                    r#"{"type":"input_json_delta","partial_json":"{\"x\": 1."}"#,
-                ),
+                delta(2, r#"{"type":"input_json_delta","partial_json":"{\"x\": 1."}"#),
                 r#"{"type":"ping"}"#.to_owned(),
                 r#"{"type":"from_the_future","index":9}"#.to_owned(),
                 delta(1, r#"{"type":"text_delta","text":"lo\n"}"#),
@@ -359,10 +350,7 @@ mod tests {
         assert_eq!(turn.stop, Stop::ToolUse);
         assert_eq!(turn.text(), "Hello\n");
         let usage = turn.usage;
-        assert_eq!(
-            (usage.input_tokens, usage.output_tokens, usage.cache_read),
-            (25, 15, 7)
-        );
+        assert_eq!((usage.input_tokens, usage.output_tokens, usage.cache_read), (25, 15, 7));
         assert!(turn.to_record().unwrap().contains(r#""id":"m1""#));
     }
 
@@ -371,10 +359,7 @@ mod tests {
         let turn = run(&message(
             &[
                 start(0, r#"{"type":"tool_use","id":"t1","name":"a","input":{}}"#),
-                delta(
-                    0,
-                    r#"{"type":"input_json_delta","partial_json":"{\"x\": "}"#,
-                ),
+                delta(0, r#"{"type":"input_json_delta","partial_json":"{\"x\": "}"#),
                 stop(0),
             ],
             "tool_use",
@@ -394,14 +379,8 @@ mod tests {
             message(std::slice::from_ref(&text), "end_turn"),
             message(&[text.clone(), stop(0), stop(0)], "end_turn"),
             message(&[text.clone(), text.clone()], "end_turn"),
-            message(
-                &[start(1, r#"{"type":"text","text":"x"}"#), stop(1)],
-                "end_turn",
-            ),
-            message(
-                &[delta(0, r#"{"type":"text_delta","text":"x"}"#)],
-                "end_turn",
-            ),
+            message(&[start(1, r#"{"type":"text","text":"x"}"#), stop(1)], "end_turn"),
+            message(&[delta(0, r#"{"type":"text_delta","text":"x"}"#)], "end_turn"),
             message(&["{\"type\":".to_owned()], "end_turn"),
             message(&[START.to_owned()], "end_turn"),
             message(&[], "end_turn"),
@@ -409,10 +388,7 @@ mod tests {
         ];
         for events in cases {
             let fault = run(&events).map(|_| ()).unwrap_err();
-            assert!(
-                matches!(fault, StreamFault::Invalid(_)),
-                "{events:?}: {fault:?}"
-            );
+            assert!(matches!(fault, StreamFault::Invalid(_)), "{events:?}: {fault:?}");
         }
     }
 
@@ -426,16 +402,11 @@ mod tests {
         assert!(matches!(run(&unknown), Err(StreamFault::UnknownDelta)));
         let error =
             r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
-        let fault = run(&[START.to_owned(), error.to_owned()])
-            .map(|_| ())
-            .unwrap_err();
+        let fault = run(&[START.to_owned(), error.to_owned()]).map(|_| ()).unwrap_err();
         let StreamFault::Reported { kind, message } = fault else {
             panic!("{fault:?}");
         };
-        assert_eq!(
-            (kind.as_str(), message.as_str()),
-            ("overloaded_error", "Overloaded")
-        );
+        assert_eq!((kind.as_str(), message.as_str()), ("overloaded_error", "Overloaded"));
     }
 
     #[test]

@@ -152,10 +152,7 @@ impl Endpoint {
         let status = response.status();
         let after = retry_after(response.headers());
         // The status alone decides when the body can't be read.
-        let body = self
-            .read(response, MAX_ERROR, self.timeouts.idle)
-            .await
-            .unwrap_or_default();
+        let body = self.read(response, MAX_ERROR, self.timeouts.idle).await.unwrap_or_default();
         Err(self.refusal(status, after, &body))
     }
 
@@ -167,12 +164,7 @@ impl Endpoint {
     /// The answer's server-sent events, each as its data. The stream ends where the answer does;
     /// whether that was too early is the reader's to judge.
     pub(super) fn events(&self, response: Response) -> impl Stream<Item = Result<String, Fault>> {
-        let lines = Lines {
-            response,
-            chunk: Vec::new(),
-            at: 0,
-            seen: 0,
-        };
+        let lines = Lines { response, chunk: Vec::new(), at: 0, seen: 0 };
         let lines = stream::try_unfold(lines, move |mut lines| async move {
             let line = lines.next(self).await?;
             Ok::<_, Fault>(line.map(|line| (line, lines)))
@@ -223,10 +215,9 @@ impl Endpoint {
         idle: Duration,
     ) -> Result<Option<Vec<u8>>, Fault> {
         match tokio::time::timeout(idle, response.chunk()).await {
-            Err(_) => Err(Fault::passing(format!(
-                "the answer stalled for {} seconds",
-                idle.as_secs()
-            ))),
+            Err(_) => {
+                Err(Fault::passing(format!("the answer stalled for {} seconds", idle.as_secs())))
+            }
             Ok(Err(error)) => Err(self.transport(&error)),
             Ok(Ok(chunk)) => Ok(chunk.map(Vec::from)),
         }
@@ -262,10 +253,9 @@ impl Endpoint {
             };
         }
         let advice = match status.as_u16() {
-            300..=399 => format!(
-                "redirects are not followed; set `{}` to the final address",
-                self.base_var
-            ),
+            300..=399 => {
+                format!("redirects are not followed; set `{}` to the final address", self.base_var)
+            }
             401 => format!("check `{}`", self.key_var),
             402 | 429 => "check the account's billing and quota".to_owned(),
             403 => "this key may not do that; check its rights or choose another model".to_owned(),
@@ -347,27 +337,19 @@ impl Lines {
 }
 
 fn too_large(cap: usize) -> Fault {
-    Fault::passing(format!(
-        "the answer is larger than {} MiB",
-        cap / 1024 / 1024
-    ))
+    Fault::passing(format!("the answer is larger than {} MiB", cap / 1024 / 1024))
 }
 
 fn address(spec: &EndpointSpec<'_>) -> Result<Url, ModelError> {
     let wrong = |what: &str| {
-        ModelError::Config(format!(
-            "`{}` {what}; write it like `https://host/path`",
-            spec.base_var
-        ))
+        ModelError::Config(format!("`{}` {what}; write it like `https://host/path`", spec.base_var))
     };
     let mut url = Url::parse(spec.base_url.trim()).map_err(|_| wrong("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong("is not an http or https address"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong(
-            "holds a user name or password, which is not supported",
-        ));
+        return Err(wrong("holds a user name or password, which is not supported"));
     }
     url.set_fragment(None);
     {
@@ -375,9 +357,7 @@ fn address(spec: &EndpointSpec<'_>) -> Result<Url, ModelError> {
         let last = url.path().trim_end_matches('/').rsplit('/').next();
         let skip = usize::from(last.is_some() && last == spec.path.first().copied());
         let path: Vec<&str> = spec.path.iter().skip(skip).copied().collect();
-        let mut segments = url
-            .path_segments_mut()
-            .map_err(|()| wrong("can't carry a path"))?;
+        let mut segments = url.path_segments_mut().map_err(|()| wrong("can't carry a path"))?;
         segments.pop_if_empty().extend(path);
     }
     Ok(url)
@@ -392,13 +372,7 @@ fn is_loopback(url: &Url) -> bool {
 /// Seconds (RFC 9110, 10.2.3). The form with a date is not used by these services; without
 /// seconds our own backoff decides.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
@@ -437,12 +411,9 @@ mod tests {
     #[test]
     fn addresses_are_joined_once_and_bad_ones_refused() {
         let url = |base| endpoint(base, &["v1", "messages"]).unwrap().url.to_string();
-        for base in [
-            "http://a.test/p",
-            "http://a.test/p/",
-            "http://a.test/p/v1",
-            "http://a.test/p/v1/",
-        ] {
+        for base in
+            ["http://a.test/p", "http://a.test/p/", "http://a.test/p/v1", "http://a.test/p/v1/"]
+        {
             assert_eq!(url(base), "http://a.test/p/v1/messages", "{base}");
         }
         assert_eq!(url("https://a.test/?x=1"), "https://a.test/v1/messages?x=1");
@@ -460,10 +431,7 @@ mod tests {
             endpoint.refusal(StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
         };
         for status in [408, 409, 429, 500, 502, 503, 504, 520, 529] {
-            assert!(
-                matches!(judge(status, "{}"), Fault::Passing { .. }),
-                "{status}"
-            );
+            assert!(matches!(judge(status, "{}"), Fault::Passing { .. }), "{status}");
         }
         let body = r#"{"type":"error","error":{"type":"authentication_error","message":"bad key sk-12345678\u001b[2J"}}"#;
         for (status, says) in [

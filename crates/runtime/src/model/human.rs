@@ -41,9 +41,7 @@ impl Human {
             for block in blocks {
                 let text = match block {
                     UserBlock::Text(text) => format!("> {}", visible::lines(text, 16_384)),
-                    UserBlock::ToolResult {
-                        content, is_error, ..
-                    } => {
+                    UserBlock::ToolResult { content, is_error, .. } => {
                         let word = if *is_error { "error" } else { "result" };
                         format!("{word}: {}", visible::lines(content, 16_384))
                     }
@@ -148,11 +146,7 @@ impl Command {
                     "`{}` is neither a command nor a tool; tools: {}; commands: `say TEXT`, \
                      `done [TEXT]`, `tools`",
                     visible::line(word, 64),
-                    if names.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        names.join(", ")
-                    }
+                    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                 ))
             }
         }
@@ -163,10 +157,7 @@ fn call(tool: &str, input: &str) -> Result<Command, String> {
     match input_fault(input) {
         _ if tool.is_empty() => Err("`!` wants a tool's name right after it".to_owned()),
         Some(why) => Err(format!("{why}; nothing was sent")),
-        None => Ok(Command::Call {
-            tool: tool.to_owned(),
-            input: input.to_owned(),
-        }),
+        None => Ok(Command::Call { tool: tool.to_owned(), input: input.to_owned() }),
     }
 }
 
@@ -174,9 +165,7 @@ fn turn(text: &str, call: Option<(&str, &str, String)>) -> Result<Turn, ModelErr
     let make = || {
         let mut blocks = Vec::new();
         if !text.is_empty() {
-            blocks.push(serde_json::value::to_raw_value(
-                &json!({"type": "text", "text": text}),
-            )?);
+            blocks.push(serde_json::value::to_raw_value(&json!({"type": "text", "text": text}))?);
         }
         let stop = match &call {
             Some(_) => "tool_use",
@@ -243,10 +232,7 @@ fn sample(schema: &Value) -> String {
 }
 
 fn at_prompt(source: std::io::Error) -> ModelError {
-    ModelError::Io {
-        what: "the prompt can't be used".to_owned(),
-        source,
-    }
+    ModelError::Io { what: "the prompt can't be used".to_owned(), source }
 }
 
 #[cfg(test)]
@@ -292,12 +278,8 @@ mod tests {
             },
         ];
         let messages = [Message::User(vec![UserBlock::Text("the task".into())])];
-        let request = TurnRequest {
-            system: "",
-            tools: &tools,
-            messages: &messages,
-            max_output_tokens: 1,
-        };
+        let request =
+            TurnRequest { system: "", tools: &tools, messages: &messages, max_output_tokens: 1 };
         let turn = human.turn(&request, &Silent).await;
         let shown = shown.lock().unwrap().clone();
         (turn, shown)
@@ -307,10 +289,7 @@ mod tests {
     async fn calls_with_json_plain_text_and_nothing() {
         for (line, input) in [
             (r#"shell_diag {"command": "ls"}"#, r#"{"command": "ls"}"#),
-            (
-                "shell_diag kubectl get \"pods\"",
-                r#"{"command":"kubectl get \"pods\""}"#,
-            ),
+            ("shell_diag kubectl get \"pods\"", r#"{"command":"kubectl get \"pods\""}"#),
             ("deploy", "{}"),
             (r#"!nonexistent {"x":1}"#, r#"{"x":1}"#),
         ] {

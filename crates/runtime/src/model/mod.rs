@@ -178,9 +178,7 @@ impl ModelSpec {
     pub fn parse(text: &str) -> Result<Self, ModelError> {
         let text = text.trim();
         let name = |name: &str| match name.trim() {
-            "" => Err(ModelError::Config(format!(
-                "model `{text}` lacks a name after the colon"
-            ))),
+            "" => Err(ModelError::Config(format!("model `{text}` lacks a name after the colon"))),
             name => Ok(name.to_owned()),
         };
         match text.split_once(':') {
@@ -302,18 +300,9 @@ mod tests {
             spec("claude-sonnet-4-5").unwrap(),
             ModelSpec::Anthropic("claude-sonnet-4-5".into())
         );
-        assert_eq!(
-            spec("anthropic:my-model").unwrap(),
-            ModelSpec::Anthropic("my-model".into())
-        );
-        assert_eq!(
-            spec("openai:llama3:8b").unwrap(),
-            ModelSpec::OpenAi("llama3:8b".into())
-        );
-        assert_eq!(
-            spec("replay:a/b.jsonl").unwrap(),
-            ModelSpec::Replay("a/b.jsonl".into())
-        );
+        assert_eq!(spec("anthropic:my-model").unwrap(), ModelSpec::Anthropic("my-model".into()));
+        assert_eq!(spec("openai:llama3:8b").unwrap(), ModelSpec::OpenAi("llama3:8b".into()));
+        assert_eq!(spec("replay:a/b.jsonl").unwrap(), ModelSpec::Replay("a/b.jsonl".into()));
         assert_eq!(spec("human").unwrap(), ModelSpec::Human);
         for (wrong, says) in [
             ("ollama:llama3", "openai:NAME"),

@@ -109,12 +109,7 @@ impl OpenAi {
     /// Whether the refusal was about a parameter that endpoints disagree on. If so the other way
     /// is tried next; `tried` keeps each change to one a turn, so that this ends.
     fn adapts(&self, fault: &Fault, tried: &mut Tried) -> bool {
-        let Fault::Final(ModelError::Rejected {
-            status: 400 | 422,
-            message,
-            ..
-        }) = fault
-        else {
+        let Fault::Final(ModelError::Rejected { status: 400 | 422, message, .. }) = fault else {
             return false;
         };
         if message.contains("stream_options") && !std::mem::replace(&mut tried.options, true) {
@@ -172,11 +167,7 @@ impl OpenAi {
         completion.take(data, progress).map_err(|fault| {
             let fault = match fault {
                 ChunkFault::Invalid(invalid) => unusable(&invalid),
-                ChunkFault::Reported(ServiceError {
-                    kind,
-                    code,
-                    message,
-                }) => {
+                ChunkFault::Reported(ServiceError { kind, code, message }) => {
                     let kind = if FINAL_ERRORS.contains(&code.as_str()) || kind.is_empty() {
                         code
                     } else {
@@ -311,9 +302,7 @@ mod tests {
         let server = Scripted::start(vec![
             Answer::Whole(503, "", "<html>busy</html>".to_owned()),
             Answer::Events(cut),
-            Answer::Events(vec![
-                r#"{"error":{"message":"boom","code":500}}"#.to_owned(),
-            ]),
+            Answer::Events(vec![r#"{"error":{"message":"boom","code":500}}"#.to_owned()]),
             Answer::Whole(
                 200,
                 "content-type: application/json\r\n",
@@ -327,11 +316,7 @@ mod tests {
         assert_eq!(turn.text(), "whole");
         assert!(turn.usage.estimated && turn.usage.total() > 50);
         let log = log.text();
-        for why in [
-            "503 (<html>busy</html>)",
-            "may be cut",
-            "it reported 500: boom",
-        ] {
+        for why in ["503 (<html>busy</html>)", "may be cut", "it reported 500: boom"] {
             assert!(log.contains(why), "{why}: {log}");
         }
 

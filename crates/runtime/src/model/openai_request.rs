@@ -36,9 +36,7 @@ pub(super) fn body(
     serde_json::to_vec(&WireRequest {
         model,
         stream: true,
-        stream_options: dialect.stream_options.then_some(StreamOptions {
-            include_usage: true,
-        }),
+        stream_options: dialect.stream_options.then_some(StreamOptions { include_usage: true }),
         max_completion_tokens: limit.filter(|_| dialect.completion_tokens),
         max_tokens: limit.filter(|_| !dialect.completion_tokens),
         tools: request.tools.iter().map(WireTool::from).collect(),
@@ -78,24 +76,14 @@ fn assistant(blocks: &[Box<RawValue>]) -> WireMessage {
         }
     }
     let content = (!text.is_empty() || tool_calls.is_empty()).then_some(text);
-    WireMessage {
-        role: "assistant",
-        content,
-        tool_calls,
-        tool_call_id: None,
-    }
+    WireMessage { role: "assistant", content, tool_calls, tool_call_id: None }
 }
 
 /// Results first, one message each, as the API wants them right after the calls. It has no flag
 /// for errors, so the text says it.
 fn user(blocks: &[UserBlock], messages: &mut Vec<WireMessage>) {
     for block in blocks {
-        if let UserBlock::ToolResult {
-            tool_use_id,
-            content,
-            is_error,
-        } = block
-        {
+        if let UserBlock::ToolResult { tool_use_id, content, is_error } = block {
             let content = match is_error {
                 true => format!("error: {content}"),
                 false => content.clone(),
@@ -148,12 +136,7 @@ struct WireMessage {
 
 impl WireMessage {
     fn plain(role: &'static str, content: String) -> Self {
-        Self {
-            role,
-            content: Some(content),
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-        }
+        Self { role, content: Some(content), tool_calls: Vec::new(), tool_call_id: None }
     }
 }
 
@@ -227,25 +210,15 @@ mod tests {
             description: "d".into(),
             input_schema: json!({"type": "object"}),
         }];
-        let request = TurnRequest {
-            system: "sys",
-            tools: &tools,
-            messages: &messages,
-            max_output_tokens: 7,
-        };
+        let request =
+            TurnRequest { system: "sys", tools: &tools, messages: &messages, max_output_tokens: 7 };
         let read = |dialect| -> Value {
             serde_json::from_slice(&body("m", &request, dialect).unwrap()).unwrap()
         };
-        let value = read(Dialect {
-            completion_tokens: true,
-            stream_options: true,
-        });
+        let value = read(Dialect { completion_tokens: true, stream_options: true });
         assert_eq!(value["max_completion_tokens"], 7);
         assert_eq!(value["stream_options"]["include_usage"], true);
-        assert_eq!(
-            value["tools"][0]["function"]["parameters"]["type"],
-            "object"
-        );
+        assert_eq!(value["tools"][0]["function"]["parameters"]["type"], "object");
         assert_eq!(
             value["messages"],
             json!([
@@ -258,10 +231,7 @@ mod tests {
                 {"role": "user", "content": "and"},
             ])
         );
-        let value = read(Dialect {
-            completion_tokens: false,
-            stream_options: false,
-        });
+        let value = read(Dialect { completion_tokens: false, stream_options: false });
         assert_eq!(value["max_tokens"], 7);
         assert!(value.get("stream_options").is_none());
         assert!(value.get("max_completion_tokens").is_none());

@@ -190,10 +190,7 @@ impl Completion {
         let (name, arguments) = match piece.function {
             Some(function) => (
                 function.name.unwrap_or_default(),
-                function
-                    .arguments
-                    .map(|raw| argument_text(&raw))
-                    .unwrap_or_default(),
+                function.arguments.map(|raw| argument_text(&raw)).unwrap_or_default(),
             ),
             None => Default::default(),
         };
@@ -220,12 +217,7 @@ impl Completion {
             None if full => {}
             None => {
                 progress.tool_started(&name);
-                self.calls.push(Call {
-                    index: piece.index,
-                    id,
-                    name,
-                    arguments,
-                });
+                self.calls.push(Call { index: piece.index, id, name, arguments });
             }
         }
     }
@@ -255,11 +247,7 @@ impl Call {
             None => block.set_raw("input", RawValue::from_string(input.trim().to_owned())?),
             Some(why) => {
                 block.set("input", &serde_json::Map::new())?;
-                malformed.push(Malformed {
-                    tool_use_id: id,
-                    input,
-                    why,
-                });
+                malformed.push(Malformed { tool_use_id: id, input, why });
             }
         }
         Ok(block.to_raw()?)
@@ -337,17 +325,11 @@ mod tests {
         assert_eq!(turn.text(), "Hello");
         assert_eq!(
             calls(&turn),
-            [
-                ("f".into(), r#"{"x": 1.0}"#.into()),
-                ("g".into(), r#"{"y":2}"#.into())
-            ]
+            [("f".into(), r#"{"x": 1.0}"#.into()), ("g".into(), r#"{"y":2}"#.into())]
         );
         assert_eq!(turn.stop, Stop::ToolUse);
         let usage = turn.usage;
-        assert_eq!(
-            (usage.input_tokens, usage.cache_read, usage.output_tokens),
-            (6, 4, 5)
-        );
+        assert_eq!((usage.input_tokens, usage.cache_read, usage.output_tokens), (6, 4, 5));
         assert!(turn.to_record().unwrap().contains(r#""model":"m""#));
     }
 
@@ -379,10 +361,7 @@ mod tests {
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"b","function":{"name":"g","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#,
         ])
         .unwrap();
-        assert_eq!(
-            calls(&turn),
-            [("f".into(), "{}".into()), ("g".into(), "{}".into())]
-        );
+        assert_eq!(calls(&turn), [("f".into(), "{}".into()), ("g".into(), "{}".into())]);
         assert_ne!(turn.calls()[0].id, "used");
 
         // A whole answer instead of a stream.

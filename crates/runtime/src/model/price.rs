@@ -23,12 +23,7 @@ pub struct Price {
 
 impl Price {
     /// For models that nobody bills: a recording, a person.
-    pub const FREE: Self = Self {
-        input: 0,
-        output: 0,
-        cache_read: 0,
-        cache_write: 0,
-    };
+    pub const FREE: Self = Self { input: 0, output: 0, cache_read: 0, cache_write: 0 };
 
     /// The cost in micro-dollars, rounded up; sums beyond `u64` stay at its maximum.
     pub fn cost(&self, usage: &Usage) -> u64 {
@@ -146,10 +141,7 @@ fn names_a_version(rest: &str) -> bool {
     let Some(date) = rest.strip_prefix(['-', '@']) else {
         return false;
     };
-    let shape: String = date
-        .chars()
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
+    let shape: String = date.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape == "00000000" || shape == "0000-00-00"
 }
 
@@ -178,14 +170,9 @@ mod tests {
         assert_eq!(table.price("claude-sonnet-4-5-20250929"), Some(sonnet));
         assert_eq!(table.price("claude-sonnet-4-5@20250929"), Some(sonnet));
         assert!(table.price("openai:gpt-5-2025-08-07").is_some());
-        for unknown in [
-            "openai:gpt-5-pro",
-            "claude-sonnet-4-50",
-            "claude-opus-5-20",
-            "claude",
-            "gpt-5",
-            "",
-        ] {
+        for unknown in
+            ["openai:gpt-5-pro", "claude-sonnet-4-50", "claude-opus-5-20", "claude", "gpt-5", ""]
+        {
             assert_eq!(table.price(unknown), None, "{unknown}");
         }
     }
@@ -206,11 +193,7 @@ mod tests {
             estimated: false,
         };
         assert_eq!(price.cost(&usage), 3000 + 1500 + 3000 + 4);
-        let endless = Usage {
-            input_tokens: u64::MAX,
-            output_tokens: u64::MAX,
-            ..Usage::default()
-        };
+        let endless = Usage { input_tokens: u64::MAX, output_tokens: u64::MAX, ..Usage::default() };
         assert_eq!(price.cost(&endless), u64::MAX);
         assert_eq!(Price::FREE.cost(&endless), 0);
     }
@@ -228,15 +211,7 @@ mod tests {
         let price = table.price("claude-sonnet-4-5").unwrap();
         assert_eq!((price.input, price.cache_read), (9_500_000, 1));
         assert!(table.price("claude-haiku-4-5").is_some());
-        for bad in [
-            "",
-            "-1",
-            "1e3",
-            "1.0000001",
-            ".5",
-            "3,00",
-            "99999999999999999999",
-        ] {
+        for bad in ["", "-1", "1e3", "1.0000001", ".5", "3,00", "99999999999999999999"] {
             let error = PriceTable::parse(&row(bad)).unwrap_err().to_string();
             assert!(error.contains("`claude-sonnet-4-5`"), "{error}");
         }

@@ -43,15 +43,9 @@ impl Replay {
         })?;
         let file_name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
-            name: format!(
-                "replay:{}",
-                visible::line(&file_name.to_string_lossy(), 128)
-            ),
+            name: format!("replay:{}", visible::line(&file_name.to_string_lossy(), 128)),
             path: shown,
-            lines: Mutex::new(Lines {
-                reader: BufReader::new(file),
-                number: 0,
-            }),
+            lines: Mutex::new(Lines { reader: BufReader::new(file), number: 0 }),
         })
     }
 
@@ -69,12 +63,10 @@ impl Replay {
         loop {
             let mut line = Vec::new();
             let mut bounded = lines.reader.by_ref().take(MAX_LINE + 1);
-            let read = bounded
-                .read_until(b'\n', &mut line)
-                .map_err(|source| ModelError::Io {
-                    what: format!("can't read replay file `{}`", self.path),
-                    source,
-                })?;
+            let read = bounded.read_until(b'\n', &mut line).map_err(|source| ModelError::Io {
+                what: format!("can't read replay file `{}`", self.path),
+                source,
+            })?;
             if read == 0 {
                 return Err(ModelError::ReplayEnded {
                     path: self.path.clone(),
@@ -99,11 +91,7 @@ impl Replay {
     }
 
     fn wrong(&self, line: u64, what: String) -> ModelError {
-        ModelError::Replay {
-            path: self.path.clone(),
-            line,
-            what,
-        }
+        ModelError::Replay { path: self.path.clone(), line, what }
     }
 }
 
@@ -156,11 +144,7 @@ impl Recorder {
     pub fn create(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = path.as_ref();
         let shown = visible::line(&path.to_string_lossy(), 512);
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match opened {
             Ok(file) => Ok(Self { path: shown, file }),
             Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -168,10 +152,9 @@ impl Recorder {
                     "recording `{shown}` exists already; choose another name or remove it"
                 )))
             }
-            Err(source) => Err(ModelError::Io {
-                what: format!("can't create recording `{shown}`"),
-                source,
-            }),
+            Err(source) => {
+                Err(ModelError::Io { what: format!("can't create recording `{shown}`"), source })
+            }
         }
     }
 
@@ -182,14 +165,9 @@ impl Recorder {
             source,
         };
         let line = turn.to_record().map_err(|invalid| {
-            failed(std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                invalid,
-            ))
+            failed(std::io::Error::new(std::io::ErrorKind::InvalidData, invalid))
         })?;
-        self.file
-            .write_all(format!("{line}\n").as_bytes())
-            .map_err(failed)
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(failed)
     }
 }
 
@@ -199,12 +177,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    const REQUEST: TurnRequest<'_> = TurnRequest {
-        system: "",
-        tools: &[],
-        messages: &[],
-        max_output_tokens: 1,
-    };
+    const REQUEST: TurnRequest<'_> =
+        TurnRequest { system: "", tools: &[], messages: &[], max_output_tokens: 1 };
 
     fn replay(text: &[u8]) -> (tempfile::TempDir, Replay) {
         let dir = tempfile::tempdir().unwrap();
@@ -224,11 +198,7 @@ mod tests {
         assert_eq!(replay.turn(&REQUEST, &Silent).await.unwrap().text(), "one");
         let second = replay.turn(&REQUEST, &Silent).await.unwrap();
         assert_eq!((second.text(), second.usage.total()), ("two".into(), 0));
-        let error = replay
-            .turn(&REQUEST, &Silent)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = replay.turn(&REQUEST, &Silent).await.unwrap_err().to_string();
         assert!(error.contains("ends after line 3"), "{error}");
     }
 
@@ -249,22 +219,12 @@ mod tests {
                 b"\n{\"stop_reason\":\"end_turn\"}\n".to_vec(),
                 "line 2: the response has no `content`",
             ),
-            (
-                b"{\"content\":[\xff]}\n".to_vec(),
-                "line 1: the line is not UTF-8",
-            ),
-            (
-                b"{\"content\":[{\"type\":\"te".to_vec(),
-                "line 1: it is not the expected JSON",
-            ),
+            (b"{\"content\":[\xff]}\n".to_vec(), "line 1: the line is not UTF-8"),
+            (b"{\"content\":[{\"type\":\"te".to_vec(), "line 1: it is not the expected JSON"),
             (long, "longer than 16 MiB"),
         ] {
             let (_dir, replay) = replay(&text);
-            let error = replay
-                .turn(&REQUEST, &Silent)
-                .await
-                .unwrap_err()
-                .to_string();
+            let error = replay.turn(&REQUEST, &Silent).await.unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
             assert!(error.len() < 2000);
         }

@@ -34,11 +34,7 @@ impl Default for RetryPolicy {
 #[derive(Debug)]
 pub(super) enum Fault {
     /// It may pass: try again, not sooner than `after` where the service said so.
-    Passing {
-        why: String,
-        after: Option<Duration>,
-        usage: Usage,
-    },
+    Passing { why: String, after: Option<Duration>, usage: Usage },
     /// The stream held something that can't be put together exactly: ask for a whole answer.
     AskWhole { usage: Usage },
     /// It will not pass.
@@ -47,21 +43,13 @@ pub(super) enum Fault {
 
 impl Fault {
     pub(super) fn passing(why: impl Into<String>) -> Self {
-        Self::Passing {
-            why: why.into(),
-            after: None,
-            usage: Usage::default(),
-        }
+        Self::Passing { why: why.into(), after: None, usage: Usage::default() }
     }
 
     /// Notes what the failed attempt had already used.
     pub(super) fn having_used(self, used: Usage) -> Self {
         match self {
-            Self::Passing { why, after, .. } => Self::Passing {
-                why,
-                after,
-                usage: used,
-            },
+            Self::Passing { why, after, .. } => Self::Passing { why, after, usage: used },
             Self::AskWhole { .. } => Self::AskWhole { usage: used },
             fault @ Self::Final(_) => fault,
         }
@@ -78,12 +66,7 @@ pub(super) struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     pub(super) fn new(policy: &'a RetryPolicy, service: &'static str) -> Self {
-        Self {
-            policy,
-            service,
-            failed: 0,
-            used: Usage::default(),
-        }
+        Self { policy, service, failed: 0, used: Usage::default() }
     }
 
     /// Waits until the next attempt may start, or says that there is none.
@@ -135,9 +118,7 @@ impl<'a> Retries<'a> {
 /// Exponential backoff of which the upper half is random, so that many agents don't return at
 /// once. What the service asked for is a floor, with a little jitter on top for the same reason.
 fn wait(policy: &RetryPolicy, failed: u32, asked: Option<Duration>, random: u16) -> Duration {
-    let doubled = 1_u32
-        .checked_shl(failed.saturating_sub(1))
-        .unwrap_or(u32::MAX);
+    let doubled = 1_u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX);
     let full = policy.base.saturating_mul(doubled).min(policy.cap);
     let half = full / 2;
     let jitter = half.saturating_mul(u32::from(random)) / u32::from(u16::MAX);
@@ -174,25 +155,15 @@ mod tests {
 
     #[tokio::test]
     async fn attempts_are_bounded_and_what_they_used_is_told() {
-        let policy = RetryPolicy {
-            attempts: 3,
-            base: Duration::ZERO,
-            ..RetryPolicy::default()
-        };
-        let used = Usage {
-            input_tokens: 10,
-            ..Usage::default()
-        };
+        let policy = RetryPolicy { attempts: 3, base: Duration::ZERO, ..RetryPolicy::default() };
+        let used = Usage { input_tokens: 10, ..Usage::default() };
         let mut retries = Retries::new(&policy, "test");
         for _ in 0..2 {
             let fault = Fault::passing("cut").having_used(used);
             retries.after(fault, &Silent).await.unwrap();
         }
         let error = retries.after(Fault::passing("cut"), &Silent).await;
-        let Err(ModelError::GaveUp {
-            attempts, usage, ..
-        }) = error
-        else {
+        let Err(ModelError::GaveUp { attempts, usage, .. }) = error else {
             panic!("{error:?}");
         };
         assert_eq!((attempts, usage.input_tokens), (3, 20));

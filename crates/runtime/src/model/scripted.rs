@@ -71,18 +71,14 @@ async fn serve(mut stream: TcpStream, answer: Answer, log: &Mutex<Vec<String>>) 
         let length = head
             .lines()
             .find_map(|line| {
-                line.to_lowercase()
-                    .strip_prefix("content-length: ")
-                    .map(str::to_owned)
+                line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned)
             })
             .map_or(0, |length| length.parse().unwrap());
         if body.len() >= length {
             break;
         }
     }
-    log.lock()
-        .unwrap()
-        .push(String::from_utf8(request).unwrap());
+    log.lock().unwrap().push(String::from_utf8(request).unwrap());
     let (events, end) = match answer {
         Answer::Slam => return,
         Answer::Whole(status, headers, body) => {
@@ -152,10 +148,5 @@ pub(super) fn conversation() -> (Vec<ToolDefinition>, Vec<Message>) {
 }
 
 pub(super) fn request<'a>(tools: &'a [ToolDefinition], messages: &'a [Message]) -> TurnRequest<'a> {
-    TurnRequest {
-        system: "be good",
-        tools,
-        messages,
-        max_output_tokens: 100,
-    }
+    TurnRequest { system: "be good", tools, messages, max_output_tokens: 100 }
 }

@@ -39,15 +39,10 @@ impl ServiceError {
     pub(super) fn of(error: &serde_json::Value) -> Self {
         let member = |key: &str| error.get(key).map(text_of).unwrap_or_default();
         match error {
-            serde_json::Value::Object(_) => Self {
-                kind: member("type"),
-                code: member("code"),
-                message: member("message"),
-            },
-            other => Self {
-                message: text_of(other),
-                ..Self::default()
-            },
+            serde_json::Value::Object(_) => {
+                Self { kind: member("type"), code: member("code"), message: member("message") }
+            }
+            other => Self { message: text_of(other), ..Self::default() },
         }
     }
 }

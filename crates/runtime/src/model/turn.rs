@@ -139,9 +139,8 @@ impl Turn {
         }
         let last = self.blocks.len().saturating_sub(1);
         let malformed = self.malformed.iter();
-        let malformed: HashMap<&str, &Malformed> = malformed
-            .map(|kept| (kept.tool_use_id.as_str(), kept))
-            .collect();
+        let malformed: HashMap<&str, &Malformed> =
+            malformed.map(|kept| (kept.tool_use_id.as_str(), kept)).collect();
         let calls = self.blocks.iter().enumerate().filter_map(|(at, block)| {
             let block: ToolUse<'_> = serde_json::from_str(block.get()).ok()?;
             if block.kind != "tool_use" {
@@ -158,12 +157,7 @@ impl Turn {
                     self.stop.as_str()
                 ));
             }
-            Some(RawCall {
-                id,
-                name,
-                input,
-                malformed,
-            })
+            Some(RawCall { id, name, input, malformed })
         });
         calls.collect()
     }
@@ -190,9 +184,7 @@ impl Turn {
         record.set("content", &self.blocks)?;
         record.set("stop_reason", &self.stop.as_str())?;
         let mut usage: Object = record.get("usage").unwrap_or_default();
-        usage.merge(serde_json::from_str(&serde_json::to_string(
-            &self.usage.wire(),
-        )?)?);
+        usage.merge(serde_json::from_str(&serde_json::to_string(&self.usage.wire())?)?);
         record.set("usage", &usage)?;
         if !self.malformed.is_empty() {
             record.set("malformed_inputs", &self.malformed)?;
@@ -308,9 +300,7 @@ fn check_block(
     };
     match kind.as_str() {
         "text" => match block.get::<String>("text") {
-            None => Err(InvalidTurn(format!(
-                "content block {at} is a text without `text`"
-            ))),
+            None => Err(InvalidTurn(format!("content block {at} is a text without `text`"))),
             Some(text) if text.is_empty() => Ok(None),
             Some(_) => Ok(Some(raw)),
         },
@@ -336,11 +326,7 @@ fn check_block(
                 return Ok(Some(raw));
             }
             if let Some(why) = fault {
-                malformed.push(Malformed {
-                    tool_use_id: id,
-                    input: input.to_owned(),
-                    why,
-                });
+                malformed.push(Malformed { tool_use_id: id, input: input.to_owned(), why });
             }
             block.set("input", &serde_json::Map::new())?;
             Ok(Some(block.to_raw()?))
@@ -390,14 +376,7 @@ mod tests {
     #[test]
     fn an_input_that_is_no_object_is_kept_apart_and_echoed_empty() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
-        for bad in [
-            "[1]",
-            "\"text\"",
-            "null",
-            r#"{"a":"\ud800"}"#,
-            r#"{"a":1e999}"#,
-            &deep,
-        ] {
+        for bad in ["[1]", "\"text\"", "null", r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#, &deep] {
             let turn = read(&format!(
                 r#"{{"content":[{{"type":"tool_use","id":"t","name":"n","input":{bad}}}],"stop_reason":"tool_use"}}"#
             ))
@@ -420,10 +399,7 @@ mod tests {
                 "holds none",
             ),
             (r#"{"stop_reason":"end_turn"}"#.to_owned(), "no `content`"),
-            (
-                r#"{"content":[],"stop_reason":"end_turn"}"#.to_owned(),
-                "content list is empty",
-            ),
+            (r#"{"content":[],"stop_reason":"end_turn"}"#.to_owned(), "content list is empty"),
             (
                 r#"{"content":[{"type":"text","text":""}],"stop_reason":"end_turn"}"#.to_owned(),
                 "content list is empty",
@@ -432,10 +408,7 @@ mod tests {
                 format!(r#"{{"content":[{call},{call}],"stop_reason":"tool_use"}}"#),
                 "share the id `t`",
             ),
-            (
-                format!(r#"{{"content":[{call}],"stop_reason":null}}"#),
-                "no `stop_reason`",
-            ),
+            (format!(r#"{{"content":[{call}],"stop_reason":null}}"#), "no `stop_reason`"),
             (
                 r#"{"content":[{"text":"x"}],"stop_reason":"end_turn"}"#.to_owned(),
                 "block 0 has no `type`",

@@ -29,11 +29,7 @@ pub(super) struct Captured {
 
 impl Capture {
     pub(super) fn new(redactor: &Redactor) -> Self {
-        Self {
-            stream: redactor.stream(),
-            scratch: Vec::new(),
-            kept: Kept::default(),
-        }
+        Self { stream: redactor.stream(), scratch: Vec::new(), kept: Kept::default() }
     }
 
     pub(super) fn feed(&mut self, chunk: &[u8]) {
@@ -43,11 +39,7 @@ impl Capture {
     }
 
     pub(super) fn finish(self) -> Captured {
-        let Self {
-            stream,
-            mut scratch,
-            mut kept,
-        } = self;
+        let Self { stream, mut scratch, mut kept } = self;
         scratch.clear();
         stream.finish(&mut scratch);
         kept.take_in(&scratch);
@@ -72,8 +64,7 @@ impl Kept {
         let (first, rest) = bytes.split_at(room);
         self.head.extend_from_slice(first);
         // Only the last KEPT bytes of a chunk can stay.
-        self.tail
-            .extend(rest.split_at(rest.len().saturating_sub(KEPT)).1);
+        self.tail.extend(rest.split_at(rest.len().saturating_sub(KEPT)).1);
         let over = self.tail.len().saturating_sub(KEPT);
         self.tail.drain(..over);
     }
@@ -131,10 +122,7 @@ mod tests {
             assert_eq!(all.digest, Digest::of(&whole));
             assert_eq!(all.bytes, whole.len() as u64);
             assert!(all.text.starts_with("aaa") && all.text.ends_with("ccc"));
-            assert!(
-                all.text.contains("… 1000 bytes left out …"),
-                "chunks of {size}"
-            );
+            assert!(all.text.contains("… 1000 bytes left out …"), "chunks of {size}");
             assert!(!all.text.contains('b') || all.text.matches('b').count() == 1);
         }
     }

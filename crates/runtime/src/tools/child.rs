@@ -61,13 +61,7 @@ pub(super) enum How {
 impl Job<'_> {
     /// Runs a program to its end. Nothing that it started is left when this returns.
     pub(super) async fn run(&self, order: Order) -> Ran {
-        run(
-            &self.tools.programs,
-            self.tools.redactor(),
-            self.stop,
-            order,
-        )
-        .await
+        run(&self.tools.programs, self.tools.redactor(), self.stop, order).await
     }
 }
 
@@ -82,9 +76,7 @@ pub(super) async fn run(
     let timeout = order.timeout;
     let started = tokio::task::spawn_blocking(move || {
         let name = order.argv.first().map(String::as_str).unwrap_or_default();
-        let program = programs
-            .identify(name, &order.workdir)
-            .map_err(|error| error.to_string())?;
+        let program = programs.identify(name, &order.workdir).map_err(|error| error.to_string())?;
         let spec = ChildSpec {
             program: program.path,
             expected: program.file,
@@ -110,12 +102,7 @@ pub(super) async fn run(
     let Ok(control) = control else {
         let nothing = Capture::new(redactor).finish();
         let (stdout, stderr) = (nothing.clone(), nothing);
-        return Ran::Ended(Box::new(End {
-            how: How::Lost,
-            stdout,
-            stderr,
-            program,
-        }));
+        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program }));
     };
     let (stdout, stderr, told) = tokio::join!(
         take_in(pipes.0, Capture::new(redactor)),
@@ -126,12 +113,7 @@ pub(super) async fn run(
     let _ = tokio::task::spawn_blocking(move || child.wait_helper()).await;
     match told {
         Told::Failed(reason) => Ran::NeverBegan(reason),
-        Told::Ended(how) => Ran::Ended(Box::new(End {
-            how,
-            stdout,
-            stderr,
-            program,
-        })),
+        Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program })),
     }
 }
 

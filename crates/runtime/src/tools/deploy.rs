@@ -31,13 +31,7 @@ pub const ROLLBACK_FAILED: &str = "rollback failed";
 impl Job<'_> {
     pub(super) async fn deploy(&self, scope: &DeployScope, action: &DeployAction) -> Performed {
         match &action.method {
-            DeployMethod::Kubectl {
-                namespace,
-                deployment,
-                container,
-                context,
-                cluster,
-            } => {
+            DeployMethod::Kubectl { namespace, deployment, container, context, cluster } => {
                 // What was shown and approved names the cluster. A kubeconfig that was frozen for
                 // another one is as good as none.
                 let frozen = self.tools.kube.of(context.as_deref());
@@ -47,12 +41,8 @@ impl Job<'_> {
                         reason: "the cluster was not resolved when the run started".to_owned(),
                     };
                 };
-                let target = kubectl::Target {
-                    namespace,
-                    deployment,
-                    container,
-                    image: &action.image,
-                };
+                let target =
+                    kubectl::Target { namespace, deployment, container, image: &action.image };
                 self.deploy_by_kubectl(scope.timeout, target, frozen).await
             }
             DeployMethod::Command { argv, .. } => self.deploy_by_command(scope, argv).await,

@@ -49,9 +49,7 @@ impl Roots {
                 }
             }
         }
-        Self {
-            pinned: Arc::new(pinned),
-        }
+        Self { pinned: Arc::new(pinned) }
     }
 }
 
@@ -59,23 +57,14 @@ impl Root {
     fn open(path: &str) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(directory) => Ok(Self {
-                directory,
-                file: None,
-            }),
+            Ok(directory) => Ok(Self { directory, file: None }),
             // A file, or something that a write will make: its directory is what is pinned.
             Err(Errno::NOTDIR | Errno::NOENT) => {
                 let whole = Path::new(path);
                 let parent = whole.parent().unwrap_or(Path::new("/"));
-                let name = whole
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .ok_or(Errno::INVAL)?;
+                let name = whole.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)?;
                 let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-                Ok(Self {
-                    directory,
-                    file: Some(name.to_owned()),
-                })
+                Ok(Self { directory, file: Some(name.to_owned()) })
             }
             Err(error) => Err(error),
         }
@@ -142,9 +131,7 @@ fn read(
             .read_to_end(&mut bytes)
             .map_err(|error| error.kind().to_string())?;
         if bytes.len() as u64 > most {
-            return Err(format!(
-                "has more than the {most} bytes that the token allows"
-            ));
+            return Err(format!("has more than the {most} bytes that the token allows"));
         }
         let length = bytes.len();
         let mut capture = Capture::new(redactor);
@@ -161,11 +148,7 @@ fn read(
 /// Replaces a file whole: a temporary file beside it, flushed, renamed over it, and the directory
 /// flushed. A reader sees the old content or the new one, never a part.
 fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
-    let content = action
-        .content
-        .as_ref()
-        .map(|content| content.as_str())
-        .unwrap_or_default();
+    let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
     at(roots, action, |directory, name| {
         let (parent, leaf) = match name.rsplit_once('/') {
             Some((parent, leaf)) => (parent, leaf),

@@ -130,9 +130,7 @@ impl Job<'_> {
         text.push('\n');
         text.push_str(&body.text);
         if dropped > 0 {
-            text.push_str(&format!(
-                "\n… {dropped} bytes beyond the token's cap left out …"
-            ));
+            text.push_str(&format!("\n… {dropped} bytes beyond the token's cap left out …"));
         }
         let summary = format!("HTTP {status}, {} bytes", body.bytes + dropped);
         let mut outcome = Outcome::new(Verdict::Succeeded, summary, text);
@@ -181,9 +179,7 @@ async fn client(url: &Url) -> Result<Client, String> {
             builder.dns_resolver(Arc::new(Fixed(addresses)))
         }
     };
-    builder
-        .build()
-        .map_err(|_| "the HTTP client can't be set up".to_owned())
+    builder.build().map_err(|_| "the HTTP client can't be set up".to_owned())
 }
 
 /// Answers every question with the addresses that were checked.

@@ -87,14 +87,7 @@ impl Programs {
             }
         }
         let (found, hashed) = (Mutex::default(), Mutex::default());
-        Self {
-            inner: Arc::new(Inner {
-                directories,
-                left_out,
-                found,
-                hashed,
-            }),
-        }
+        Self { inner: Arc::new(Inner { directories, left_out, found, hashed }) }
     }
 
     /// The PATH that children get.
@@ -105,20 +98,9 @@ impl Programs {
     /// Finds a program. A name with `/` is taken from `workdir`. The first answer stands for the
     /// rest of the run.
     pub fn find(&self, name: &str, workdir: &Path) -> Result<PathBuf, ProgramError> {
-        let key = if name.contains('/') {
-            workdir.to_owned()
-        } else {
-            PathBuf::new()
-        };
-        let mut found = self
-            .inner
-            .found
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        found
-            .entry((name.to_owned(), key))
-            .or_insert_with(|| self.look_up(name, workdir))
-            .clone()
+        let key = if name.contains('/') { workdir.to_owned() } else { PathBuf::new() };
+        let mut found = self.inner.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.entry((name.to_owned(), key)).or_insert_with(|| self.look_up(name, workdir)).clone()
     }
 
     fn look_up(&self, name: &str, workdir: &Path) -> Result<PathBuf, ProgramError> {
@@ -141,12 +123,7 @@ impl Programs {
             return Err(error);
         }
         let name = name.to_owned();
-        match self
-            .inner
-            .left_out
-            .iter()
-            .find(|directory| directory.join(&name).exists())
-        {
+        match self.inner.left_out.iter().find(|directory| directory.join(&name).exists()) {
             Some(directory) => {
                 let directory = directory.clone();
                 Err(ProgramError::Exposed { name, directory })
@@ -167,11 +144,7 @@ impl Programs {
             match scope {
                 Scope::Shell(shell) => {
                     let at = shell.workdir.as_ref().map_or(workdir, Path::new);
-                    let programs = shell
-                        .commands
-                        .prefixes()
-                        .iter()
-                        .map(|p| p.program().to_owned());
+                    let programs = shell.commands.prefixes().iter().map(|p| p.program().to_owned());
                     wanted.extend(programs.map(|program| (program, at.to_owned())));
                 }
                 Scope::Deploy(deploy) => match &deploy.method {
@@ -193,9 +166,7 @@ impl Programs {
             }
         };
         // Without a thread each program is identified when it is used.
-        let _ = std::thread::Builder::new()
-            .name("lar-programs".to_owned())
-            .spawn(work);
+        let _ = std::thread::Builder::new().name("lar-programs".to_owned()).spawn(work);
     }
 
     /// Finds and identifies a program. The content is read again only when the file has changed.
@@ -207,11 +178,7 @@ impl Programs {
         };
         let mut opened = File::open(&path).map_err(unreadable)?;
         let file = FileIdentity::from_metadata(&opened.metadata().map_err(unreadable)?);
-        let known = self
-            .hashed()
-            .get(&path)
-            .filter(|(held, _)| *held == file)
-            .map(|(_, sum)| *sum);
+        let known = self.hashed().get(&path).filter(|(held, _)| *held == file).map(|(_, sum)| *sum);
         let sha256 = match known {
             Some(sum) => sum,
             None => {
@@ -226,22 +193,12 @@ impl Programs {
                 sum
             }
         };
-        let identity = ProgramIdentity {
-            path: path.to_string_lossy().into_owned(),
-            sha256,
-        };
-        Ok(Program {
-            path,
-            file,
-            identity,
-        })
+        let identity = ProgramIdentity { path: path.to_string_lossy().into_owned(), sha256 };
+        Ok(Program { path, file, identity })
     }
 
     fn hashed(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (FileIdentity, Digest)>> {
-        self.inner
-            .hashed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.hashed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,12 +209,7 @@ fn ours(found: &Metadata) -> bool {
 }
 
 fn fit(path: &Path) -> Result<(), ProgramError> {
-    let unfit = |what| {
-        Err(ProgramError::Unfit {
-            path: path.to_owned(),
-            what,
-        })
-    };
+    let unfit = |what| Err(ProgramError::Unfit { path: path.to_owned(), what });
     let Ok(found) = path.metadata() else {
         return unfit("can't be found");
     };
@@ -302,16 +254,10 @@ mod tests {
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         let path = std::env::join_paths([&open, &safe, Path::new("relative")]).unwrap();
         let programs = Programs::new(&path);
-        assert_eq!(
-            programs.find("tool", Path::new("/")).unwrap(),
-            safe.join("tool")
-        );
+        assert_eq!(programs.find("tool", Path::new("/")).unwrap(), safe.join("tool"));
 
         let programs = Programs::new(open.as_os_str());
-        assert!(matches!(
-            programs.find("tool", Path::new("/")),
-            Err(ProgramError::Exposed { .. })
-        ));
+        assert!(matches!(programs.find("tool", Path::new("/")), Err(ProgramError::Exposed { .. })));
         assert!(matches!(
             programs.find("none", Path::new("/")),
             Err(ProgramError::NotFound { .. })

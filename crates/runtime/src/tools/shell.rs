@@ -41,11 +41,9 @@ impl Job<'_> {
 pub(super) fn outcome(end: End) -> Outcome {
     let (verdict, word, reason) = match end.how {
         How::Exited(0) => (Verdict::Succeeded, "exit 0".to_owned(), None),
-        How::Exited(code) => (
-            Verdict::Failed,
-            format!("exit {code}"),
-            Some(format!("exit {code}")),
-        ),
+        How::Exited(code) => {
+            (Verdict::Failed, format!("exit {code}"), Some(format!("exit {code}")))
+        }
         How::Signaled(signal) => {
             let word = format!("ended by signal {signal}");
             (Verdict::Unknown, word.clone(), Some(word))
@@ -61,10 +59,7 @@ pub(super) fn outcome(end: End) -> Outcome {
     };
     let summary = match end.stderr.bytes {
         0 => format!("{word}, {} bytes", end.stdout.bytes),
-        errors => format!(
-            "{word}, {} bytes, {errors} bytes on stderr",
-            end.stdout.bytes
-        ),
+        errors => format!("{word}, {} bytes, {errors} bytes on stderr", end.stdout.bytes),
     };
     let mut text = end.stdout.text;
     if end.stderr.bytes > 0 {

@@ -42,82 +42,34 @@ type WithKubectl = (&'static str, fn(PathBuf));
 /// All tests of this file. Those that need `kubectl` are reported as ignored where there is none.
 pub fn tests() -> Vec<Trial> {
     let with_kubectl: [WithKubectl; 18] = [
-        (
-            "an_image_is_deployed_by_one_patch",
-            an_image_is_deployed_by_one_patch,
-        ),
+        ("an_image_is_deployed_by_one_patch", an_image_is_deployed_by_one_patch),
         (
             "an_image_that_is_there_already_is_a_success",
             an_image_that_is_there_already_is_a_success,
         ),
-        (
-            "a_failed_rollout_is_undone_once",
-            a_failed_rollout_is_undone_once,
-        ),
+        ("a_failed_rollout_is_undone_once", a_failed_rollout_is_undone_once),
         ("a_failed_rollback_is_the_end", a_failed_rollback_is_the_end),
-        (
-            "what_the_server_refuses_has_failed",
-            what_the_server_refuses_has_failed,
-        ),
-        (
-            "a_server_that_fails_leaves_it_unknown",
-            a_server_that_fails_leaves_it_unknown,
-        ),
-        (
-            "a_lost_answer_is_found_in_the_annotation",
-            a_lost_answer_is_found_in_the_annotation,
-        ),
+        ("what_the_server_refuses_has_failed", what_the_server_refuses_has_failed),
+        ("a_server_that_fails_leaves_it_unknown", a_server_that_fails_leaves_it_unknown),
+        ("a_lost_answer_is_found_in_the_annotation", a_lost_answer_is_found_in_the_annotation),
         ("a_lost_request_is_unknown", a_lost_request_is_unknown),
-        (
-            "a_slow_answer_is_not_waited_for",
-            a_slow_answer_is_not_waited_for,
-        ),
-        (
-            "a_rollout_without_end_fails_in_time",
-            a_rollout_without_end_fails_in_time,
-        ),
-        (
-            "a_stop_leaves_the_rollout_unknown",
-            a_stop_leaves_the_rollout_unknown,
-        ),
-        (
-            "a_container_that_is_not_there_is_not_added",
-            a_container_that_is_not_there_is_not_added,
-        ),
-        (
-            "a_server_that_is_gone_is_not_reached",
-            a_server_that_is_gone_is_not_reached,
-        ),
+        ("a_slow_answer_is_not_waited_for", a_slow_answer_is_not_waited_for),
+        ("a_rollout_without_end_fails_in_time", a_rollout_without_end_fails_in_time),
+        ("a_stop_leaves_the_rollout_unknown", a_stop_leaves_the_rollout_unknown),
+        ("a_container_that_is_not_there_is_not_added", a_container_that_is_not_there_is_not_added),
+        ("a_server_that_is_gone_is_not_reached", a_server_that_is_gone_is_not_reached),
         ("the_kubeconfig_is_frozen", the_kubeconfig_is_frozen),
         ("credentials_are_never_shown", credentials_are_never_shown),
-        (
-            "kubectl_has_a_home_of_its_own",
-            kubectl_has_a_home_of_its_own,
-        ),
-        (
-            "a_context_that_is_not_there_is_named",
-            a_context_that_is_not_there_is_named,
-        ),
-        (
-            "a_watch_that_breaks_is_no_failed_rollout",
-            a_watch_that_breaks_is_no_failed_rollout,
-        ),
+        ("kubectl_has_a_home_of_its_own", kubectl_has_a_home_of_its_own),
+        ("a_context_that_is_not_there_is_named", a_context_that_is_not_there_is_named),
+        ("a_watch_that_breaks_is_no_failed_rollout", a_watch_that_breaks_is_no_failed_rollout),
     ];
     let without: [(&str, fn()); 7] = [
         ("without_kubectl_it_says_so", without_kubectl_it_says_so),
-        (
-            "an_unresolved_cluster_is_not_touched",
-            an_unresolved_cluster_is_not_touched,
-        ),
+        ("an_unresolved_cluster_is_not_touched", an_unresolved_cluster_is_not_touched),
         ("a_command_deploys", a_command_deploys),
-        (
-            "a_failed_command_is_undone_once",
-            a_failed_command_is_undone_once,
-        ),
-        (
-            "a_failed_return_command_is_the_end",
-            a_failed_return_command_is_the_end,
-        ),
+        ("a_failed_command_is_undone_once", a_failed_command_is_undone_once),
+        ("a_failed_return_command_is_the_end", a_failed_return_command_is_the_end),
         ("a_killed_command_is_unknown", a_killed_command_is_unknown),
         (
             "a_command_that_is_not_there_gives_the_use_back",
@@ -149,9 +101,7 @@ fn kubectl() -> Option<PathBuf> {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("kubectl"))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.is_file())
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -195,15 +145,8 @@ impl Bench {
         let home = dir.path().join("home");
         fs::create_dir_all(home.join(".kube")).unwrap();
         let programs = Programs::new(&std::env::join_paths(directories).unwrap());
-        let source = KubeconfigSource {
-            kubeconfig: None,
-            home: Some(home.into()),
-        };
-        Self {
-            dir,
-            programs,
-            source,
-        }
+        let source = KubeconfigSource { kubeconfig: None, home: Some(home.into()) };
+        Self { dir, programs, source }
     }
 
     fn home(&self) -> PathBuf {
@@ -216,9 +159,7 @@ impl Bench {
 
     /// Issues the token, as the start of a run does.
     async fn issue(&self, token: Token) -> Run {
-        let kube = Kubeconfigs::resolve([&token], &self.programs, &self.source)
-            .await
-            .unwrap();
+        let kube = Kubeconfigs::resolve([&token], &self.programs, &self.source).await.unwrap();
         self.issue_with(token, kube).await
     }
 
@@ -231,11 +172,7 @@ impl Bench {
         let opening = Opening {
             run: run.clone(),
             owner: "test".to_owned(),
-            tokens: set
-                .tokens()
-                .iter()
-                .map(|token| Granted::of(token).unwrap())
-                .collect(),
+            tokens: set.tokens().iter().map(|token| Granted::of(token).unwrap()).collect(),
             record: Body::RunOpen(RunOpen {
                 model: "none".to_owned(),
                 task: "deploy".to_owned(),
@@ -249,14 +186,8 @@ impl Bench {
         ledger.open_run(opening).await.unwrap();
         let stop = Stop::default();
         let workdir = self.dir.path().to_owned();
-        let tools = Tools::new(
-            &set.tokens(),
-            self.programs.clone(),
-            kube,
-            secrets,
-            redactor,
-            workdir,
-        );
+        let tools =
+            Tools::new(&set.tokens(), self.programs.clone(), kube, secrets, redactor, workdir);
         // What isn't used here needs no warning.
         set.mark_reported();
         let dispatcher = Dispatcher::new(Parts {
@@ -268,12 +199,7 @@ impl Bench {
             stop: stop.clone(),
             observer: Arc::new(Unwatched),
         });
-        Run {
-            dispatcher,
-            ledger,
-            run,
-            stop,
-        }
+        Run { dispatcher, ledger, run, stop }
     }
 
     /// Issues the token and deploys once: the deployment's proof and the run's record.
@@ -286,30 +212,15 @@ impl Bench {
 
 impl Run {
     async fn deploy(&self) -> Result<Proof, Refusal> {
-        let site = CallSite {
-            run: self.run.clone(),
-            turn: 1,
-            index: 0,
-            part: Part::Call,
-        };
+        let site = CallSite { run: self.run.clone(), turn: 1, index: 0, part: Part::Call };
         let (tool, input) = ("deploy_prod".to_owned(), "{}".to_owned());
-        self.dispatcher
-            .dispatch(ToolCall {
-                site,
-                tool,
-                input,
-                rationale: None,
-            })
-            .await
+        self.dispatcher.dispatch(ToolCall { site, tool, input, rationale: None }).await
     }
 
     async fn records(&self) -> Vec<Record> {
         let sealed = self.ledger.records(&self.run, 1, 1_000).await.unwrap();
         let mut checker = Checker::default();
-        sealed
-            .iter()
-            .map(|record| checker.read(&record.bytes).unwrap())
-            .collect()
+        sealed.iter().map(|record| checker.read(&record.bytes).unwrap()).collect()
     }
 }
 
@@ -332,9 +243,7 @@ fn server(deployment: Deployment) -> Server {
 }
 
 fn builder(deployment: Deployment) -> Builder {
-    Server::builder()
-        .tick(Duration::from_millis(20))
-        .deployment(deployment)
+    Server::builder().tick(Duration::from_millis(20)).deployment(deployment)
 }
 
 fn web() -> Deployment {
@@ -344,9 +253,7 @@ fn web() -> Deployment {
 }
 
 fn token() -> DeployToken {
-    DeployToken::kubectl("prod", "prod", V2)
-        .rollback_to(V1)
-        .timeout(Duration::from_secs(30))
+    DeployToken::kubectl("prod", "prod", V2).rollback_to(V1).timeout(Duration::from_secs(30))
 }
 
 fn image(server: &Server) -> String {
@@ -357,30 +264,15 @@ fn an_image_is_deployed_by_one_patch(kubectl: PathBuf) {
     let server = server(web().rollout(Rollout::Succeeds { after: 4 }));
     let bench = Bench::new(&kubectl, &server.kubeconfig("elsewhere"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Succeeded, None),
-        "{proof:?}"
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Succeeded, None), "{proof:?}");
     assert_eq!(proof.exit_code(), Some(0));
-    assert!(
-        proof.output().contains("deployment.apps/web patched"),
-        "{}",
-        proof.output()
-    );
-    assert!(
-        proof.output().contains("successfully rolled out"),
-        "{}",
-        proof.output()
-    );
+    assert!(proof.output().contains("deployment.apps/web patched"), "{}", proof.output());
+    assert!(proof.output().contains("successfully rolled out"), "{}", proof.output());
     let now = server.deployment("prod", "web");
     assert_eq!(now.images["web"], V2);
     assert_eq!(now.images["sidecar"], "registry.test/team/sidecar:v1");
     assert_eq!(now.annotations[ATTEMPT], proof.attempt().to_string());
-    assert!(
-        now.template_annotations.is_empty(),
-        "the annotation must start no rollout"
-    );
+    assert!(now.template_annotations.is_empty(), "the annotation must start no rollout");
     assert_eq!(server.writes().len(), 1);
     // The cluster is part of what is recorded and what the digest covers.
     let cluster = &proof.args()["cluster"];
@@ -405,43 +297,23 @@ fn an_image_that_is_there_already_is_a_success(kubectl: PathBuf) {
     let (proof, _) = wait(bench.deploy(token().build().unwrap()));
     assert_eq!(proof.outcome(), Verdict::Succeeded, "{proof:?}");
     let now = server.deployment("prod", "web");
-    assert_eq!(
-        (now.generation, now.revision),
-        (1, 1),
-        "no rollout was started"
-    );
+    assert_eq!((now.generation, now.revision), (1, 1), "no rollout was started");
 }
 
 fn a_failed_rollout_is_undone_once(kubectl: PathBuf) {
     let server = server(web().rollout_to(V2, Rollout::DeadlineExceeded { after: 2 }));
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Failed, Some(ROLLOUT_FAILED))
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Failed, Some(ROLLOUT_FAILED)));
     assert_eq!(proof.exit_code(), Some(1));
-    assert!(
-        proof.result_summary().contains("progress deadline"),
-        "{}",
-        proof.result_summary()
-    );
+    assert!(proof.result_summary().contains("progress deadline"), "{}", proof.result_summary());
     let [deploy, back] = outcomes(&records).try_into().unwrap();
-    assert_eq!(
-        (deploy.0.as_str(), deploy.1),
-        ("prod", Some(Verdict::Failed))
-    );
-    assert_eq!(
-        (back.0.as_str(), back.1),
-        ("prod/rollback", Some(Verdict::Succeeded))
-    );
+    assert_eq!((deploy.0.as_str(), deploy.1), ("prod", Some(Verdict::Failed)));
+    assert_eq!((back.0.as_str(), back.1), ("prod/rollback", Some(Verdict::Succeeded)));
     assert_ne!(deploy.3, back.3, "the way back is an attempt of its own");
     let now = server.deployment("prod", "web");
     assert_eq!(
-        (
-            now.images["web"].as_str(),
-            now.annotations[ATTEMPT].as_str()
-        ),
+        (now.images["web"].as_str(), now.annotations[ATTEMPT].as_str()),
         (V1, back.3.as_str())
     );
     assert_eq!(server.writes().len(), 2);
@@ -453,10 +325,7 @@ fn a_failed_rollback_is_the_end(kubectl: PathBuf) {
     let (_, records) = wait(bench.deploy(token().build().unwrap()));
     let [deploy, back] = outcomes(&records).try_into().unwrap();
     assert_eq!(deploy.2.as_deref(), Some(ROLLOUT_FAILED));
-    assert_eq!(
-        (back.1, back.2.as_deref()),
-        (Some(Verdict::Failed), Some(ROLLBACK_FAILED))
-    );
+    assert_eq!((back.1, back.2.as_deref()), (Some(Verdict::Failed), Some(ROLLBACK_FAILED)));
     assert_eq!(server.writes().len(), 2);
 }
 
@@ -466,11 +335,7 @@ fn what_the_server_refuses_has_failed(kubectl: PathBuf) {
         let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
         let (proof, records) = wait(bench.deploy(token().build().unwrap()));
         let ended = (proof.outcome(), proof.reason(), proof.exit_code());
-        assert_eq!(
-            ended,
-            (Verdict::Failed, Some("patch refused"), Some(1)),
-            "{proof:?}"
-        );
+        assert_eq!(ended, (Verdict::Failed, Some("patch refused"), Some(1)), "{proof:?}");
         assert!(proof.output().contains(word), "{}", proof.output());
         assert_eq!((image(&server).as_str(), server.writes().len()), (V1, 1));
         assert_eq!(outcomes(&records).len(), 1, "there is nothing to undo");
@@ -491,10 +356,7 @@ fn a_server_that_fails_leaves_it_unknown(kubectl: PathBuf) {
     let server = server(web().patches([PatchAnswer::Status(500)]));
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Unknown, Some("patch answer lost"))
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Unknown, Some("patch answer lost")));
     assert_eq!((server.writes().len(), outcomes(&records).len()), (1, 1));
 }
 
@@ -504,9 +366,7 @@ fn a_lost_answer_is_found_in_the_annotation(kubectl: PathBuf) {
     let (proof, _) = wait(bench.deploy(token().build().unwrap()));
     assert_eq!(proof.outcome(), Verdict::Succeeded, "{proof:?}");
     assert!(
-        proof
-            .output()
-            .contains("the annotation says that it was applied"),
+        proof.output().contains("the annotation says that it was applied"),
         "{}",
         proof.output()
     );
@@ -517,10 +377,7 @@ fn a_lost_request_is_unknown(kubectl: PathBuf) {
     let server = server(web().patches([PatchAnswer::CutBeforeApply]));
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Unknown, Some("patch answer lost"))
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Unknown, Some("patch answer lost")));
     assert_eq!((image(&server).as_str(), server.writes().len()), (V1, 1));
     assert_eq!(outcomes(&records).len(), 1, "what isn't known isn't undone");
 }
@@ -533,11 +390,7 @@ fn a_slow_answer_is_not_waited_for(kubectl: PathBuf) {
     let (proof, _) = wait(bench.deploy(token));
     assert_eq!(proof.outcome(), Verdict::Succeeded, "{proof:?}");
     assert_eq!(server.writes().len(), 1);
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 fn a_rollout_without_end_fails_in_time(kubectl: PathBuf) {
@@ -550,11 +403,7 @@ fn a_rollout_without_end_fails_in_time(kubectl: PathBuf) {
         (Verdict::Failed, Some(ROLLOUT_FAILED)),
         "{proof:?}"
     );
-    assert!(
-        (1_000..8_000).contains(&proof.duration_ms()),
-        "{}",
-        proof.duration_ms()
-    );
+    assert!((1_000..8_000).contains(&proof.duration_ms()), "{}", proof.duration_ms());
     assert_eq!(outcomes(&records).len(), 2);
     assert_eq!(image(&server), V1);
 }
@@ -576,17 +425,9 @@ fn a_stop_leaves_the_rollout_unknown(kubectl: PathBuf) {
             let (proof, stopped) = tokio::join!(run.deploy(), stopping);
             let proof = proof.unwrap();
             let ended = (proof.outcome(), proof.reason(), proof.exit_code());
-            assert_eq!(
-                ended,
-                (Verdict::Unknown, Some(cause.as_str()), None),
-                "{proof:?}"
-            );
+            assert_eq!(ended, (Verdict::Unknown, Some(cause.as_str()), None), "{proof:?}");
             assert!(stopped.elapsed() < Duration::from_secs(5));
-            assert_eq!(
-                outcomes(&run.records().await).len(),
-                1,
-                "nobody undoes what was stopped"
-            );
+            assert_eq!(outcomes(&run.records().await).len(), 1, "nobody undoes what was stopped");
         });
         assert_eq!((image(&server).as_str(), server.writes().len()), (V2, 1));
     }
@@ -601,10 +442,7 @@ exec REAL "$@""#;
     let bench = Bench::with_programs(&[dir.path(), Path::new("/usr/bin"), Path::new("/bin")]);
     bench.write_kubeconfig(&server.kubeconfig("prod"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Unknown, Some("rollout not observed"))
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Unknown, Some("rollout not observed")));
     assert_eq!((image(&server).as_str(), outcomes(&records).len()), (V2, 1));
 }
 
@@ -612,15 +450,8 @@ fn a_container_that_is_not_there_is_not_added(kubectl: PathBuf) {
     let server = server(web());
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let (proof, _) = wait(bench.deploy(token().container("wep").build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Failed, Some("container not found"))
-    );
-    assert!(
-        proof.result_summary().contains("sidecar, web"),
-        "{}",
-        proof.result_summary()
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Failed, Some("container not found")));
+    assert!(proof.result_summary().contains("sidecar, web"), "{}", proof.result_summary());
     assert!(server.writes().is_empty());
 }
 
@@ -696,26 +527,15 @@ esac"#,
     let bench = Bench::with_programs(&[dir.path(), Path::new("/usr/bin"), Path::new("/bin")]);
     bench.write_kubeconfig(&config);
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
-    assert!(
-        proof.output().contains("[redacted:kubeconfig]"),
-        "{}",
-        proof.output()
-    );
+    assert!(proof.output().contains("[redacted:kubeconfig]"), "{}", proof.output());
     let record = format!("{records:?}");
     for secret in [bearer, password, key, "private-key-of-the-operator"] {
-        assert!(
-            !proof.output().contains(secret),
-            "{secret} in {}",
-            proof.output()
-        );
+        assert!(!proof.output().contains(secret), "{secret} in {}", proof.output());
         assert!(!proof.result_summary().contains(secret));
         assert!(!record.contains(secret));
     }
-    let kube = wait(Kubeconfigs::resolve(
-        [&token().build().unwrap()],
-        &bench.programs,
-        &bench.source,
-    ));
+    let kube =
+        wait(Kubeconfigs::resolve([&token().build().unwrap()], &bench.programs, &bench.source));
     let shown = format!("{:?}", kube.unwrap());
     assert!(
         !shown.contains(bearer) && !shown.contains(password) && !shown.contains(key),
@@ -760,56 +580,31 @@ fn a_context_that_is_not_there_is_named(kubectl: PathBuf) {
     let server = server(web());
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let resolve = |token: Token| {
-        wait(Kubeconfigs::resolve(
-            [&token],
-            &bench.programs,
-            &bench.source,
-        ))
-        .unwrap_err()
-        .to_string()
+        wait(Kubeconfigs::resolve([&token], &bench.programs, &bench.source))
+            .unwrap_err()
+            .to_string()
     };
     let message = resolve(token().context("nowhere").build().unwrap());
-    assert!(
-        message.contains("`nowhere`") && message.contains("token `prod`"),
-        "{message}"
-    );
+    assert!(message.contains("`nowhere`") && message.contains("token `prod`"), "{message}");
     fs::remove_file(bench.home().join(".kube/config")).unwrap();
     let message = resolve(token().build().unwrap());
-    assert!(
-        message.contains("the current kubeconfig context can't be resolved"),
-        "{message}"
-    );
+    assert!(message.contains("the current kubeconfig context can't be resolved"), "{message}");
 }
 
 fn without_kubectl_it_says_so() {
     let bench = Bench::with_programs(&[]);
-    let resolved = wait(Kubeconfigs::resolve(
-        [&token().build().unwrap()],
-        &bench.programs,
-        &bench.source,
-    ));
-    assert!(
-        matches!(resolved, Err(ClusterError::NoKubectl { .. })),
-        "{resolved:?}"
-    );
+    let resolved =
+        wait(Kubeconfigs::resolve([&token().build().unwrap()], &bench.programs, &bench.source));
+    assert!(matches!(resolved, Err(ClusterError::NoKubectl { .. })), "{resolved:?}");
     // A set without such a token needs none.
-    let other = DeployToken::command("prod", "prod", V2, ["true"])
-        .build()
-        .unwrap();
-    wait(Kubeconfigs::resolve(
-        [&other],
-        &bench.programs,
-        &bench.source,
-    ))
-    .unwrap();
+    let other = DeployToken::command("prod", "prod", V2, ["true"]).build().unwrap();
+    wait(Kubeconfigs::resolve([&other], &bench.programs, &bench.source)).unwrap();
 }
 
 fn an_unresolved_cluster_is_not_touched() {
     let bench = Bench::with_programs(&[Path::new("/usr/bin")]);
     wait(async {
-        let run = bench
-            .issue_with(token().build().unwrap(), Kubeconfigs::default())
-            .await;
+        let run = bench.issue_with(token().build().unwrap(), Kubeconfigs::default()).await;
         assert!(matches!(run.deploy().await, Err(Refusal::NeverBegan(_))));
     });
 }
@@ -838,10 +633,7 @@ fn log_of(bench: &Bench) -> Vec<String> {
 fn a_command_deploys() {
     let bench = system();
     let (proof, records) = wait(bench.deploy(command("echo done", "exit 0").build().unwrap()));
-    assert_eq!(
-        (proof.outcome(), proof.output()),
-        (Verdict::Succeeded, "done\n")
-    );
+    assert_eq!((proof.outcome(), proof.output()), (Verdict::Succeeded, "done\n"));
     assert_eq!(log_of(&bench), [format!("production --image={V2}")]);
     assert_eq!(outcomes(&records).len(), 1);
 }
@@ -851,49 +643,32 @@ fn a_failed_command_is_undone_once() {
     let (proof, records) = wait(bench.deploy(command("exit 3", "exit 0").build().unwrap()));
     let ended = (proof.outcome(), proof.reason(), proof.exit_code());
     assert_eq!(ended, (Verdict::Failed, Some(ROLLOUT_FAILED), Some(3)));
-    let both = [
-        format!("production --image={V2}"),
-        format!("production --image={V1}"),
-    ];
+    let both = [format!("production --image={V2}"), format!("production --image={V1}")];
     assert_eq!(log_of(&bench), both);
     let [_, back] = outcomes(&records).try_into().unwrap();
-    assert_eq!(
-        (back.0.as_str(), back.1),
-        ("prod/rollback", Some(Verdict::Succeeded))
-    );
+    assert_eq!((back.0.as_str(), back.1), ("prod/rollback", Some(Verdict::Succeeded)));
 }
 
 fn a_failed_return_command_is_the_end() {
     let bench = system();
     let (_, records) = wait(bench.deploy(command("exit 3", "exit 4").build().unwrap()));
     let [_, back] = outcomes(&records).try_into().unwrap();
-    assert_eq!(
-        (back.1, back.2.as_deref()),
-        (Some(Verdict::Failed), Some(ROLLBACK_FAILED))
-    );
+    assert_eq!((back.1, back.2.as_deref()), (Some(Verdict::Failed), Some(ROLLBACK_FAILED)));
     assert_eq!(log_of(&bench).len(), 2);
 }
 
 fn a_killed_command_is_unknown() {
     let bench = system();
-    let token = command("sleep 60", "exit 0")
-        .timeout(Duration::from_secs(1))
-        .build()
-        .unwrap();
+    let token = command("sleep 60", "exit 0").timeout(Duration::from_secs(1)).build().unwrap();
     let (proof, records) = wait(bench.deploy(token));
-    assert_eq!(
-        (proof.outcome(), proof.reason()),
-        (Verdict::Unknown, Some("timeout"))
-    );
+    assert_eq!((proof.outcome(), proof.reason()), (Verdict::Unknown, Some("timeout")));
     assert_eq!((log_of(&bench).len(), outcomes(&records).len()), (1, 1));
 }
 
 fn a_command_that_is_not_there_gives_the_use_back() {
     let bench = system();
     wait(async {
-        let token = DeployToken::command("prod", "prod", V2, ["./deploy.sh"])
-            .build()
-            .unwrap();
+        let token = DeployToken::command("prod", "prod", V2, ["./deploy.sh"]).build().unwrap();
         let run = bench.issue(token).await;
         assert!(matches!(run.deploy().await, Err(Refusal::NeverBegan(_))));
         assert_eq!(run.dispatcher.capabilities().uses_left("prod"), Some(1));

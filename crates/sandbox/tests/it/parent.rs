@@ -38,9 +38,7 @@ fn kill(probe: &str, processes: u64) {
     assert_eq!(child.next_event().unwrap(), Some(Event::Started));
     // Not to the brim: other programs of this user may take part of the limit.
     let most = usize::try_from(processes / 2).unwrap();
-    support::until("the bomb is large", || {
-        support::survivors(&mark).len() >= most
-    });
+    support::until("the bomb is large", || support::survivors(&mark).len() >= most);
     let start = Instant::now();
     child.kill();
     let ended = support::finish(child);
@@ -56,11 +54,7 @@ fn leaks() {
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open();
     for round in 0..40 {
-        let spec = support::probe(if round % 2 == 0 {
-            &["exit", "3"]
-        } else {
-            &["sleep"]
-        });
+        let spec = support::probe(if round % 2 == 0 { &["exit", "3"] } else { &["sleep"] });
         let mut child = spawn(&spec).unwrap();
         if round % 4 < 2 {
             child.kill();
@@ -70,9 +64,7 @@ fn leaks() {
     support::until("dropped helpers are reaped", || {
         let pid = std::process::id();
         // A dropped child's helper is reaped by a thread, whose own children these are not.
-        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-            .unwrap()
-            .is_empty()
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().is_empty()
     });
     println!("{}", open() - before);
 }
@@ -82,7 +74,5 @@ fn replaced(stand_in: &str) {
     let path = std::env::current_exe().unwrap();
     fs::rename(stand_in, path).unwrap();
     let ended = support::run(&support::spec("/bin/sh", &["-c", "echo genuine"]));
-    std::io::stdout()
-        .write_all(ended.text().as_bytes())
-        .unwrap();
+    std::io::stdout().write_all(ended.text().as_bytes()).unwrap();
 }

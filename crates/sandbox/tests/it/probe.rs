@@ -40,24 +40,16 @@ fn show() {
         line("arg", &hex(argument.as_bytes()));
     }
     line("environ", &hex(&fs::read("/proc/self/environ").unwrap()));
-    line(
-        "cwd",
-        &hex(&std::env::current_dir().unwrap().into_os_string().into_vec()),
-    );
+    line("cwd", &hex(&std::env::current_dir().unwrap().into_os_string().into_vec()));
     // The directory's own descriptor is in its list; it is gone when the list is asked about.
     let fds: Vec<String> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    let fds: Vec<&String> = fds
-        .iter()
-        .filter(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).is_ok())
-        .collect();
+    let fds: Vec<&String> =
+        fds.iter().filter(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).is_ok()).collect();
     line("fds", &format!("{fds:?}"));
-    line(
-        "stdin",
-        &fs::read_link("/proc/self/fd/0").unwrap().display(),
-    );
+    line("stdin", &fs::read_link("/proc/self/fd/0").unwrap().display());
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input).unwrap();
     line("input", &hex(&input));

@@ -16,10 +16,7 @@ use crate::support::{exited, first_existing, probe, program, run, signaled, spec
 
 pub fn trials() -> Vec<Trial> {
     let tests: [(&str, fn()); 18] = [
-        (
-            "arguments_and_environment_arrive_byte_for_byte",
-            arguments_and_environment,
-        ),
+        ("arguments_and_environment_arrive_byte_for_byte", arguments_and_environment),
         ("a_large_argument_list_arrives", large_arguments),
         ("working_directory", working_directory),
         ("nothing_but_three_descriptors", descriptors),
@@ -49,10 +46,7 @@ pub fn trials() -> Vec<Trial> {
 
 fn values<'a>(shown: &'a str, name: &str) -> Vec<&'a str> {
     let lines = shown.lines().filter_map(|line| line.split_once('='));
-    lines
-        .filter(|(found, _)| *found == name)
-        .map(|(_, value)| value)
-        .collect()
+    lines.filter(|(found, _)| *found == name).map(|(_, value)| value).collect()
 }
 
 fn arguments_and_environment() {
@@ -62,11 +56,7 @@ fn arguments_and_environment() {
     spec.argv[0] = "another name".into();
     spec.env = vec![("EMPTY".into(), "".into()), ("ODD".into(), odd.clone())];
     let shown = run(&spec).text();
-    let wanted: Vec<String> = spec
-        .argv
-        .iter()
-        .map(|argument| hex(argument.as_bytes()))
-        .collect();
+    let wanted: Vec<String> = spec.argv.iter().map(|argument| hex(argument.as_bytes())).collect();
     assert_eq!(values(&shown, "arg"), wanted);
     let environ = [b"EMPTY=\0ODD=".as_slice(), odd.as_bytes(), b"\0"].concat();
     assert_eq!(values(&shown, "environ"), [hex(&environ)]);
@@ -81,12 +71,10 @@ fn arguments_and_environment() {
 fn large_arguments() {
     // More than a socket buffer holds, so that both sides must take turns.
     let mut spec = probe(&["show"]);
-    spec.argv
-        .extend((0..10).map(|n| OsString::from(n.to_string().repeat(100_000))));
+    spec.argv.extend((0..10).map(|n| OsString::from(n.to_string().repeat(100_000))));
     let shown = run(&spec).text();
     assert_eq!(values(&shown, "arg")[12].len(), 200_000);
-    spec.argv
-        .extend((0..70).map(|_| OsString::from("x".repeat(100_000))));
+    spec.argv.extend((0..70).map(|_| OsString::from("x".repeat(100_000))));
     let ended = run(&spec);
     let (errno, message) = ended.exec_failure();
     assert_eq!(errno, libc::E2BIG);
@@ -116,10 +104,7 @@ fn surroundings() {
     let shown = run(&probe(&["show"])).text();
     assert_eq!(values(&shown, "tty"), [libc::ENXIO.to_string()]);
     assert_eq!(values(&shown, "leads"), ["true"]);
-    let ours = rustix::process::getsid(None)
-        .unwrap()
-        .as_raw_nonzero()
-        .to_string();
+    let ours = rustix::process::getsid(None).unwrap().as_raw_nonzero().to_string();
     assert_ne!(values(&shown, "session"), [ours]);
     assert_eq!(values(&shown, "umask"), ["22"]);
     assert_eq!(values(&shown, "NoNewPrivs"), ["1"]);
@@ -127,10 +112,7 @@ fn surroundings() {
     // `grep` changes neither and shows what it was given.
     let grep = first_existing(&["/bin/grep", "/usr/bin/grep"]);
     let shown = run(&spec(grep, &["-E", "^Sig(Blk|Ign)", "/proc/self/status"])).text();
-    assert_eq!(
-        shown,
-        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
-    );
+    assert_eq!(shown, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
 fn limits() {
@@ -141,14 +123,8 @@ fn limits() {
     let shown = run(&spec).text();
     let limit = |name: &str| {
         let lines = values(&shown, "limit");
-        let line = lines
-            .iter()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
-        line.split_whitespace()
-            .take(2)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        let line = lines.iter().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(limit("Max core file size"), ["0", "0"]);
     assert_eq!(limit("Max open files"), ["77", "77"]);
@@ -162,30 +138,15 @@ fn limits() {
 
 fn endings() {
     for code in [0, 1, 42, 125, 126, 127, 128, 137, 255] {
-        assert_eq!(
-            run(&probe(&["exit", &code.to_string()])).events,
-            exited(code)
-        );
+        assert_eq!(run(&probe(&["exit", &code.to_string()])).events, exited(code));
     }
-    for signal in [
-        libc::SIGKILL,
-        libc::SIGTERM,
-        libc::SIGSEGV,
-        libc::SIGPIPE,
-        libc::SIGABRT,
-    ] {
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGPIPE, libc::SIGABRT] {
         // `sh` kills itself: the standard library of the probe ignores some of these.
         let command = format!("kill -{signal} $$");
-        assert_eq!(
-            run(&spec("/bin/sh", &["-c", &command])).events,
-            signaled(signal)
-        );
+        assert_eq!(run(&spec("/bin/sh", &["-c", &command])).events, signaled(signal));
     }
     let both = run(&spec("/bin/sh", &["-c", "echo out; echo err >&2; exit 3"]));
-    assert_eq!(
-        (both.stdout.as_slice(), both.stderr.as_slice()),
-        (&b"out\n"[..], &b"err\n"[..])
-    );
+    assert_eq!((both.stdout.as_slice(), both.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
     assert_eq!(both.events, exited(3));
 }
 
@@ -204,44 +165,21 @@ fn no_program() {
     // Neither the C library nor anything else may hand this to a shell.
     let ended = run(&spec(&path, &[]));
     assert_eq!(ended.exec_failure().0, libc::ENOEXEC);
-    assert!(
-        ended.exec_failure().1.contains("`#!` line"),
-        "{}",
-        ended.exec_failure().1
-    );
+    assert!(ended.exec_failure().1.contains("`#!` line"), "{}", ended.exec_failure().1);
     assert!(ended.stdout.is_empty());
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let ended = run(&spec(&path, &[]));
     assert_eq!(ended.exec_failure().0, libc::EACCES);
-    assert!(
-        ended.exec_failure().1.contains("permissions"),
-        "{}",
-        ended.exec_failure().1
-    );
+    assert!(ended.exec_failure().1.contains("permissions"), "{}", ended.exec_failure().1);
 
     let ended = run(&spec(directory.path(), &[]));
     assert_eq!(ended.exec_failure().0, libc::EACCES);
-    assert!(
-        ended.exec_failure().1.contains("regular file"),
-        "{}",
-        ended.exec_failure().1
-    );
+    assert!(ended.exec_failure().1.contains("regular file"), "{}", ended.exec_failure().1);
 
     let fifo = directory.path().join("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(
-        run(&spec(&fifo, &[]))
-            .exec_failure()
-            .1
-            .contains("regular file")
-    );
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(run(&spec(&fifo, &[])).exec_failure().1.contains("regular file"));
 }
 
 fn changed() {
@@ -260,10 +198,7 @@ fn changed() {
         let ended = run(&spec);
         assert_eq!(ended.exec_failure().0, libc::ESTALE);
         let message = ended.exec_failure().1;
-        assert!(
-            message.contains("has changed since it was checked"),
-            "{message}"
-        );
+        assert!(message.contains("has changed since it was checked"), "{message}");
         assert!(ended.stdout.is_empty());
     }
 }
@@ -275,19 +210,11 @@ fn swapped() {
     let spec = spec(&path, &[]);
     let twin = program(directory.path(), "other", "#!/bin/sh\necho two\n");
     let time = fs::metadata(&path).unwrap().modified().unwrap();
-    File::options()
-        .append(true)
-        .open(&twin)
-        .unwrap()
-        .set_modified(time)
-        .unwrap();
+    File::options().append(true).open(&twin).unwrap().set_modified(time).unwrap();
     fs::rename(&twin, &path).unwrap();
     assert_eq!(run(&spec).exec_failure().0, libc::ESTALE);
     let now = FileIdentity::of(&path).unwrap();
-    assert_eq!(
-        (now.size, now.modified_ns),
-        (spec.expected.size, spec.expected.modified_ns)
-    );
+    assert_eq!((now.size, now.modified_ns), (spec.expected.size, spec.expected.modified_ns));
 }
 
 /// A path that leads now to one program and now to another: it may not run, but never the other.
@@ -318,12 +245,7 @@ fn race() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         for events in ends {
             match events.as_slice() {
-                [
-                    Event::ExecFailed {
-                        errno: libc::ESTALE,
-                        ..
-                    },
-                ] => {}
+                [Event::ExecFailed { errno: libc::ESTALE, .. }] => {}
                 _ => {
                     assert_eq!(events, exited(0), "the other program ran");
                     ran += 1;
@@ -336,29 +258,18 @@ fn race() {
 
 fn scripts() {
     let directory = tempfile::tempdir().unwrap();
-    let path = program(
-        directory.path(),
-        "script",
-        "#!/bin/sh\necho \"$0 $1\"\nexit 4\n",
-    );
+    let path = program(directory.path(), "script", "#!/bin/sh\necho \"$0 $1\"\nexit 4\n");
     let mut spec = spec(&path, &["a b"]);
     let ended = run(&spec);
     assert_eq!(ended.events, exited(4));
-    assert_eq!(
-        String::from_utf8(ended.stdout).unwrap(),
-        format!("{} a b\n", path.display())
-    );
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), format!("{} a b\n", path.display()));
 
     let path = program(directory.path(), "broken", "#!/no/such/interpreter\n");
     spec.program = path.clone();
     spec.expected = FileIdentity::of(&path).unwrap();
     let ended = run(&spec);
     assert_eq!(ended.exec_failure().0, libc::ENOENT);
-    assert!(
-        ended.exec_failure().1.contains("interpreter"),
-        "{}",
-        ended.exec_failure().1
-    );
+    assert!(ended.exec_failure().1.contains("interpreter"), "{}", ended.exec_failure().1);
 }
 
 fn no_directory() {
@@ -404,13 +315,9 @@ fn own_binary() {
 }
 
 fn empty_helper() {
-    assert!(
-        std::env::vars_os().next().is_some(),
-        "this test needs an environment of its own"
-    );
+    assert!(std::env::vars_os().next().is_some(), "this test needs an environment of its own");
     let mut spec = probe(&["sleep"]);
-    spec.env
-        .push(("SECRET".into(), "in the child alone".into()));
+    spec.env.push(("SECRET".into(), "in the child alone".into()));
     let mut child = spawn(&spec).unwrap();
     assert_eq!(child.next_event().unwrap(), Some(Event::Started));
     let helper = child.helper_id();
@@ -427,18 +334,11 @@ fn empty_helper() {
 
 fn by_hand() {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .arg0("lar-confine")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg0("lar-confine").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.contains("only started by the program that it belongs to"),
-        "{message}"
-    );
+    assert!(message.contains("only started by the program that it belongs to"), "{message}");
     assert!(output.stdout.is_empty());
 
     // A pipe is no better, and with a socket it takes no nonsense either.
@@ -446,10 +346,7 @@ fn by_hand() {
     assert_eq!(output.status.code(), Some(125));
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     std::io::Write::write_all(&mut ours, b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let output = command
-        .stdin(std::os::fd::OwnedFd::from(theirs))
-        .output()
-        .unwrap();
+    let output = command.stdin(std::os::fd::OwnedFd::from(theirs)).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     drop(command);
     let mut answer = Vec::new();
@@ -457,8 +354,5 @@ fn by_hand() {
     let _ = ours.read_to_end(&mut answer);
     let mut decoder = lar_sandbox::EventDecoder::default();
     decoder.push(&answer);
-    assert!(matches!(
-        decoder.next_event(),
-        Ok(Some(Event::ExecFailed { .. }))
-    ));
+    assert!(matches!(decoder.next_event(), Ok(Some(Event::ExecFailed { .. }))));
 }

@@ -47,9 +47,7 @@ pub fn tag(spec: &mut ChildSpec) -> String {
 pub fn survivors(mark: &str) -> Vec<String> {
     let wanted = format!("{TAG}={mark}");
     let carries = |environment: Vec<u8>| {
-        environment
-            .split(|&byte| byte == 0)
-            .any(|pair| pair == wanted.as_bytes())
+        environment.split(|&byte| byte == 0).any(|pair| pair == wanted.as_bytes())
     };
     fs::read_dir("/proc")
         .unwrap()
@@ -119,11 +117,7 @@ pub fn finish(mut child: Child) -> Ended {
         events.push(event);
     }
     child.wait_helper().unwrap();
-    Ended {
-        events,
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-    }
+    Ended { events, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
 /// An executable file with this content.
@@ -135,9 +129,5 @@ pub fn program(directory: &Path, name: &str, content: &str) -> PathBuf {
 }
 
 pub fn first_existing(paths: &[&str]) -> PathBuf {
-    paths
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
-        .unwrap()
+    paths.iter().map(PathBuf::from).find(|path| path.exists()).unwrap()
 }

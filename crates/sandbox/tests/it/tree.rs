@@ -72,9 +72,7 @@ fn daemon_on_kill() {
     spec.env.push(("PATH".into(), "/usr/bin:/bin".into()));
     let mark = tag(&mut spec);
     let mut child = spawn(&spec).unwrap();
-    until("the daemon runs", || {
-        fs::read_to_string(&file).is_ok_and(|pid| !pid.is_empty())
-    });
+    until("the daemon runs", || fs::read_to_string(&file).is_ok_and(|pid| !pid.is_empty()));
     until("its maker has ended", || survivors(&mark).len() == 2);
     child.kill();
     assert_eq!(finish(child).events, signaled(libc::SIGKILL));
@@ -88,12 +86,7 @@ fn command_on_the_socket() {
     assert_eq!(child.next_event().unwrap(), Some(Event::Started));
     let mut control = child.control().unwrap();
     std::io::Write::write_all(&mut control, &KILL).unwrap();
-    let rest = vec![
-        Event::Signaled {
-            signal: libc::SIGKILL,
-        },
-        Event::Emptied,
-    ];
+    let rest = vec![Event::Signaled { signal: libc::SIGKILL }, Event::Emptied];
     assert_eq!(finish(child).events, rest);
     assert_eq!(survivors(&mark), Vec::<String>::new());
 
@@ -115,9 +108,7 @@ fn kill_when_ready(name: &str, processes: usize) {
     let mut child = spawn(&spec).unwrap();
     let mut output = File::from(child.take_stdout().unwrap());
     output.read_exact(&mut [0; 5]).unwrap();
-    until("all its processes run", || {
-        survivors(&mark).len() == processes
-    });
+    until("all its processes run", || survivors(&mark).len() == processes);
     child.kill();
     assert_eq!(finish(child).events, signaled(libc::SIGKILL));
     output.read_to_end(&mut Vec::new()).unwrap();
@@ -165,11 +156,7 @@ fn bounded_bomb() {
     let start = Instant::now();
     child.kill();
     assert_eq!(finish(child).events, signaled(libc::SIGKILL));
-    assert!(
-        start.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     output.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(survivors(&mark), Vec::<String>::new());
 }
@@ -199,16 +186,10 @@ fn bomb_of_nobody(name: &str) {
         let user = rustix::process::getuid().as_raw();
         let owner =
             |entry: std::io::Result<fs::DirEntry>| entry?.metadata().map(|found| found.uid());
-        let running = fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| owner(entry).ok());
+        let running = fs::read_dir("/proc").unwrap().filter_map(|entry| owner(entry).ok());
         command.arg((running.filter(|&owner| owner == user).count() + size).to_string());
     }
-    let output = command
-        .current_dir("/")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let output = command.current_dir("/").stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success());
     let took = String::from_utf8(output.stdout).unwrap();
     assert!(took.ends_with(" ms\n"), "{took}");
@@ -241,9 +222,7 @@ fn dead_parent() {
         std::io::BufRead::read_line(&mut output, &mut helper).unwrap();
         parent.kill().unwrap();
         parent.wait().unwrap();
-        until("the tree of the dead parent has ended", || {
-            survivors(&mark).is_empty()
-        });
+        until("the tree of the dead parent has ended", || survivors(&mark).is_empty());
         let helper = format!("/proc/{}/stat", helper.trim());
         // As a zombie it waits for whoever adopted it.
         until("the helper has ended", || {

@@ -48,15 +48,9 @@ pub(super) fn request(body: &Value, history: History<'_>) -> Result<(), Problem>
     }
     limits(body)?;
     if body.get("stream").is_some_and(|value| !value.is_boolean()) {
-        return Err(Problem::invalid(
-            "Invalid type for 'stream': expected a boolean",
-        ));
+        return Err(Problem::invalid("Invalid type for 'stream': expected a boolean"));
     }
-    if body
-        .get("stream_options")
-        .is_some_and(|value| !value.is_null())
-        && body["stream"] != true
-    {
+    if body.get("stream_options").is_some_and(|value| !value.is_null()) && body["stream"] != true {
         return Err(Problem::invalid(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
         ));
@@ -85,10 +79,7 @@ fn limits(body: &Value) -> Result<(), Problem> {
         ));
     }
     for field in fields {
-        if body
-            .get(field)
-            .is_some_and(|value| value.as_i64().is_none_or(|number| number < 1))
-        {
+        if body.get(field).is_some_and(|value| value.as_i64().is_none_or(|number| number < 1)) {
             let message = format!("Invalid '{field}': integer below minimum value. Expected >= 1");
             return Err(Problem::invalid(message));
         }
@@ -104,14 +95,9 @@ fn tools(body: &Value) -> Result<(), Problem> {
         }
         return Ok(());
     };
-    let tools = tools
-        .as_array()
-        .filter(|tools| !tools.is_empty())
-        .ok_or_else(|| {
-            Problem::invalid(
-                "Invalid 'tools': empty array. Expected an array with minimum length 1",
-            )
-        })?;
+    let tools = tools.as_array().filter(|tools| !tools.is_empty()).ok_or_else(|| {
+        Problem::invalid("Invalid 'tools': empty array. Expected an array with minimum length 1")
+    })?;
     let mut names = BTreeSet::new();
     for (index, tool) in tools.iter().enumerate() {
         let wrong = |message: &str| Err(Problem::invalid(format!("tools[{index}]{message}")));
@@ -129,10 +115,7 @@ fn tools(body: &Value) -> Result<(), Problem> {
         if !names.insert(name) {
             return wrong(".function.name: tool names must be unique");
         }
-        if function
-            .get("description")
-            .is_some_and(|text| !text.is_string())
-        {
+        if function.get("description").is_some_and(|text| !text.is_string()) {
             return wrong(".function.description: expected a string");
         }
         if let Some(parameters) = function.get("parameters")
@@ -149,9 +132,7 @@ fn tools(body: &Value) -> Result<(), Problem> {
 fn only(value: &Value, known: &[&str], at: &str) -> Result<(), Problem> {
     for field in value.as_object().into_iter().flat_map(Map::keys) {
         if !known.contains(&field.as_str()) {
-            return Err(Problem::invalid(format!(
-                "Unknown parameter: '{at}.{field}'."
-            )));
+            return Err(Problem::invalid(format!("Unknown parameter: '{at}.{field}'.")));
         }
     }
     Ok(())

@@ -25,11 +25,7 @@ pub(super) fn chat_message(message: &Message) -> Value {
             _ => {}
         }
     }
-    let content = if text.is_empty() && !calls.is_empty() {
-        Value::Null
-    } else {
-        text.into()
-    };
+    let content = if text.is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
     let mut whole = json!({"role": "assistant", "content": content, "refusal": null});
     if !calls.is_empty() {
         whole["tool_calls"] = calls.into();
@@ -64,10 +60,7 @@ pub(super) fn events(message: &Message, body: &Value, serial: usize) -> Vec<Stri
         format!("data: {chunk}\n\n")
     };
     let whole = chat_message(message);
-    let mut events = vec![chunk(
-        json!({"role": "assistant", "content": ""}),
-        Value::Null,
-    )];
+    let mut events = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
     // Gateways keep a slow connection open with comments.
     events.push(": still working\n\n".to_owned());
     if let Some(text) = whole["content"].as_str().filter(|text| !text.is_empty()) {
@@ -76,12 +69,7 @@ pub(super) fn events(message: &Message, body: &Value, serial: usize) -> Vec<Stri
         }
     }
     let mut arguments = Vec::new();
-    for (index, call) in whole["tool_calls"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (index, call) in whole["tool_calls"].as_array().into_iter().flatten().enumerate() {
         let mut opening = call.clone();
         opening["index"] = index.into();
         opening["function"]["arguments"] = "".into();

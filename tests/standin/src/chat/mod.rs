@@ -30,10 +30,7 @@ impl Wire for OpenAi {
         let Some(expected) = credential else {
             return Ok(());
         };
-        match call
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "))
-        {
+        match call.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
             None => Err(Problem::new(401, "You didn't provide an API key.")),
             Some(key) if key != expected => Err(Problem::new(401, "Incorrect API key provided.")),
             Some(_) => Ok(()),
@@ -76,9 +73,6 @@ impl Wire for OpenAi {
     }
 
     fn error_event(error_type: &str) -> String {
-        format!(
-            "data: {}\n\n",
-            Self::error(error_type, "The server is overloaded", 0)
-        )
+        format!("data: {}\n\n", Self::error(error_type, "The server is overloaded", 0))
     }
 }

@@ -113,24 +113,13 @@ async fn resource(shared: Arc<Shared>, call: Recorded, group: &str, path: &[&str
     };
     let owned = str::to_owned;
     let (namespace, name, subresource) = (owned(namespace), owned(name), owned(subresource));
-    let request = Request {
-        resource,
-        namespace,
-        name,
-        subresource,
-        query,
-        call,
-    };
+    let request = Request { resource, namespace, name, subresource, query, call };
     let verb = request.verb();
     let full = match request.subresource.as_str() {
         "" => plural.to_owned(),
         subresource => format!("{plural}/{subresource}"),
     };
-    if shared
-        .forbidden
-        .iter()
-        .any(|(denied, what)| denied == verb && *what == full)
-    {
+    if shared.forbidden.iter().any(|(denied, what)| denied == verb && *what == full) {
         return forbidden(verb, resource, &request.namespace, &request.name);
     }
     match (verb, request.subresource.as_str()) {
@@ -142,11 +131,7 @@ async fn resource(shared: Arc<Shared>, call: Recorded, group: &str, path: &[&str
         ("create", "") => create(&shared, &request),
         ("delete", "") => delete(&shared, &request),
         ("patch" | "update", "" | "scale") => write(&shared, &request).await,
-        _ => failure(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method here",
-        ),
+        _ => failure(405, "MethodNotAllowed", "the server does not allow this method here"),
     }
 }
 
@@ -180,10 +165,8 @@ fn get(shared: &Shared, request: &Request) -> Answer {
 
 fn list(shared: &Shared, request: &Request) -> Answer {
     let mut store = lock(&shared.store);
-    let selection = Selection::parse(
-        request.query("labelSelector"),
-        request.query("fieldSelector"),
-    );
+    let selection =
+        Selection::parse(request.query("labelSelector"), request.query("fieldSelector"));
     let mut objects = store.list(request.resource, request.within());
     objects.retain(|object| selection.matches(object));
     // What the client may watch from is what it is shown, before this look moves anything on.
@@ -287,14 +270,8 @@ fn create(shared: &Shared, request: &Request) -> Answer {
         object["metadata"]["namespace"] = request.namespace.as_str().into();
     }
     let mut store = lock(&shared.store);
-    let name = object["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    if store
-        .get(request.resource, &request.namespace, &name)
-        .is_some()
-    {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if store.get(request.resource, &request.namespace, &name).is_some() {
         let message = format!("{} \"{name}\" already exists", request.resource.qualified());
         return failure(409, "AlreadyExists", &message);
     }

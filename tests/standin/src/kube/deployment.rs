@@ -116,10 +116,7 @@ impl Deployment {
     pub(super) fn start(self) -> Running {
         let mut containers = self.containers;
         if containers.is_empty() {
-            containers.push((
-                self.name.clone(),
-                format!("registry.test/team/{}:v1", self.name),
-            ));
+            containers.push((self.name.clone(), format!("registry.test/team/{}:v1", self.name)));
         }
         let container = |(name, image)| json!({"name": name, "image": image});
         let containers: Vec<Value> = containers.into_iter().map(container).collect();

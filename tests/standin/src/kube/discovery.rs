@@ -23,25 +23,12 @@ impl Resource {
         short: &'static [&'static str],
     ) -> Self {
         let (group, subresources) = ("", &[]);
-        Self {
-            group,
-            plural,
-            singular,
-            kind,
-            short,
-            namespaced: true,
-            in_all: false,
-            subresources,
-        }
+        Self { group, plural, singular, kind, short, namespaced: true, in_all: false, subresources }
     }
 
     /// The group and version as objects spell it: `v1`, `apps/v1`.
     pub(super) fn api_version(&self) -> &'static str {
-        if self.group.is_empty() {
-            "v1"
-        } else {
-            "apps/v1"
-        }
+        if self.group.is_empty() { "v1" } else { "apps/v1" }
     }
 
     /// The resource as errors spell it: `pods`, `deployments.apps`.
@@ -60,17 +47,11 @@ pub(super) static RESOURCES: &[Resource] = &[
         subresources: &[("log", "Pod"), ("status", "Pod")],
         ..Resource::core("pods", "pod", "Pod", &["po"])
     },
-    Resource {
-        in_all: true,
-        ..Resource::core("services", "service", "Service", &["svc"])
-    },
+    Resource { in_all: true, ..Resource::core("services", "service", "Service", &["svc"]) },
     Resource::core("configmaps", "configmap", "ConfigMap", &["cm"]),
     Resource::core("secrets", "secret", "Secret", &[]),
     Resource::core("events", "event", "Event", &["ev"]),
-    Resource {
-        namespaced: false,
-        ..Resource::core("nodes", "node", "Node", &["no"])
-    },
+    Resource { namespaced: false, ..Resource::core("nodes", "node", "Node", &["no"]) },
     Resource {
         namespaced: false,
         ..Resource::core("namespaces", "namespace", "Namespace", &["ns"])

@@ -93,9 +93,7 @@ impl Server {
     #[must_use]
     pub fn deployment(&self, namespace: &str, name: &str) -> Snapshot {
         let store = lock(&self.shared.store);
-        let found = store
-            .deployments
-            .get(&(namespace.to_owned(), name.to_owned()));
+        let found = store.deployments.get(&(namespace.to_owned(), name.to_owned()));
         found.expect("the deployment exists").snapshot()
     }
 
@@ -110,14 +108,8 @@ impl Server {
         answers: impl IntoIterator<Item = PatchAnswer>,
     ) {
         let mut store = lock(&self.shared.store);
-        let found = store
-            .deployments
-            .get_mut(&(namespace.to_owned(), name.to_owned()));
-        found
-            .expect("the deployment exists")
-            .plan
-            .answers
-            .extend(answers);
+        let found = store.deployments.get_mut(&(namespace.to_owned(), name.to_owned()));
+        found.expect("the deployment exists").plan.answers.extend(answers);
     }
 }
 

@@ -102,12 +102,8 @@ pub(super) fn pod(metadata: Value, spec: &Value, waiting: Option<&str>, restarts
             "lastState": {},
         })
     };
-    let containers: Vec<Value> = spec["containers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(status)
-        .collect();
+    let containers: Vec<Value> =
+        spec["containers"].as_array().into_iter().flatten().map(status).collect();
     let truth = if ready { "True" } else { "False" };
     let mut spec = spec.clone();
     spec["nodeName"] = "node-1".into();
@@ -163,10 +159,7 @@ pub(super) fn uid(kind: &str, namespace: &str, name: &str) -> String {
 /// One hour before now in RFC 3339, to the second: everything here was made then.
 pub(super) fn an_hour_ago() -> String {
     let time = SystemTime::now() - Duration::from_secs(3600);
-    rfc3339(
-        time.duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-    )
+    rfc3339(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// Civil date from days since 1970-01-01, by counting in 400-year eras that begin in March.
@@ -178,11 +171,7 @@ fn rfc3339(seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

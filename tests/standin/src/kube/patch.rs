@@ -93,9 +93,7 @@ fn merge_list(list: &mut Value, items: &[Value], name: &str, at: &str) -> Result
             continue;
         }
         let Some(key) = item.get(name) else {
-            return Err(format!(
-                "map: {item} does not contain declared merge key: {name} in {at}"
-            ));
+            return Err(format!("map: {item} does not contain declared merge key: {name} in {at}"));
         };
         let found = list.iter().position(|old| old.get(name) == Some(key));
         match found {
@@ -152,10 +150,7 @@ mod tests {
     #[test]
     fn merge_patches_replace_lists() {
         let mut spec = json!({"containers": [{"name": "a", "image": "a:1"}], "paused": true});
-        merge(
-            &mut spec,
-            &json!({"containers": [{"image": "a:2"}], "paused": null}),
-        );
+        merge(&mut spec, &json!({"containers": [{"image": "a:2"}], "paused": null}));
         assert_eq!(spec, json!({"containers": [{"image": "a:2"}]}));
     }
 }

@@ -48,11 +48,7 @@ pub(super) fn not_found(resource: &Resource, name: &str) -> Answer {
 /// 403 as role-based access control words it.
 pub(super) fn forbidden(verb: &str, resource: &Resource, namespace: &str, name: &str) -> Answer {
     let (qualified, plural, group) = (resource.qualified(), resource.plural, resource.group);
-    let what = if name.is_empty() {
-        qualified
-    } else {
-        format!("{qualified} \"{name}\"")
-    };
+    let what = if name.is_empty() { qualified } else { format!("{qualified} \"{name}\"") };
     let place = match resource.namespaced {
         true => format!("in the namespace \"{namespace}\""),
         false => "at the cluster scope".to_owned(),
@@ -83,37 +79,21 @@ pub(super) fn write_failure(
             );
             failure(409, "Conflict", &message)
         }
-        429 => failure(
-            429,
-            "TooManyRequests",
-            "too many requests, please try again later",
-        ),
-        503 => failure(
-            503,
-            "ServiceUnavailable",
-            "the server is currently unable to handle it",
-        ),
+        429 => failure(429, "TooManyRequests", "too many requests, please try again later"),
+        503 => failure(503, "ServiceUnavailable", "the server is currently unable to handle it"),
         504 => failure(504, "Timeout", "the server was unable to answer in time"),
         500.. => {
             let message = "Internal error occurred: the stand-in's script says so";
             failure(code, "InternalError", message)
         }
-        _ => failure(
-            code,
-            "Invalid",
-            &format!("{what} is refused by the stand-in's script"),
-        ),
+        _ => failure(code, "Invalid", &format!("{what} is refused by the stand-in's script")),
     }
 }
 
 /// 422 for a field of an object; kubectl prints the causes.
 pub(super) fn invalid(resource: &Resource, name: &str, field: &str, message: &str) -> Answer {
     let (kind, group) = (resource.kind, resource.group);
-    let of = if group.is_empty() {
-        String::new()
-    } else {
-        format!(".{group}")
-    };
+    let of = if group.is_empty() { String::new() } else { format!(".{group}") };
     let whole = format!("{kind}{of} \"{name}\" is invalid: {field}: {message}");
     let mut body = status_object(422, "Invalid", &whole);
     let cause = json!({"reason": "FieldValueInvalid", "message": message, "field": field});

@@ -45,10 +45,7 @@ impl Running {
         let template = object["spec"]["template"].clone();
         Self {
             object,
-            revisions: vec![Revision {
-                number: 1,
-                template,
-            }],
+            revisions: vec![Revision { number: 1, template }],
             generation: 1,
             rollout: Rollout::Succeeds { after: 0 },
             looks: 0,
@@ -77,22 +74,15 @@ impl Running {
         }
         let template = &object["spec"]["template"];
         if *template != self.object["spec"]["template"] {
-            let containers = template["spec"]["containers"]
-                .as_array()
-                .into_iter()
-                .flatten();
+            let containers = template["spec"]["containers"].as_array().into_iter().flatten();
             let planned = containers
                 .filter_map(|container| self.plan.by_image.get(container["image"].as_str()?))
                 .next();
             self.rollout = planned.copied().unwrap_or(self.plan.default);
             let number = self.revision() + 1;
             // Going back to an earlier template renumbers its replica set.
-            self.revisions
-                .retain(|revision| revision.template != *template);
-            self.revisions.push(Revision {
-                number,
-                template: template.clone(),
-            });
+            self.revisions.retain(|revision| revision.template != *template);
+            self.revisions.push(Revision { number, template: template.clone() });
         }
         self.object = object;
     }
@@ -114,15 +104,10 @@ impl Running {
         let strings = |value: &Value| -> BTreeMap<String, String> {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let fields = value.as_object().into_iter().flatten();
-            fields
-                .map(|(key, value)| (key.clone(), text(value)))
-                .collect()
+            fields.map(|(key, value)| (key.clone(), text(value))).collect()
         };
         let template = &object["spec"]["template"];
-        let containers = template["spec"]["containers"]
-            .as_array()
-            .into_iter()
-            .flatten();
+        let containers = template["spec"]["containers"].as_array().into_iter().flatten();
         let pair = |container: &Value| {
             let text = |key: &str| container[key].as_str().unwrap_or_default().to_owned();
             (text("name"), text("image"))
@@ -235,43 +220,19 @@ impl Running {
     fn counts(&self) -> Counts {
         let wanted = self.wanted();
         match self.stage() {
-            Stage::Complete => Counts {
-                total: wanted,
-                updated: wanted,
-                available: wanted,
-            },
+            Stage::Complete => Counts { total: wanted, updated: wanted, available: wanted },
             // The controller has not counted again: these are the old generation's numbers.
-            Stage::Unseen => Counts {
-                total: wanted,
-                updated: 0,
-                available: wanted,
-            },
-            Stage::UnderWay(updated) => Counts {
-                total: wanted + 1,
-                updated,
-                available: wanted,
-            },
-            Stage::TimedOut => Counts {
-                total: wanted + 1,
-                updated: 1,
-                available: wanted,
-            },
+            Stage::Unseen => Counts { total: wanted, updated: 0, available: wanted },
+            Stage::UnderWay(updated) => Counts { total: wanted + 1, updated, available: wanted },
+            Stage::TimedOut => Counts { total: wanted + 1, updated: 1, available: wanted },
         }
     }
 
     fn status(&self) -> Value {
         let counts = self.counts();
         let (truth, reason, message) = match self.stage() {
-            Stage::Complete => (
-                "True",
-                "NewReplicaSetAvailable",
-                "has successfully progressed.",
-            ),
-            Stage::TimedOut => (
-                "False",
-                "ProgressDeadlineExceeded",
-                "has timed out progressing.",
-            ),
+            Stage::Complete => ("True", "NewReplicaSetAvailable", "has successfully progressed."),
+            Stage::TimedOut => ("False", "ProgressDeadlineExceeded", "has timed out progressing."),
             _ => ("True", "ReplicaSetUpdated", "is progressing."),
         };
         let set = short_hash(&self.object["spec"]["template"].to_string());

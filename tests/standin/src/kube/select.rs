@@ -19,20 +19,12 @@ struct Requirement {
 
 impl Selection {
     pub(super) fn parse(labels: &str, fields: &str) -> Self {
-        Self {
-            labels: parse(labels),
-            fields: parse(fields),
-        }
+        Self { labels: parse(labels), fields: parse(fields) }
     }
 
     /// Whether the object is selected.
     pub(super) fn matches(&self, object: &Value) -> bool {
-        let label = |key: &str| {
-            object["metadata"]["labels"]
-                .get(key)?
-                .as_str()
-                .map(str::to_owned)
-        };
+        let label = |key: &str| object["metadata"]["labels"].get(key)?.as_str().map(str::to_owned);
         // A field that an object doesn't have is empty, as the real server has it.
         let field = |key: &str| {
             let value = key.split('.').fold(object, |value, part| &value[part]);
@@ -71,30 +63,18 @@ fn parse(text: &str) -> Vec<Requirement> {
         part.push(character);
     }
     parts.push(part);
-    let parts = parts
-        .iter()
-        .map(|part| part.trim())
-        .filter(|part| !part.is_empty());
+    let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
     parts.map(requirement).collect()
 }
 
 fn requirement(part: &str) -> Requirement {
     let build = |key: &str, values: Option<Vec<String>>, negated| {
         let key = key.trim().to_owned();
-        Requirement {
-            key,
-            values,
-            negated,
-        }
+        Requirement { key, values, negated }
     };
     let set = |text: &str| {
         let inside = text.trim().trim_start_matches('(').trim_end_matches(')');
-        Some(
-            inside
-                .split(',')
-                .map(|value| value.trim().to_owned())
-                .collect(),
-        )
+        Some(inside.split(',').map(|value| value.trim().to_owned()).collect())
     };
     if let Some((key, values)) = part.split_once(" notin ") {
         return build(key, set(values), true);
@@ -126,14 +106,8 @@ mod tests {
         });
         let matches = |labels, fields| Selection::parse(labels, fields).matches(&object);
         assert!(matches("", ""));
-        assert!(matches(
-            "app=web,tier in (front,back)",
-            "metadata.name=web-0"
-        ));
-        assert!(matches(
-            "app==web,!canary",
-            "status.phase!=Failed,spec.nodeName="
-        ));
+        assert!(matches("app=web,tier in (front,back)", "metadata.name=web-0"));
+        assert!(matches("app==web,!canary", "status.phase!=Failed,spec.nodeName="));
         assert!(!matches("app!=web", ""));
         assert!(!matches("tier notin (front,back)", ""));
         assert!(!matches("canary", ""));

@@ -48,8 +48,7 @@ impl Store {
     }
 
     pub(super) fn add_pod(&mut self, pod: Pod) {
-        self.logs
-            .insert((pod.namespace.clone(), pod.name.clone()), pod.logs.clone());
+        self.logs.insert((pod.namespace.clone(), pod.name.clone()), pod.logs.clone());
         self.add(pod.object()).expect("pods are a known kind");
     }
 
@@ -60,15 +59,10 @@ impl Store {
         let Some(resource) = found.filter(|resource| resource.plural != "deployments") else {
             return Err(format!("no objects of kind `{kind}` can be added here"));
         };
-        let name = object["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let mut namespace = String::new();
         if resource.namespaced {
-            let given = object["metadata"]["namespace"]
-                .as_str()
-                .unwrap_or("default");
+            let given = object["metadata"]["namespace"].as_str().unwrap_or("default");
             namespace = given.to_owned();
             object["metadata"]["namespace"] = namespace.as_str().into();
             self.namespace(&namespace);
@@ -85,8 +79,7 @@ impl Store {
             object["involvedObject"]["uid"] = uid.into();
         }
         self.identify(&mut object);
-        self.objects
-            .insert((resource.plural, (namespace, name)), object.clone());
+        self.objects.insert((resource.plural, (namespace, name)), object.clone());
         Ok(object)
     }
 
@@ -98,10 +91,7 @@ impl Store {
             "pods" => self.owned(Running::pods),
             _ => Vec::new(),
         };
-        let stored = self
-            .objects
-            .iter()
-            .filter(|((plural, _), _)| *plural == resource.plural);
+        let stored = self.objects.iter().filter(|((plural, _), _)| *plural == resource.plural);
         all.extend(stored.map(|(_, object)| object.clone()));
         all.retain(|object| namespace.is_none_or(|name| object["metadata"]["namespace"] == name));
         all
@@ -162,11 +152,7 @@ impl Store {
             let owner = all.find(|running| running.pods().iter().any(|one| named(one) == name));
             owner.map(|running| running.logs.clone())
         };
-        self.logs
-            .get(&name)
-            .cloned()
-            .or_else(owned)
-            .unwrap_or_default()
+        self.logs.get(&name).cloned().or_else(owned).unwrap_or_default()
     }
 
     fn namespace(&mut self, name: &str) {
@@ -194,10 +180,7 @@ impl Store {
         let mut all = Vec::new();
         for running in self.deployments.values() {
             let version = &running.object["metadata"]["resourceVersion"];
-            let version = version
-                .as_str()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0);
+            let version = version.as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
             for mut object in parts(running) {
                 complete(&mut object, version, &self.created);
                 all.push(object);
@@ -209,21 +192,12 @@ impl Store {
 
 fn complete(object: &mut Value, version: u64, created: &str) {
     let (namespace, name) = named(object);
-    let uid = object::uid(
-        object["kind"].as_str().unwrap_or_default(),
-        &namespace,
-        &name,
-    );
+    let uid = object::uid(object["kind"].as_str().unwrap_or_default(), &namespace, &name);
     object::identify(object, &uid, version, created);
 }
 
 /// An object's namespace and name.
 pub(super) fn named(object: &Value) -> Name {
-    let text = |key: &str| {
-        object["metadata"][key]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
     (text("namespace"), text("name"))
 }

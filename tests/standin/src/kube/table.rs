@@ -89,29 +89,16 @@ fn cells(plural: &str, object: &Value) -> Value {
     let (spec, status) = (&object["spec"], &object["status"]);
     let joined = |containers: &Value, key: &str| {
         let all = containers.as_array().into_iter().flatten();
-        let texts: Vec<&str> = all
-            .filter_map(|container| container[key].as_str())
-            .collect();
+        let texts: Vec<&str> = all.filter_map(|container| container[key].as_str()).collect();
         texts.join(",")
     };
     match plural {
         "pods" => {
-            let containers = status["containerStatuses"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let ready = containers
-                .iter()
-                .filter(|container| container["ready"] == true)
-                .count();
-            let waiting = containers
-                .iter()
-                .find_map(|c| c["state"]["waiting"]["reason"].as_str());
+            let containers = status["containerStatuses"].as_array().cloned().unwrap_or_default();
+            let ready = containers.iter().filter(|container| container["ready"] == true).count();
+            let waiting = containers.iter().find_map(|c| c["state"]["waiting"]["reason"].as_str());
             let phase = waiting.or(status["phase"].as_str()).unwrap_or("Unknown");
-            let restarts: u64 = containers
-                .iter()
-                .filter_map(|c| c["restartCount"].as_u64())
-                .sum();
+            let restarts: u64 = containers.iter().filter_map(|c| c["restartCount"].as_u64()).sum();
             json!([
                 name,
                 format!("{ready}/{}", containers.len()),
@@ -127,11 +114,7 @@ fn cells(plural: &str, object: &Value) -> Value {
             let containers = &spec["template"]["spec"]["containers"];
             json!([
                 name,
-                format!(
-                    "{}/{}",
-                    number(&status["readyReplicas"]),
-                    number(&spec["replicas"])
-                ),
+                format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"])),
                 number(&status["updatedReplicas"]),
                 number(&status["availableReplicas"]),
                 AN_HOUR,
@@ -139,25 +122,14 @@ fn cells(plural: &str, object: &Value) -> Value {
                 joined(containers, "image"),
             ])
         }
-        "replicasets" => json!([
-            name,
-            spec["replicas"],
-            status["replicas"],
-            status["readyReplicas"],
-            AN_HOUR,
-        ]),
+        "replicasets" => {
+            json!([name, spec["replicas"], status["replicas"], status["readyReplicas"], AN_HOUR,])
+        }
         "events" => {
             let about = &object["involvedObject"];
             let text = |key: &str| about[key].as_str().unwrap_or_default();
             let about = format!("{}/{}", text("kind").to_lowercase(), text("name"));
-            json!([
-                AN_HOUR,
-                object["type"],
-                object["reason"],
-                about,
-                object["message"],
-                name
-            ])
+            json!([AN_HOUR, object["type"], object["reason"], about, object["message"], name])
         }
         "namespaces" => json!([name, status["phase"], AN_HOUR]),
         _ => json!([name, AN_HOUR]),

@@ -38,30 +38,22 @@ pub(super) fn watch(shared: Arc<Shared>, watch: Watch) -> Response {
     let end = Instant::now() + watch.timeout;
     let known = Known::new(&shared, &watch);
     let state = (shared, watch, known, VecDeque::new());
-    let events = stream::unfold(
-        state,
-        move |(shared, watch, mut known, mut queue)| async move {
-            while queue.is_empty() {
-                if Instant::now() >= end {
-                    return None;
-                }
-                queue.extend(known.changes(&shared, &watch));
-                if queue.is_empty() {
-                    tokio::time::sleep(shared.tick).await;
-                    look(&shared, &watch);
-                }
+    let events = stream::unfold(state, move |(shared, watch, mut known, mut queue)| async move {
+        while queue.is_empty() {
+            if Instant::now() >= end {
+                return None;
             }
-            let line: String = queue.pop_front()?;
-            Some((
-                Ok::<_, Infallible>(Bytes::from(line)),
-                (shared, watch, known, queue),
-            ))
-        },
-    );
+            queue.extend(known.changes(&shared, &watch));
+            if queue.is_empty() {
+                tokio::time::sleep(shared.tick).await;
+                look(&shared, &watch);
+            }
+        }
+        let line: String = queue.pop_front()?;
+        Some((Ok::<_, Infallible>(Bytes::from(line)), (shared, watch, known, queue)))
+    });
     let mut response = Response::new(Body::from_stream(events));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -72,10 +64,7 @@ fn look(shared: &Shared, watch: &Watch) {
     }
     let mut store = lock(&shared.store);
     let objects = store.list(watch.resource, watch.namespace.as_deref());
-    for object in objects
-        .iter()
-        .filter(|object| watch.selection.matches(object))
-    {
+    for object in objects.iter().filter(|object| watch.selection.matches(object)) {
         store.look(&named(object));
     }
 }
@@ -87,12 +76,7 @@ impl Known {
     fn new(shared: &Shared, watch: &Watch) -> Self {
         let mut objects = selected(shared, watch);
         objects.retain(|object| version(object) <= watch.since);
-        Self(
-            objects
-                .into_iter()
-                .map(|object| (named(&object), object))
-                .collect(),
-        )
+        Self(objects.into_iter().map(|object| (named(&object), object)).collect())
     }
 
     /// Events, as lines, for what has changed since the last call.
@@ -126,12 +110,7 @@ fn selected(shared: &Shared, watch: &Watch) -> Vec<Value> {
 fn event(kind: &str, watch: &Watch, object: &Value) -> String {
     let object = match watch.as_table {
         None => object.clone(),
-        Some(whole) => table(
-            watch.resource,
-            std::slice::from_ref(object),
-            version(object),
-            whole,
-        ),
+        Some(whole) => table(watch.resource, std::slice::from_ref(object), version(object), whole),
     };
     format!("{}\n", json!({"type": kind, "object": object}))
 }

@@ -49,10 +49,7 @@ fn apply(shared: &Shared, request: &Request) -> Answer {
     };
     let mut new = old.clone();
     let content_type = request.call.header("content-type").unwrap_or_default();
-    match (
-        request.verb(),
-        content_type.split(';').next().unwrap_or_default().trim(),
-    ) {
+    match (request.verb(), content_type.split(';').next().unwrap_or_default().trim()) {
         ("patch", "application/strategic-merge-patch+json") => {
             if let Err(message) = patch::strategic(&mut new, &body) {
                 return failure(400, "BadRequest", &message);
@@ -96,11 +93,7 @@ fn apply(shared: &Shared, request: &Request) -> Answer {
     match store.put(request.resource, new) {
         Some(object) if request.subresource == "scale" => respond::json(200, &as_scale(&object)),
         Some(object) => respond::json(200, &object),
-        None => failure(
-            405,
-            "MethodNotAllowed",
-            "this object follows from its deployment",
-        ),
+        None => failure(405, "MethodNotAllowed", "this object follows from its deployment"),
     }
 }
 
@@ -141,15 +134,10 @@ fn valid(resource: &Resource, old: &Value, new: &Value) -> Result<(), Invalid> {
         return wrong("spec.selector", "Invalid value: field is immutable");
     }
     if new["spec"]["replicas"].as_u64().is_none() {
-        return wrong(
-            "spec.replicas",
-            "Invalid value: must be greater than or equal to 0",
-        );
+        return wrong("spec.replicas", "Invalid value: must be greater than or equal to 0");
     }
     let at = "spec.template.spec.containers";
-    let containers = template["spec"]["containers"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let containers = template["spec"]["containers"].as_array().map_or(&[][..], Vec::as_slice);
     if containers.is_empty() {
         return wrong(at, "Required value");
     }

@@ -51,15 +51,11 @@ pub(super) fn request(body: &Value, history: History<'_>) -> Result<(), Problem>
     }
     only(body, FIELDS, "")?;
     if body["model"].as_str().is_none_or(str::is_empty) {
-        return Err(Problem::invalid(
-            "model: Input should be a valid non-empty string",
-        ));
+        return Err(Problem::invalid("model: Input should be a valid non-empty string"));
     }
     match body["max_tokens"].as_i64() {
         None => {
-            return Err(Problem::invalid(
-                "max_tokens: Input should be a valid integer",
-            ));
+            return Err(Problem::invalid("max_tokens: Input should be a valid integer"));
         }
         Some(..1) => {
             let message = "max_tokens: Input should be greater than or equal to 1";
@@ -89,14 +85,10 @@ pub(super) fn only(value: &Value, known: &[&str], at: &str) -> Result<(), Proble
 /// Refuses a text that is empty or blank.
 pub(super) fn text(value: &Value, at: &str) -> Result<(), Problem> {
     let Some(text) = value.as_str() else {
-        return Err(Problem::invalid(format!(
-            "{at}: Input should be a valid string"
-        )));
+        return Err(Problem::invalid(format!("{at}: Input should be a valid string")));
     };
     if text.is_empty() {
-        return Err(Problem::invalid(format!(
-            "{at}: text content blocks must be non-empty"
-        )));
+        return Err(Problem::invalid(format!("{at}: text content blocks must be non-empty")));
     }
     if text.trim().is_empty() {
         let message = format!("{at}: text content blocks must contain non-whitespace text");
@@ -160,9 +152,7 @@ fn system(system: &Value) -> Result<(), Problem> {
             }
             Ok(())
         }
-        _ => Err(Problem::invalid(
-            "system: Input should be a string or a list of text blocks",
-        )),
+        _ => Err(Problem::invalid("system: Input should be a string or a list of text blocks")),
     }
 }
 
@@ -195,10 +185,7 @@ fn tools(body: &Value) -> Result<(), Problem> {
             return Err(Problem::invalid("tools: Tool names must be unique."));
         }
         names.push(name);
-        if tool
-            .get("description")
-            .is_some_and(|description| !description.is_string())
-        {
+        if tool.get("description").is_some_and(|description| !description.is_string()) {
             return wrong("description: Input should be a valid string");
         }
         schema(tool.get("input_schema"), &at)?;
@@ -225,10 +212,7 @@ fn schema(schema: Option<&Value>, at: &str) -> Result<(), Problem> {
         Some(kind) if kind != "object" => return wrong(".type: Input should be 'object'"),
         Some(_) => {}
     }
-    if ["oneOf", "allOf", "anyOf"]
-        .iter()
-        .any(|word| schema.get(word).is_some())
-    {
+    if ["oneOf", "allOf", "anyOf"].iter().any(|word| schema.get(word).is_some()) {
         return wrong(" does not support oneOf, allOf, or anyOf at the top level");
     }
     let invalid = ": JSON schema is invalid. It must match JSON Schema draft 2020-12";
@@ -245,10 +229,7 @@ fn schema(schema: Option<&Value>, at: &str) -> Result<(), Problem> {
                 ".properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'";
             return wrong(message);
         }
-        if !properties
-            .values()
-            .all(|value| value.is_object() || value.is_boolean())
-        {
+        if !properties.values().all(|value| value.is_object() || value.is_boolean()) {
             return wrong(invalid);
         }
     }
@@ -267,20 +248,12 @@ fn choice(choice: Option<&Value>, names: &[&str]) -> Result<(), Problem> {
         let message = "tool_choice: may only be specified while providing tools";
         return Err(Problem::invalid(message));
     }
-    only(
-        choice,
-        &["type", "name", "disable_parallel_tool_use"],
-        "tool_choice.",
-    )?;
+    only(choice, &["type", "name", "disable_parallel_tool_use"], "tool_choice.")?;
     match choice["type"].as_str() {
         Some("auto" | "any" | "none") => Ok(()),
         Some("tool") if names.iter().any(|name| choice["name"] == *name) => Ok(()),
-        Some("tool") => Err(Problem::invalid(
-            "tool_choice: tool not found in provided tools",
-        )),
-        _ => Err(Problem::invalid(
-            "tool_choice.type: Input tag does not match any expected tag",
-        )),
+        Some("tool") => Err(Problem::invalid("tool_choice: tool not found in provided tools")),
+        _ => Err(Problem::invalid("tool_choice.type: Input tag does not match any expected tag")),
     }
 }
 
@@ -307,25 +280,15 @@ fn breakpoints(body: &Value) -> Result<(), Problem> {
 }
 
 fn breakpoint(holder: &Value) -> Result<usize, Problem> {
-    let Some(control) = holder
-        .get("cache_control")
-        .filter(|control| !control.is_null())
-    else {
+    let Some(control) = holder.get("cache_control").filter(|control| !control.is_null()) else {
         return Ok(0);
     };
     if control["type"] != "ephemeral" {
-        return Err(Problem::invalid(
-            "cache_control.type: Input should be 'ephemeral'",
-        ));
+        return Err(Problem::invalid("cache_control.type: Input should be 'ephemeral'"));
     }
     only(control, &["type", "ttl"], "cache_control.")?;
-    if control
-        .get("ttl")
-        .is_some_and(|ttl| ttl != "5m" && ttl != "1h")
-    {
-        return Err(Problem::invalid(
-            "cache_control.ttl: Input should be '5m' or '1h'",
-        ));
+    if control.get("ttl").is_some_and(|ttl| ttl != "5m" && ttl != "1h") {
+        return Err(Problem::invalid("cache_control.ttl: Input should be '5m' or '1h'"));
     }
     Ok(1)
 }

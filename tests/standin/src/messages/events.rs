@@ -27,9 +27,7 @@ pub(super) fn events(message: &Message, body: &Value, serial: usize) -> Vec<Stri
             let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
             events.push(event(&delta));
         }
-        events.push(event(
-            &json!({"type": "content_block_stop", "index": index}),
-        ));
+        events.push(event(&json!({"type": "content_block_stop", "index": index})));
     }
     events.push(event(&json!({
         "type": "message_delta",
@@ -75,10 +73,7 @@ pub(super) fn as_echoed(message: &Message) -> Value {
 
 /// One server-sent event, named after its data's `type`.
 pub(super) fn event(data: &Value) -> String {
-    format!(
-        "event: {}\ndata: {data}\n\n",
-        data["type"].as_str().unwrap_or("message")
-    )
+    format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or("message"))
 }
 
 fn envelope(body: &Value, serial: usize) -> Value {

@@ -14,9 +14,7 @@ pub(super) fn messages(messages: &Value, history: History<'_>) -> Result<(), Pro
         return Err(Problem::invalid("messages: Input should be a valid list"));
     };
     if messages.is_empty() {
-        return Err(Problem::invalid(
-            "messages: at least one message is required",
-        ));
+        return Err(Problem::invalid("messages: at least one message is required"));
     }
     let mut turns: Vec<Turn> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
@@ -31,20 +29,14 @@ pub(super) fn messages(messages: &Value, history: History<'_>) -> Result<(), Pro
             }
         };
         if index == 0 && assistant {
-            return Err(Problem::invalid(
-                "messages: first message must use the \"user\" role",
-            ));
+            return Err(Problem::invalid("messages: first message must use the \"user\" role"));
         }
         let last = index + 1 == messages.len();
         let blocks = blocks(&message["content"], &at, assistant && last)?;
         // The API joins messages of one role that follow each other into a single turn.
         match turns.last_mut().filter(|turn| turn.assistant == assistant) {
             Some(turn) => turn.blocks.extend(blocks),
-            None => turns.push(Turn {
-                assistant,
-                index,
-                blocks,
-            }),
+            None => turns.push(Turn { assistant, index, blocks }),
         }
     }
     for (position, turn) in turns.iter().enumerate() {
@@ -57,10 +49,7 @@ pub(super) fn messages(messages: &Value, history: History<'_>) -> Result<(), Pro
         }
     }
     pairs(&turns)?;
-    let end = turns
-        .last()
-        .filter(|turn| turn.assistant)
-        .and_then(|turn| turn.blocks.last());
+    let end = turns.last().filter(|turn| turn.assistant).and_then(|turn| turn.blocks.last());
     let trailing = |block: &Value| {
         block["type"] == "text" && block["text"].as_str().is_some_and(|t| t.trim_end() != t)
     };
@@ -141,10 +130,7 @@ fn composed(blocks: &[Value], served: &[Value], hint: usize) -> bool {
             return false;
         };
         !original.is_empty()
-            && original
-                .iter()
-                .zip(head)
-                .all(|(one, other)| same(one, other))
+            && original.iter().zip(head).all(|(one, other)| same(one, other))
             && composed(rest, served, index + 1)
     })
 }
@@ -181,31 +167,15 @@ fn known(block: &Value, turn: &Turn, position: usize, history: History<'_>) -> R
             &["type", "text", "cache_control", "citations"]
         }
         ("image", false) => &["type", "source", "cache_control"],
-        ("document", false) => &[
-            "type",
-            "source",
-            "cache_control",
-            "title",
-            "context",
-            "citations",
-        ],
-        ("search_result", false) => &[
-            "type",
-            "source",
-            "title",
-            "content",
-            "citations",
-            "cache_control",
-        ],
+        ("document", false) => {
+            &["type", "source", "cache_control", "title", "context", "citations"]
+        }
+        ("search_result", false) => {
+            &["type", "source", "title", "content", "citations", "cache_control"]
+        }
         ("tool_result", false) => {
             result(block, &at)?;
-            &[
-                "type",
-                "tool_use_id",
-                "content",
-                "is_error",
-                "cache_control",
-            ]
+            &["type", "tool_use_id", "content", "is_error", "cache_control"]
         }
         ("tool_use", true) => {
             let mut served = history.served.iter().filter_map(Value::as_array).flatten();
@@ -272,11 +242,7 @@ fn pairs(turns: &[Turn]) -> Result<(), Problem> {
     for turn in turns {
         if turn.assistant {
             open.clear();
-            for block in turn
-                .blocks
-                .iter()
-                .filter(|block| block["type"] == "tool_use")
-            {
+            for block in turn.blocks.iter().filter(|block| block["type"] == "tool_use") {
                 let id = block["id"].as_str().unwrap_or_default();
                 if id.is_empty() || !ever.insert(id) {
                     return Err(Problem::invalid("messages: `tool_use` ids must be unique"));
@@ -289,13 +255,7 @@ fn pairs(turns: &[Turn]) -> Result<(), Problem> {
         open.clear();
     }
     // A conversation can't end on a call that has no result.
-    unanswered(
-        turns
-            .len()
-            .checked_sub(1)
-            .map_or(0, |last| turns[last].index),
-        &open,
-    )
+    unanswered(turns.len().checked_sub(1).map_or(0, |last| turns[last].index), &open)
 }
 
 fn answered(turn: &Turn, open: &[&str]) -> Result<(), Problem> {
@@ -321,11 +281,8 @@ fn answered(turn: &Turn, open: &[&str]) -> Result<(), Problem> {
             )));
         }
     }
-    let missing: Vec<&str> = open
-        .iter()
-        .copied()
-        .filter(|id| !leading.iter().any(|one| one == id))
-        .collect();
+    let missing: Vec<&str> =
+        open.iter().copied().filter(|id| !leading.iter().any(|one| one == id)).collect();
     unanswered(turn.index.saturating_sub(1), &missing)
 }
 

@@ -32,13 +32,8 @@ impl Got {
 
     /// The data of every complete server-sent event.
     fn events(&self) -> Vec<Value> {
-        let complete = self
-            .text
-            .rsplit_once("\n\n")
-            .map_or("", |(complete, _)| complete);
-        let data = complete
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "));
+        let complete = self.text.rsplit_once("\n\n").map_or("", |(complete, _)| complete);
+        let data = complete.lines().filter_map(|line| line.strip_prefix("data: "));
         data.filter(|data| *data != "[DONE]")
             .map(|data| serde_json::from_str(data).expect("an event's data is JSON"))
             .collect()
@@ -68,11 +63,5 @@ async fn post(url: &str, headers: &[(&str, &str)], body: &str) -> Result<Got, re
         }
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Got {
-        status,
-        retry_after,
-        text,
-        chunks,
-        whole,
-    })
+    Ok(Got { status, retry_after, text, chunks, whole })
 }

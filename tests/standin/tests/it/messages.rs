@@ -14,9 +14,7 @@ const HEADERS: &[(&str, &str)] = &[
 
 async fn send(server: &Server, body: &Value) -> Got {
     let url = format!("{}/v1/messages?beta=true", server.url());
-    post(&url, HEADERS, &body.to_string())
-        .await
-        .expect("an answer")
+    post(&url, HEADERS, &body.to_string()).await.expect("an answer")
 }
 
 fn request(messages: Value) -> Value {
@@ -79,27 +77,14 @@ async fn a_stream_holds_exactly_the_scripted_blocks() {
     body["stream"] = true.into();
     let got = send(&server, &body).await;
     assert_eq!((got.status, got.whole), (200, true));
-    assert!(
-        got.chunks > 50,
-        "the stream came in {} chunks only",
-        got.chunks
-    );
+    assert!(got.chunks > 50, "the stream came in {} chunks only", got.chunks);
     let events = got.events();
     assert_eq!(assemble(&events), blocks);
-    let types: Vec<&str> = events
-        .iter()
-        .map(|event| event["type"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        (types[0], types[types.len() - 1]),
-        ("message_start", "message_stop")
-    );
+    let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!((types[0], types[types.len() - 1]), ("message_start", "message_stop"));
     assert!(types.iter().filter(|kind| **kind == "ping").count() > 1);
     assert_eq!(events[0]["message"]["usage"]["input_tokens"], 321);
-    let last = events
-        .iter()
-        .find(|event| event["type"] == "message_delta")
-        .unwrap();
+    let last = events.iter().find(|event| event["type"] == "message_delta").unwrap();
     assert_eq!(last["delta"]["stop_reason"], "tool_use");
     assert_eq!(last["usage"]["output_tokens"], 45);
     assert!(server.refusals().is_empty());
@@ -114,11 +99,7 @@ async fn plain_answers_and_the_end_of_the_script() {
     assert_eq!(got.json()["stop_reason"], "tool_use");
     let got = send(&server, &hello()).await;
     assert_eq!(got.status, 500);
-    assert!(
-        got.text.contains("script has run out: request 2"),
-        "{}",
-        got.text
-    );
+    assert!(got.text.contains("script has run out: request 2"), "{}", got.text);
     assert_eq!(server.requests().len(), 2);
     assert_eq!(server.requests()[0].header("X-Api-Key"), Some("sk-test"));
     assert_eq!(server.requests()[0].json(), hello());
@@ -134,40 +115,20 @@ async fn headers_are_required() {
         (&[("x-api-key", "")], 401, "x-api-key header is required"),
         (&[("x-api-key", "other")], 401, "invalid x-api-key"),
         (&[("x-api-key", "sk-test")], 400, "anthropic-version"),
-        (
-            &[HEADERS[0], ("anthropic-version", "1999-01-01")],
-            400,
-            "not a valid version",
-        ),
+        (&[HEADERS[0], ("anthropic-version", "1999-01-01")], 400, "not a valid version"),
         (&[HEADERS[0], HEADERS[1]], 400, "content-type"),
-        (
-            &[HEADERS[0], HEADERS[1], ("content-type", "text/plain")],
-            400,
-            "content-type",
-        ),
+        (&[HEADERS[0], HEADERS[1], ("content-type", "text/plain")], 400, "content-type"),
     ];
     for (headers, status, message) in cases {
         let got = post(&url, headers, &hello().to_string()).await.unwrap();
         assert_eq!(got.status, *status, "{headers:?}");
         let error = &got.json()["error"];
-        assert!(
-            error["message"].as_str().unwrap().contains(message),
-            "{error}"
-        );
-        let kind = if *status == 401 {
-            "authentication_error"
-        } else {
-            "invalid_request_error"
-        };
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+        let kind = if *status == 401 { "authentication_error" } else { "invalid_request_error" };
         assert_eq!(error["type"], kind);
     }
-    let got = post(&format!("{}/v2", server.url()), HEADERS, "{}")
-        .await
-        .unwrap();
-    assert_eq!(
-        (got.status, got.json()["error"]["type"].as_str()),
-        (404, Some("not_found_error"))
-    );
+    let got = post(&format!("{}/v2", server.url()), HEADERS, "{}").await.unwrap();
+    assert_eq!((got.status, got.json()["error"]["type"].as_str()), (404, Some("not_found_error")));
     let got = post(&url, HEADERS, "{").await.unwrap();
     assert!(got.text.contains("not valid JSON"));
 }
@@ -195,94 +156,34 @@ async fn what_the_real_api_refuses_is_refused() {
         (without("messages"), "messages: Field required"),
         (with("max_tokens", json!(0)), "greater than or equal to 1"),
         (with("max_tokens", json!("9")), "valid integer"),
-        (
-            with("nonsense", json!(1)),
-            "nonsense: Extra inputs are not permitted",
-        ),
+        (with("nonsense", json!(1)), "nonsense: Extra inputs are not permitted"),
         (with("stream", json!("yes")), "valid boolean"),
         (with("temperature", json!(1.5)), "temperature"),
         (with("messages", json!([])), "at least one message"),
-        (
-            with("messages", json!([{"role": "assistant", "content": "x"}])),
-            "first message",
-        ),
-        (
-            with("messages", json!([{"role": "system", "content": "x"}])),
-            "'user' or 'assistant'",
-        ),
-        (
-            with(
-                "messages",
-                json!([{"role": "user", "content": "x", "id": 1}]),
-            ),
-            "Extra inputs",
-        ),
+        (with("messages", json!([{"role": "assistant", "content": "x"}])), "first message"),
+        (with("messages", json!([{"role": "system", "content": "x"}])), "'user' or 'assistant'"),
+        (with("messages", json!([{"role": "user", "content": "x", "id": 1}])), "Extra inputs"),
         (user(json!("")), "non-empty content"),
         (user(json!([])), "non-empty content"),
-        (
-            user(json!([{"type": "text", "text": ""}])),
-            "must be non-empty",
-        ),
-        (
-            user(json!([{"type": "text", "text": " \n"}])),
-            "non-whitespace",
-        ),
-        (
-            user(json!([{"type": "text", "text": "x", "extra": 1}])),
-            "Extra inputs",
-        ),
-        (
-            user(json!([{"type": "made_up"}])),
-            "does not match any of the expected tags",
-        ),
-        (
-            with("system", json!([{"type": "text", "text": ""}])),
-            "must be non-empty",
-        ),
+        (user(json!([{"type": "text", "text": ""}])), "must be non-empty"),
+        (user(json!([{"type": "text", "text": " \n"}])), "non-whitespace"),
+        (user(json!([{"type": "text", "text": "x", "extra": 1}])), "Extra inputs"),
+        (user(json!([{"type": "made_up"}])), "does not match any of the expected tags"),
+        (with("system", json!([{"type": "text", "text": ""}])), "must be non-empty"),
         (with("tools", json!([tool("a.b")])), "should match pattern"),
         (with("tools", json!([tool("")])), "should match pattern"),
+        (with("tools", json!([tool(&"x".repeat(129))])), "should match pattern"),
+        (with("tools", json!([tool("a"), tool("a")])), "names must be unique"),
+        (with("tools", json!([{"name": "a"}])), "input_schema: Field required"),
+        (with("tools", json!([{"name": "a", "input_schema": {"type": "array"}}])), "'object'"),
+        (with("tools", json!([{"name": "a", "input_schema": {}}])), "type: Field required"),
         (
-            with("tools", json!([tool(&"x".repeat(129))])),
-            "should match pattern",
-        ),
-        (
-            with("tools", json!([tool("a"), tool("a")])),
-            "names must be unique",
-        ),
-        (
-            with("tools", json!([{"name": "a"}])),
-            "input_schema: Field required",
-        ),
-        (
-            with(
-                "tools",
-                json!([{"name": "a", "input_schema": {"type": "array"}}]),
-            ),
-            "'object'",
-        ),
-        (
-            with("tools", json!([{"name": "a", "input_schema": {}}])),
-            "type: Field required",
-        ),
-        (
-            with(
-                "tools",
-                json!([{"name": "a", "uses": 1, "input_schema": {"type": "object"}}]),
-            ),
+            with("tools", json!([{"name": "a", "uses": 1, "input_schema": {"type": "object"}}])),
             "Extra",
         ),
+        (with("tool_choice", json!({"type": "auto"})), "while providing tools"),
         (
-            with("tool_choice", json!({"type": "auto"})),
-            "while providing tools",
-        ),
-        (
-            user(json!([
-                marked("1"),
-                marked("2"),
-                marked("3"),
-                marked("4"),
-                marked("5")
-            ])),
+            user(json!([marked("1"), marked("2"), marked("3"), marked("4"), marked("5")])),
             "A maximum of 4 blocks with cache_control may be provided. Found 5.",
         ),
         (
@@ -295,10 +196,7 @@ async fn what_the_real_api_refuses_is_refused() {
         assert_eq!(got.status, 400, "not refused: {body}");
         assert_eq!(got.json()["type"], "error");
         let told = got.json()["error"]["message"].as_str().unwrap().to_owned();
-        assert!(
-            told.contains(message),
-            "{body}\n  expected {message}\n  got {told}"
-        );
+        assert!(told.contains(message), "{body}\n  expected {message}\n  got {told}");
     }
     assert_eq!(server.refusals().len(), cases.len());
     let fine = json!([marked("1"), marked("2"), marked("3"), marked("4")]);
@@ -314,10 +212,7 @@ async fn after_calls() -> (Server, Value) {
         {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {"x": 1}},
         {"type": "tool_use", "id": "toolu_2", "name": "b", "input": {}},
     ]);
-    let server = Server::start([
-        Reply::message(turn.clone(), "tool_use"),
-        Reply::text("done"),
-    ]);
+    let server = Server::start([Reply::message(turn.clone(), "tool_use"), Reply::text("done")]);
     assert_eq!(send(&server, &hello()).await.status, 200);
     (server, turn)
 }
@@ -341,23 +236,12 @@ async fn tool_calls_and_results_have_to_pair_up() {
     let text = json!({"type": "text", "text": "and?"});
     let mut late = results(&["toolu_1"]);
     late.as_array_mut().unwrap().push(text.clone());
-    late.as_array_mut()
-        .unwrap()
-        .push(results(&["toolu_2"])[0].clone());
+    late.as_array_mut().unwrap().push(results(&["toolu_2"])[0].clone());
     let cases = [
-        (
-            json!("go on"),
-            "without `tool_result` blocks immediately after: toolu_1, toolu_2",
-        ),
+        (json!("go on"), "without `tool_result` blocks immediately after: toolu_1, toolu_2"),
         (results(&["toolu_1"]), "immediately after: toolu_2"),
-        (
-            results(&["toolu_1", "toolu_2", "toolu_3"]),
-            "unexpected `tool_use_id`",
-        ),
-        (
-            results(&["toolu_1", "toolu_2", "toolu_1"]),
-            "multiple `tool_result` blocks",
-        ),
+        (results(&["toolu_1", "toolu_2", "toolu_3"]), "unexpected `tool_use_id`"),
+        (results(&["toolu_1", "toolu_2", "toolu_1"]), "multiple `tool_result` blocks"),
         (late, "immediately after: toolu_2"),
     ];
     for (answer, message) in cases {
@@ -367,12 +251,7 @@ async fn tool_calls_and_results_have_to_pair_up() {
     }
     let mut open = follow(&turn, json!("x"));
     open["messages"].as_array_mut().unwrap().pop();
-    assert!(
-        send(&server, &open)
-            .await
-            .text
-            .contains("without `tool_result`")
-    );
+    assert!(send(&server, &open).await.text.contains("without `tool_result`"));
     // Results may be split over several user messages, and text may follow them.
     let mut fine = follow(&turn, results(&["toolu_2"]));
     let rest = json!({"role": "user", "content": [results(&["toolu_1"])[0], text]});
@@ -393,11 +272,7 @@ async fn served_blocks_have_to_come_back_unchanged() {
         |turn| {
             turn.as_array_mut().unwrap().remove(1);
         },
-        |turn| {
-            turn.as_array_mut()
-                .unwrap()
-                .push(json!({"type": "text", "text": "added"}))
-        },
+        |turn| turn.as_array_mut().unwrap().push(json!({"type": "text", "text": "added"})),
     ];
     for change in changes {
         let mut changed = turn.clone();
@@ -414,11 +289,7 @@ async fn served_blocks_have_to_come_back_unchanged() {
 
 #[tokio::test]
 async fn a_turn_that_was_cut_does_not_count_as_served() {
-    let server = Server::start([
-        Reply::cut_after(4),
-        Reply::text("again"),
-        Reply::text("end "),
-    ]);
+    let server = Server::start([Reply::cut_after(4), Reply::text("again"), Reply::text("end ")]);
     let mut body = hello();
     body["stream"] = true.into();
     let got = send(&server, &body).await;
@@ -431,12 +302,7 @@ async fn a_turn_that_was_cut_does_not_count_as_served() {
     assert_eq!(send(&server, &hello()).await.status, 200);
     let mut trailing = follow(&json!([{"type": "text", "text": "end "}]), json!("x"));
     trailing["messages"].as_array_mut().unwrap().pop();
-    assert!(
-        send(&server, &trailing)
-            .await
-            .text
-            .contains("trailing whitespace")
-    );
+    assert!(send(&server, &trailing).await.text.contains("trailing whitespace"));
 }
 
 #[tokio::test]
@@ -464,10 +330,7 @@ async fn faults_come_as_scripted() {
     let got = send(&server, &streaming).await;
     assert_eq!((got.status, got.whole), (200, true));
     let events = got.events();
-    assert_eq!(
-        events[events.len() - 1]["error"]["type"],
-        "overloaded_error"
-    );
+    assert_eq!(events[events.len() - 1]["error"]["type"], "overloaded_error");
     assert_eq!(send(&server, &hello()).await.status, 529);
     assert_eq!(send(&server, &hello()).await.text, "{\"type\": \"mess");
     assert_eq!(send(&server, &hello()).await.text, "");
@@ -499,24 +362,15 @@ fn a_script_reacts_to_results_without_any_runtime_of_the_test() {
         ])
         .otherwise(|_| Reply::text("more"))
         .start();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let call = |body: Value| runtime.block_on(send(&server, &body)).json();
     let turn = call(hello())["content"].clone();
     let answer = json!([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "42"}]);
-    assert_eq!(
-        call(follow(&turn, answer))["content"][0]["text"],
-        "I saw \"42\""
-    );
+    assert_eq!(call(follow(&turn, answer))["content"][0]["text"], "I saw \"42\"");
     assert_eq!(call(hello())["content"][0]["text"], "more");
     let url = server.url();
     drop(server);
-    assert!(
-        runtime.block_on(post(&url, &[], "")).is_err(),
-        "a dropped server still answers"
-    );
+    assert!(runtime.block_on(post(&url, &[], "")).is_err(), "a dropped server still answers");
 }
 
 #[tokio::test]

@@ -14,13 +14,8 @@ fn start(arguments: &[&str]) -> (Child, String) {
         .spawn()
         .expect("the program starts");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let url = line
-        .trim()
-        .strip_prefix("listening on ")
-        .expect("it says where it listens");
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").expect("it says where it listens");
     (child, url.to_owned())
 }
 
@@ -33,30 +28,19 @@ async fn it_serves_a_script_logs_and_ends_with_its_input() {
         {"status": 429, "error_type": "rate_limit_error", "retry_after": 3},
     ]});
     std::fs::write(path("script.json"), script.to_string()).unwrap();
-    let (mut child, url) = start(&[
-        "chat",
-        "--script",
-        &path("script.json"),
-        "--log",
-        &path("log.jsonl"),
-    ]);
+    let (mut child, url) =
+        start(&["chat", "--script", &path("script.json"), "--log", &path("log.jsonl")]);
     let url = format!("{url}/v1/chat/completions");
     let headers = [("content-type", "application/json")];
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).to_string();
     let got = post(&url, &headers, &body).await.unwrap().json();
-    assert_eq!(
-        got["choices"][0]["message"]["tool_calls"][0]["function"]["name"],
-        "look"
-    );
+    assert_eq!(got["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "look");
     let got = post(&url, &headers, &body).await.unwrap();
     assert_eq!((got.status, got.retry_after.as_deref()), (429, Some("3")));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
     let log = std::fs::read_to_string(path("log.jsonl")).unwrap();
-    let lines: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["status"], 429);
 }
@@ -76,24 +60,12 @@ async fn it_serves_a_cluster_and_writes_its_kubeconfig() {
     });
     std::fs::write(path("script.json"), script.to_string()).unwrap();
     let (script, config) = (path("script.json"), path("config"));
-    let (mut child, url) = start(&[
-        "kube",
-        "--script",
-        &script,
-        "--kubeconfig",
-        &config,
-        "--namespace",
-        "prod",
-    ]);
+    let (mut child, url) =
+        start(&["kube", "--script", &script, "--kubeconfig", &config, "--namespace", "prod"]);
     let config = std::fs::read_to_string(config).unwrap();
     assert!(config.contains(&url) && config.contains("t0") && config.contains("namespace: prod"));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let pods = client
-        .get(format!("{url}/api/v1/pods"))
-        .bearer_auth("t0")
-        .send()
-        .await
-        .unwrap();
+    let pods = client.get(format!("{url}/api/v1/pods")).bearer_auth("t0").send().await.unwrap();
     assert!(pods.text().await.unwrap().contains("job-0"));
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
@@ -105,12 +77,7 @@ fn a_script_with_an_unknown_field_is_refused() {
     let script = folder.path().join("script.json");
     std::fs::write(&script, r#"{"replies": [{"txet": "typo"}]}"#).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_standin"));
-    let output = command
-        .arg("messages")
-        .arg("--script")
-        .arg(&script)
-        .output()
-        .unwrap();
+    let output = command.arg("messages").arg("--script").arg(&script).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("unknown field `txet`"));
 }

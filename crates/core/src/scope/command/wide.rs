@@ -48,12 +48,7 @@ pub(super) fn wide(words: &[&str], open: Option<&OpenWord>) -> Option<&'static s
     let own = |word: &&&str| word.contains('=') || word.starts_with(|c: char| c.is_ascii_digit());
     // Where the word stands that names the inner command, if this program runs one.
     let command = match first {
-        _ if is(WRAPPERS) => Some(
-            [first, second]
-                .into_iter()
-                .flatten()
-                .find(|word| !own(word)),
-        ),
+        _ if is(WRAPPERS) => Some([first, second].into_iter().flatten().find(|word| !own(word))),
         Some(&("run" | "run-script" | "x" | "dlx" | "compose")) if is(WITH_SUBCOMMANDS) => {
             Some(second)
         }
@@ -63,26 +58,14 @@ pub(super) fn wide(words: &[&str], open: Option<&OpenWord>) -> Option<&'static s
     if let Some(command) = command {
         // What such a program runs is judged in its place, at the first word that is known.
         let subcommand = arguments.iter().position(|word| !word.starts_with('-'));
-        let skipped = if is(WRAPPERS) {
-            0
-        } else {
-            subcommand.map_or(0, |at| at + 1)
-        };
+        let skipped = if is(WRAPPERS) { 0 } else { subcommand.map_or(0, |at| at + 1) };
         let candidates = arguments.get(skipped..).unwrap_or_default();
-        let lists = [
-            INTERPRETERS,
-            WRAPPERS,
-            LAUNCHERS,
-            WITH_SUBCOMMANDS,
-            SQL_CLIENTS,
-        ];
+        let lists = [INTERPRETERS, WRAPPERS, LAUNCHERS, WITH_SUBCOMMANDS, SQL_CLIENTS];
         let is_known = |word: &&str| lists.iter().any(|list| is_listed(family(word), list));
         let inner = candidates.iter().position(is_known);
         return match inner.and_then(|at| candidates.get(at..)) {
             Some(inner) => wide(inner, open),
-            None => command
-                .is_none()
-                .then_some("it runs whatever command follows"),
+            None => command.is_none().then_some("it runs whatever command follows"),
         };
     }
     if is_listed(name, "aws gcloud az") && second.is_none() && open.is_none() {

@@ -31,13 +31,7 @@ impl Token<'_> {
 }
 
 pub(super) fn scan(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, SqlRefusal> {
-    let mut scanner = Scanner {
-        sql,
-        dialect,
-        at: 0,
-        fresh_line: true,
-        tokens: Vec::new(),
-    };
+    let mut scanner = Scanner { sql, dialect, at: 0, fresh_line: true, tokens: Vec::new() };
     while let Some(c) = scanner.peek() {
         scanner.step(c)?;
     }
@@ -46,11 +40,7 @@ pub(super) fn scan(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, SqlRef
 
 pub(super) fn refusal(sql: &str, kind: SqlRefusalKind, at: usize, found: &str) -> SqlRefusal {
     let column = sql.get(..at).map_or(0, |before| before.chars().count()) + 1;
-    SqlRefusal {
-        kind,
-        column,
-        found: visible(found, 32),
-    }
+    SqlRefusal { kind, column, found: visible(found, 32) }
 }
 
 struct Scanner<'a> {
@@ -162,20 +152,15 @@ impl<'a> Scanner<'a> {
             }
             if escaped && !escapes {
                 self.at += at.saturating_sub(1);
-                return self.refuse(
-                    SqlRefusalKind::Ambiguous,
-                    if quote == '"' { "\\\"" } else { "\\'" },
-                );
+                return self
+                    .refuse(SqlRefusalKind::Ambiguous, if quote == '"' { "\\\"" } else { "\\'" });
             }
             if escaped || chars.next_if(|(_, next)| *next == quote).is_some() {
                 continue;
             }
             return self.push(Kind::Quoted, at + 1);
         }
-        self.refuse(
-            SqlRefusalKind::Unterminated,
-            if quote == '"' { "\"" } else { "'" },
-        )
+        self.refuse(SqlRefusalKind::Unterminated, if quote == '"' { "\"" } else { "'" })
     }
 
     /// A quoted name in backticks (a doubled one stands for one) or brackets (SQLite knows no escape).
@@ -188,10 +173,7 @@ impl<'a> Scanner<'a> {
             }
             return self.push(Kind::Quoted, at + 1);
         }
-        self.refuse(
-            SqlRefusalKind::Unterminated,
-            if end == '`' { "`" } else { "[" },
-        )
+        self.refuse(SqlRefusalKind::Unterminated, if end == '`' { "`" } else { "[" })
     }
 
     /// `$1`, or PostgreSQL's `$tag$...$tag$`. Right after a name or number servers disagree.
@@ -201,9 +183,7 @@ impl<'a> Scanner<'a> {
             return self.refuse(SqlRefusalKind::Ambiguous, "$");
         }
         let inner = rest.strip_prefix('$').unwrap_or_default();
-        let digits = inner
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(inner.len());
+        let digits = inner.find(|c: char| !c.is_ascii_digit()).unwrap_or(inner.len());
         if digits > 0 {
             return self.push(Kind::Number, digits + 1);
         }
@@ -221,9 +201,7 @@ impl<'a> Scanner<'a> {
     fn line_comment(&mut self) -> Result<(), SqlRefusal> {
         use Dialect::{MySql, Unknown};
         let rest = self.rest();
-        let text = rest
-            .get(..rest.find('\n').unwrap_or(rest.len()))
-            .unwrap_or_default();
+        let text = rest.get(..rest.find('\n').unwrap_or(rest.len())).unwrap_or_default();
         // MySQL wants a blank after the dashes, else they are two minus signs. A carriage return ends
         // the comment for PostgreSQL only.
         let blank = matches!(text.chars().nth(2), None | Some(' ' | '\t'));
@@ -235,10 +213,7 @@ impl<'a> Scanner<'a> {
 
     fn block_comment(&mut self) -> Result<(), SqlRefusal> {
         let rest = self.rest();
-        if ["/*!", "/*M!", "/*m!", "/*+"]
-            .iter()
-            .any(|begin| rest.starts_with(begin))
-        {
+        if ["/*!", "/*M!", "/*m!", "/*+"].iter().any(|begin| rest.starts_with(begin)) {
             return self.refuse(SqlRefusalKind::ExecutableComment, "/*");
         }
         let mut depth = 0_usize;
@@ -277,11 +252,7 @@ impl<'a> Scanner<'a> {
 
     fn push(&mut self, kind: Kind, length: usize) -> Result<(), SqlRefusal> {
         let text = self.rest().get(..length).unwrap_or_default();
-        self.tokens.push(Token {
-            kind,
-            text,
-            at: self.at,
-        });
+        self.tokens.push(Token { kind, text, at: self.at });
         self.fresh_line = false;
         self.at += length;
         Ok(())
@@ -296,9 +267,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn before(&self) -> Option<char> {
-        self.sql
-            .get(..self.at)
-            .and_then(|before| before.chars().next_back())
+        self.sql.get(..self.at).and_then(|before| before.chars().next_back())
     }
 
     fn rest(&self) -> &'a str {

@@ -47,12 +47,8 @@ enum How {
 impl DeployToken {
     /// Sets the image of a Kubernetes deployment and awaits the rollout.
     pub fn kubectl(name: &str, target: &str, image: &str) -> Self {
-        let how = How::Kubectl {
-            namespace: None,
-            deployment: None,
-            container: None,
-            context: None,
-        };
+        let how =
+            How::Kubectl { namespace: None, deployment: None, container: None, context: None };
         Self::with(name, target, image, how)
     }
 
@@ -64,15 +60,7 @@ impl DeployToken {
         argv: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self::with(
-            name,
-            target,
-            image,
-            How::Command {
-                argv,
-                rollback_argv: None,
-            },
-        )
+        Self::with(name, target, image, How::Command { argv, rollback_argv: None })
     }
 
     fn with(name: &str, target: &str, image: &str, how: How) -> Self {
@@ -147,12 +135,7 @@ impl DeployToken {
         }
         check_timeout(self.timeout)?;
         let method = match self.how {
-            How::Kubectl {
-                namespace,
-                deployment,
-                container,
-                context,
-            } => {
+            How::Kubectl { namespace, deployment, container, context } => {
                 let image = image_name(&self.image).to_owned();
                 let namespace = namespace.unwrap_or_else(|| self.target.clone());
                 let deployment = deployment.unwrap_or_else(|| image.clone());
@@ -163,18 +146,9 @@ impl DeployToken {
                 if let Some(context) = &context {
                     check_plain("context", context)?;
                 }
-                DeployMethod::Kubectl {
-                    namespace,
-                    deployment,
-                    container,
-                    context,
-                    cluster: None,
-                }
+                DeployMethod::Kubectl { namespace, deployment, container, context, cluster: None }
             }
-            How::Command {
-                argv,
-                rollback_argv,
-            } => {
+            How::Command { argv, rollback_argv } => {
                 let back = self.rollback_to.as_deref();
                 if back.is_some() && rollback_argv.is_none() {
                     return Err(TokenError::Field {

@@ -52,13 +52,7 @@ impl SecretToken {
         common.max_uses = inner.max_uses();
         common.requires_approval = inner.requires_approval();
         common.expires = inner.expires();
-        Self {
-            common,
-            source,
-            injection: None,
-            format: "{secret}".to_owned(),
-            inner,
-        }
+        Self { common, source, injection: None, format: "{secret}".to_owned(), inner }
     }
 
     /// Puts the secret into this request header.

@@ -22,10 +22,7 @@ pub struct WaitToken {
 impl WaitToken {
     /// A pause of at most `max_seconds`.
     pub fn new(name: &str, max_seconds: u64) -> Self {
-        Self {
-            common: Common::new(name),
-            max_seconds,
-        }
+        Self { common: Common::new(name), max_seconds }
     }
 
     /// Checks everything and makes the token.
@@ -36,9 +33,7 @@ impl WaitToken {
                 message: format!("{} is not between 1 and 86,400 (a day)", self.max_seconds),
             });
         }
-        self.common.token(Scope::Wait(WaitScope {
-            max_seconds: self.max_seconds,
-        }))
+        self.common.token(Scope::Wait(WaitScope { max_seconds: self.max_seconds }))
     }
 }
 common_setters!(WaitToken);

@@ -25,13 +25,11 @@ const RED: Style = AnsiColor::Red.on_default();
 
 /// Whether records are complete and unchanged
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Each record names the digest of the one before, so a change, a gap or a \
+#[command(after_help = "Each record names the digest of the one before, so a change, a gap or a \
 wrong order breaks the chain. What only the chain's end can show (records cut off at the end) is \
 checked against the ledger's own count, or in a file by the closing record and --head. Who wrote the \
 records is not proved by this.\n\nExit codes: 0 everything holds, 1 something doesn't (in a file also \
-a run without its end, unless --allow-open), 2 there is no such run or file."
-)]
+a run without its end, unless --allow-open), 2 there is no such run or file.")]
 pub struct Args {
     /// A run, or a file of records as `lar audit show RUN --records` prints them (a file's name has a
     /// `.` or `/` in it, `-` is stdin); without it, every run
@@ -102,10 +100,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
     let accept_open = file.is_none() || args.allow_open;
     let ok = verdicts.iter().all(|verdict| verdict.holds(accept_open));
     if args.json {
-        println(&visible_json(&format!(
-            "{:#}",
-            json!({"ok": ok, "runs": verdicts})
-        )));
+        println(&visible_json(&format!("{:#}", json!({"ok": ok, "runs": verdicts}))));
     } else {
         show(&verdicts, accept_open);
     }
@@ -144,10 +139,7 @@ async fn in_ledger(ledger: &dyn Ledger, summary: &RunSummary) -> Result<Verdict,
         let last = (page.len() as u64) < PAGE;
         for sealed in page {
             let broken = |reason: &str| {
-                let broken = Broken {
-                    seq: next,
-                    reason: reason.to_owned(),
-                };
+                let broken = Broken { seq: next, reason: reason.to_owned() };
                 Ok(Verdict::broken(Some(summary), broken))
             };
             let record = match checker.read(&sealed.bytes) {
@@ -181,44 +173,25 @@ async fn in_ledger(ledger: &dyn Ledger, summary: &RunSummary) -> Result<Verdict,
         Err(broken) => return Ok(Verdict::broken(Some(summary), broken)),
     };
     if intact.records < summary.records {
-        let reason = format!(
-            "it is missing: the ledger counts {} records",
-            summary.records
-        );
+        let reason = format!("it is missing: the ledger counts {} records", summary.records);
         return Ok(Verdict::broken(Some(summary), Broken { seq: next, reason }));
     }
     // A run that is going on may have got further since it was listed.
     let now = match intact.records == summary.records && stop_reason == summary.stop_reason {
         true => None,
-        false => ledger
-            .runs()
-            .await?
-            .into_iter()
-            .find(|run| run.run == summary.run),
+        false => ledger.runs().await?.into_iter().find(|run| run.run == summary.run),
     };
     let now = now.as_ref().unwrap_or(summary);
     if intact.records > now.records {
         let reason = format!("the ledger counts only {} records", now.records);
-        return Ok(Verdict::broken(
-            Some(summary),
-            Broken {
-                seq: now.records + 1,
-                reason,
-            },
-        ));
+        return Ok(Verdict::broken(Some(summary), Broken { seq: now.records + 1, reason }));
     }
     // Where the record has no end, the run may have got one a moment ago.
     if stop_reason.is_some() && stop_reason != now.stop_reason
         || stop_reason.is_none() && now.stop_reason.is_some() && intact.records == now.records
     {
         let reason = "the ledger says otherwise about the end of the run".to_owned();
-        return Ok(Verdict::broken(
-            Some(summary),
-            Broken {
-                seq: intact.records,
-                reason,
-            },
-        ));
+        return Ok(Verdict::broken(Some(summary), Broken { seq: intact.records, reason }));
     }
     Ok(Verdict::intact(&intact))
 }
@@ -227,10 +200,7 @@ async fn in_ledger(ledger: &dyn Ledger, summary: &RunSummary) -> Result<Verdict,
 fn in_file(path: &Path) -> Result<Verdict, Exit> {
     let shown = escape(&path.to_string_lossy(), Mode::Line);
     let unread = |error: std::io::Error| {
-        complain(&format!(
-            "`{shown}` can't be read ({}); name an existing file",
-            error.kind()
-        ));
+        complain(&format!("`{shown}` can't be read ({}); name an existing file", error.kind()));
         Exit::Usage
     };
     let mut from: Box<dyn BufRead> = match path.as_os_str() == "-" {
@@ -244,10 +214,7 @@ fn in_file(path: &Path) -> Result<Verdict, Exit> {
     loop {
         line.clear();
         // One byte more than a record may have, and the end of the line.
-        let read = from
-            .by_ref()
-            .take(MOST_BYTES as u64 + 2)
-            .read_until(b'\n', &mut line);
+        let read = from.by_ref().take(MOST_BYTES as u64 + 2).read_until(b'\n', &mut line);
         if read.map_err(unread)? == 0 {
             break;
         }
@@ -265,10 +232,7 @@ fn in_file(path: &Path) -> Result<Verdict, Exit> {
     }
     Ok(match checker.finish() {
         Ok(intact) => Verdict::intact(&intact),
-        Err(broken) => Verdict {
-            records: seq - 1,
-            ..Verdict::broken(None, broken)
-        },
+        Err(broken) => Verdict { records: seq - 1, ..Verdict::broken(None, broken) },
     })
 }
 
@@ -297,11 +261,7 @@ impl Verdict {
 
     /// Breaks the verdict unless the last record is the one that somebody wrote down.
     fn must_end_with(&mut self, head: &str) {
-        if self
-            .head
-            .as_ref()
-            .is_some_and(|found| !found.eq_ignore_ascii_case(head))
-        {
+        if self.head.as_ref().is_some_and(|found| !found.eq_ignore_ascii_case(head)) {
             self.integrity = "broken";
             self.broken_at = Some(self.records);
             self.reason = Some("it isn't the record that `--head` names".to_owned());
@@ -331,24 +291,15 @@ fn show(verdicts: &[Verdict], accept_open: bool) {
                     }
                 };
                 let head = verdict.head.as_deref().unwrap_or_default();
-                format!(
-                    "{run}: {ok}, {complete}, {} records, head {head}",
-                    verdict.records
-                )
+                format!("{run}: {ok}, {complete}, {} records, head {head}", verdict.records)
             }
         };
         println(&text);
     }
-    let broken = verdicts
-        .iter()
-        .filter(|verdict| !verdict.holds(accept_open))
-        .count();
+    let broken = verdicts.iter().filter(|verdict| !verdict.holds(accept_open)).count();
     match (verdicts.len(), broken) {
         (0, _) => say("there are no runs yet"),
         (1, _) => {}
-        (all, broken) => say(&format!(
-            "{all} runs, {} hold, {broken} don't",
-            all - broken
-        )),
+        (all, broken) => say(&format!("{all} runs, {} hold, {broken} don't", all - broken)),
     }
 }

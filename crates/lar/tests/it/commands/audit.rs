@@ -8,16 +8,10 @@ use crate::support::{Lab, call, command, done, shell};
 /// A lab with two runs in its ledger; the ids, latest first.
 fn two_runs() -> (Lab, [String; 2]) {
     let lab = Lab::new(&shell(&["echo"], "max_uses = 2"));
-    lab.replay(&[command("echo one"), command("rm -rf /"), done()])
-        .go()
-        .exits(0);
+    lab.replay(&[command("echo one"), command("rm -rf /"), done()]).go().exits(0);
     let nasty = "echo '\u{202e}\u{9b}31m | ‹'";
-    lab.replay(&[command(nasty), call("\u{1b}[2Jnone", json!({})), done()])
-        .go()
-        .exits(0);
-    let listed = lar(&lab, &["audit", "list", "--json", "--ledger", "ledger.db"])
-        .exits(0)
-        .json();
+    lab.replay(&[command(nasty), call("\u{1b}[2Jnone", json!({})), done()]).go().exits(0);
+    let listed = lar(&lab, &["audit", "list", "--json", "--ledger", "ledger.db"]).exits(0).json();
     let id = |index: usize| listed[index]["run"].as_str().unwrap().to_owned();
     let ids = [id(0), id(1)];
     (lab, ids)
@@ -25,10 +19,7 @@ fn two_runs() -> (Lab, [String; 2]) {
 
 /// `lar audit …` on the lab's ledger.
 fn audit(lab: &Lab, args: &[&str]) -> crate::support::Ended {
-    lar(
-        lab,
-        &[&["audit"], args, &["--ledger", "ledger.db"]].concat(),
-    )
+    lar(lab, &[&["audit"], args, &["--ledger", "ledger.db"]].concat())
 }
 
 fn verdicts(lab: &Lab, what: &[&str], code: i32) -> Vec<Value> {
@@ -45,22 +36,12 @@ fn runs_are_listed_and_shown() {
     assert!(list.contains(&latest) && list.contains("complete") && list.contains("Do the work."));
 
     let shown = audit(&lab, &["show", &first]).exits(0).stdout;
-    for part in [
-        "echo one",
-        "succeeded",
-        "CommandNotAllowedError",
-        "granted",
-        &first,
-        "complete",
-    ] {
+    for part in ["echo one", "succeeded", "CommandNotAllowedError", "granted", &first, "complete"] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
     let nasty = audit(&lab, &["show", "latest"]).exits(0).stdout;
     shows_everything(&nasty);
-    assert!(
-        nasty.contains("‹U+202E›") && nasty.contains("‹U+001B›"),
-        "{nasty}"
-    );
+    assert!(nasty.contains("‹U+202E›") && nasty.contains("‹U+001B›"), "{nasty}");
 
     let json = audit(&lab, &["show", "latest", "--json"]).exits(0);
     shows_everything(&json.stdout);
@@ -70,10 +51,7 @@ fn runs_are_listed_and_shown() {
     for key in ["proofs", "approvals", "errors", "negotiations", "run"] {
         assert!(trail.get(key).is_some(), "{key}");
     }
-    assert_eq!(
-        trail["proofs"][0]["args"]["argv"][1],
-        "\u{202e}\u{9b}31m | ‹"
-    );
+    assert_eq!(trail["proofs"][0]["args"]["argv"][1], "\u{202e}\u{9b}31m | ‹");
 }
 
 #[test]
@@ -84,11 +62,7 @@ fn a_run_is_named_by_its_id_or_a_beginning_of_it() {
     assert!(ended.stderr.contains("fits 2 runs"), "{}", ended.stderr);
     for wrong in ["none", "", "\u{1b}[2J"] {
         let ended = audit(&lab, &["show", wrong]).exits(2);
-        assert!(
-            ended.stderr.contains("the ledger has no run"),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains("the ledger has no run"), "{}", ended.stderr);
         shows_everything(&ended.stderr);
     }
 }
@@ -96,34 +70,17 @@ fn a_run_is_named_by_its_id_or_a_beginning_of_it() {
 #[test]
 fn reading_makes_no_ledger() {
     let lab = Lab::new("");
-    assert_eq!(
-        lar(&lab, &["audit", "list", "--json"]).exits(0).json(),
-        json!([])
-    );
-    assert!(
-        lar(&lab, &["audit", "list"])
-            .exits(0)
-            .stderr
-            .contains("no runs yet")
-    );
-    assert_eq!(
-        lar(&lab, &["audit", "verify", "--json"]).exits(0).json()["ok"],
-        true
-    );
+    assert_eq!(lar(&lab, &["audit", "list", "--json"]).exits(0).json(), json!([]));
+    assert!(lar(&lab, &["audit", "list"]).exits(0).stderr.contains("no runs yet"));
+    assert_eq!(lar(&lab, &["audit", "verify", "--json"]).exits(0).json()["ok"], true);
     lar(&lab, &["audit", "show", "latest"]).exits(2);
     lar(&lab, &["audit", "verify", "latest"]).exits(2);
     for word in ["list", "verify"] {
         let ended = lar(&lab, &["audit", word, "--ledger", "none.db"]).exits(2);
-        assert!(
-            ended.stderr.contains("there is no ledger `none.db`"),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains("there is no ledger `none.db`"), "{}", ended.stderr);
     }
-    let left: Vec<_> = std::fs::read_dir(lab.dir())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        std::fs::read_dir(lab.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["manifest.toml"]);
     lab.write(
         "text.db",
@@ -146,25 +103,16 @@ fn an_untouched_ledger_verifies() {
     assert_eq!(verdicts(&lab, &[&first], 0)[0]["run"], json!(first));
     let head = all[0]["head"].as_str().unwrap();
     verdicts(&lab, &[&latest, "--head", head], 0);
-    assert_eq!(
-        verdicts(&lab, &[&first, "--head", head], 1)[0]["integrity"],
-        "broken"
-    );
+    assert_eq!(verdicts(&lab, &[&first, "--head", head], 1)[0]["integrity"], "broken");
     let ended = audit(&lab, &["verify"]).exits(0);
-    assert!(
-        ended.stdout.contains(&format!("{first}: ok, closed")),
-        "{}",
-        ended.stdout
-    );
+    assert!(ended.stdout.contains(&format!("{first}: ok, closed")), "{}", ended.stdout);
 }
 
 #[test]
 fn records_verify_offline_and_show_every_change() {
     let (lab, _) = two_runs();
     // The exact bytes, a character that a terminal would obey included.
-    let bytes = audit(&lab, &["show", "latest", "--records"])
-        .exits(0)
-        .stdout;
+    let bytes = audit(&lab, &["show", "latest", "--records"]).exits(0).stdout;
     assert!(bytes.contains('\u{9b}'), "{bytes}");
     lab.write("run.jsonl", &bytes);
     let check = |text: &str, more: &[&str]| {
@@ -185,8 +133,7 @@ fn records_verify_offline_and_show_every_change() {
     let count = lines.len();
     let without = |gone: usize| {
         let kept = lines.iter().enumerate().filter(|(index, _)| *index != gone);
-        kept.map(|(_, line)| format!("{line}\n"))
-            .collect::<String>()
+        kept.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
     for gone in 0..count - 1 {
         let (code, verdict) = check(&without(gone), &[]);
@@ -220,11 +167,7 @@ fn records_verify_offline_and_show_every_change() {
         "\u{0}\n".to_owned(),
     ] {
         let (code, verdict) = check(&changed, &[]);
-        assert_eq!(
-            (code, &verdict["integrity"]),
-            (Some(1), &json!("broken")),
-            "{verdict}"
-        );
+        assert_eq!((code, &verdict["integrity"]), (Some(1), &json!("broken")), "{verdict}");
         assert!(!verdict["reason"].as_str().unwrap().is_empty());
     }
     lar(&lab, &["audit", "verify", "./none"]).exits(2);
@@ -238,16 +181,8 @@ fn a_ledger_that_was_edited_is_found_out() {
             "DELETE FROM records WHERE run = 1 AND seq = (SELECT max(seq) FROM records WHERE run = 1)",
             None,
         ),
-        (
-            "a record taken out",
-            "DELETE FROM records WHERE run = 1 AND seq = 3",
-            Some(3),
-        ),
-        (
-            "all taken out",
-            "DELETE FROM records WHERE run = 1",
-            Some(1),
-        ),
+        ("a record taken out", "DELETE FROM records WHERE run = 1 AND seq = 3", Some(3)),
+        ("all taken out", "DELETE FROM records WHERE run = 1", Some(1)),
         (
             "a text changed",
             "UPDATE records SET bytes = CAST(replace(CAST(bytes AS TEXT), 'Do the', 'Do no') AS BLOB) WHERE run = 1 AND seq = 1",
@@ -258,36 +193,12 @@ fn a_ledger_that_was_edited_is_found_out() {
             "UPDATE records SET hash = zeroblob(32) WHERE run = 1 AND seq = 2",
             Some(2),
         ),
-        (
-            "a digest cut",
-            "UPDATE records SET hash = x'00' WHERE run = 1 AND seq = 2",
-            Some(1),
-        ),
-        (
-            "a head changed",
-            "UPDATE runs SET head = zeroblob(32) WHERE n = 1",
-            None,
-        ),
-        (
-            "a count lowered",
-            "UPDATE runs SET seq = seq - 1 WHERE n = 1",
-            None,
-        ),
-        (
-            "a count raised",
-            "UPDATE runs SET seq = seq + 1 WHERE n = 1",
-            None,
-        ),
-        (
-            "an end forgotten",
-            "UPDATE runs SET stop_reason = NULL WHERE n = 1",
-            None,
-        ),
-        (
-            "an end changed",
-            "UPDATE runs SET stop_reason = 'error' WHERE n = 1",
-            None,
-        ),
+        ("a digest cut", "UPDATE records SET hash = x'00' WHERE run = 1 AND seq = 2", Some(1)),
+        ("a head changed", "UPDATE runs SET head = zeroblob(32) WHERE n = 1", None),
+        ("a count lowered", "UPDATE runs SET seq = seq - 1 WHERE n = 1", None),
+        ("a count raised", "UPDATE runs SET seq = seq + 1 WHERE n = 1", None),
+        ("an end forgotten", "UPDATE runs SET stop_reason = NULL WHERE n = 1", None),
+        ("an end changed", "UPDATE runs SET stop_reason = 'error' WHERE n = 1", None),
     ] {
         let (lab, [latest, first]) = two_runs();
         let connection = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
@@ -306,17 +217,9 @@ fn a_ledger_that_was_edited_is_found_out() {
         verdicts(&lab, &[&latest], 0);
         let shown = audit(&lab, &["show", &first, "--json"]).exits(1);
         assert_eq!(shown.stdout, "", "{what}");
-        assert!(
-            shown.stderr.contains("can't be relied on"),
-            "{what}: {}",
-            shown.stderr
-        );
+        assert!(shown.stderr.contains("can't be relied on"), "{what}: {}", shown.stderr);
         let ended = audit(&lab, &["verify", &first]).exits(1);
-        assert!(
-            ended.stdout.contains("broken at record"),
-            "{what}: {}",
-            ended.stdout
-        );
+        assert!(ended.stdout.contains("broken at record"), "{what}: {}", ended.stdout);
     }
 }
 
@@ -335,9 +238,6 @@ fn a_run_without_its_end_is_open() {
     drop(connection);
     assert_eq!(verdicts(&lab, &[&first], 0)[0]["completeness"], "open");
     let shown = audit(&lab, &["show", &first]).exits(0).stdout;
-    assert!(
-        shown.contains("open (still running, or it was cut off)"),
-        "{shown}"
-    );
+    assert!(shown.contains("open (still running, or it was cut off)"), "{shown}");
     assert!(audit(&lab, &["list"]).exits(0).stdout.contains("open"));
 }

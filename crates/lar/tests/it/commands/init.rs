@@ -5,27 +5,13 @@ use crate::support::Lab;
 
 #[test]
 fn every_first_manifest_is_valid_and_passes_its_own_examples() {
-    for case in [
-        "triage",
-        "deploy",
-        "database",
-        "release-gate",
-        "multi-cloud",
-    ] {
+    for case in ["triage", "deploy", "database", "release-gate", "multi-cloud"] {
         let lab = Lab::new("");
         lar(&lab, &["init", "--use-case", case, "first.toml"]).exits(0);
         lar(&lab, &["check", "first.toml"]).exits(0);
         let ended = lar(&lab, &["test", "first.toml"]).exits(0);
-        assert!(
-            !ended.stdout.contains("untested"),
-            "{case}: {}",
-            ended.stdout
-        );
-        assert!(
-            ended.stdout.contains(" 0 failed"),
-            "{case}: {}",
-            ended.stdout
-        );
+        assert!(!ended.stdout.contains("untested"), "{case}: {}", ended.stdout);
+        assert!(ended.stdout.contains(" 0 failed"), "{case}: {}", ended.stdout);
         lar(&lab, &["tools", "first.toml"]).exits(0);
     }
 }
@@ -37,11 +23,7 @@ fn nothing_is_overwritten() {
     let first = lab.read("lar.toml");
     assert!(first.starts_with("# "), "{first}");
     let again = lar(&lab, &["init", "--use-case", "deploy"]).exits(2);
-    assert!(
-        again.stderr.contains("`lar.toml` already"),
-        "{}",
-        again.stderr
-    );
+    assert!(again.stderr.contains("`lar.toml` already"), "{}", again.stderr);
     lar(&lab, &["init", "--use-case", "deploy", "."]).exits(2);
     assert_eq!(lab.read("lar.toml"), first);
     std::os::unix::fs::symlink(lab.path("elsewhere"), lab.path("link.toml")).unwrap();

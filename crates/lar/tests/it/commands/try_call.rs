@@ -35,36 +35,22 @@ max_seconds = 5
 "#;
 
 fn lines(ended: &Ended) -> Vec<Value> {
-    ended
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn an_allowed_call_is_shown_and_nothing_happens() {
     let lab = Lab::new(TOKENS);
-    let args = [
-        "try",
-        "manifest.toml",
-        "shell_touch",
-        r#"{"command":"touch 'made here'"}"#,
-    ];
+    let args = ["try", "manifest.toml", "shell_touch", r#"{"command":"touch 'made here'"}"#];
     let answer = lar(&lab, &args).exits(0).json();
     assert_eq!(answer["decision"], "allow");
-    assert_eq!(
-        (&answer["error"], &answer["requires_approval"]),
-        (&Value::Null, &json!(true))
-    );
+    assert_eq!((&answer["error"], &answer["requires_approval"]), (&Value::Null, &json!(true)));
     assert_eq!(answer["action"]["argv"], json!(["touch", "made here"]));
     assert!(answer["resolved"].as_str().unwrap().ends_with("/touch"));
     assert_eq!(answer["digest"].as_str().unwrap().len(), 64);
     assert_eq!(answer.get("warning"), None);
-    let left: Vec<_> = std::fs::read_dir(lab.dir())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        std::fs::read_dir(lab.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["manifest.toml"], "no effect, no ledger");
 }
 
@@ -72,24 +58,9 @@ fn an_allowed_call_is_shown_and_nothing_happens() {
 fn a_denied_call_says_why() {
     let lab = Lab::new(TOKENS);
     for (tool, input, error, says) in [
-        (
-            "shell_touch",
-            r#"{"command":"touch a; rm b"}"#,
-            "CommandNotAllowedError",
-            "`;`",
-        ),
-        (
-            "shell_touch",
-            r#"{"command":"rm a"}"#,
-            "CommandNotAllowedError",
-            "touch",
-        ),
-        (
-            "shell_touch",
-            r#"{"path":"a"}"#,
-            "InvalidInputError",
-            "command",
-        ),
+        ("shell_touch", r#"{"command":"touch a; rm b"}"#, "CommandNotAllowedError", "`;`"),
+        ("shell_touch", r#"{"command":"rm a"}"#, "CommandNotAllowedError", "touch"),
+        ("shell_touch", r#"{"path":"a"}"#, "InvalidInputError", "command"),
         (
             "shell_touch",
             r#"{"command":"touch a","command":"rm a"}"#,
@@ -97,75 +68,38 @@ fn a_denied_call_says_why() {
             "command",
         ),
         ("shell_touch", "[1", "InvalidInputError", ""),
-        (
-            "file_notes",
-            r#"{"operation":"read","path":"/etc/shadow"}"#,
-            "FileAccessError",
-            "notes",
-        ),
-        (
-            "file_notes",
-            r#"{"operation":"read","path":"notes/../../x"}"#,
-            "FileAccessError",
-            "",
-        ),
+        ("file_notes", r#"{"operation":"read","path":"/etc/shadow"}"#, "FileAccessError", "notes"),
+        ("file_notes", r#"{"operation":"read","path":"notes/../../x"}"#, "FileAccessError", ""),
         ("shell_none", "{}", "UnknownToolError", "shell_touch"),
         ("wait_later", r#"{"seconds":1}"#, "UnknownToolError", ""),
-        (
-            "request_approval",
-            r#"{"message":"please"}"#,
-            "UnknownToolError",
-            "",
-        ),
+        ("request_approval", r#"{"message":"please"}"#, "UnknownToolError", ""),
         // The way back is the runtime's own to take.
         ("rollback prod/rollback", "{}", "UnknownToolError", ""),
     ] {
-        let answer = lar(&lab, &["try", "manifest.toml", tool, input])
-            .exits(5)
-            .json();
+        let answer = lar(&lab, &["try", "manifest.toml", tool, input]).exits(5).json();
         assert_eq!(answer["decision"], "deny", "{tool} {input}");
         assert_eq!(answer["error"], error, "{tool} {input}: {answer}");
-        assert!(
-            answer["message"].as_str().unwrap().contains(says),
-            "{answer}"
-        );
+        assert!(answer["message"].as_str().unwrap().contains(says), "{answer}");
         assert_eq!(answer.get("action"), None);
     }
-    let args = [
-        "try",
-        "manifest.toml",
-        "wait_later",
-        r#"{"seconds":1}"#,
-        "--with-candidates",
-    ];
+    let args = ["try", "manifest.toml", "wait_later", r#"{"seconds":1}"#, "--with-candidates"];
     assert_eq!(lar(&lab, &args).exits(0).json()["action"]["seconds"], 1);
 }
 
 #[test]
 fn what_is_not_installed_is_a_warning() {
     let lab = Lab::new(TOKENS);
-    let answer = lar(&lab, &["try", "manifest.toml", "deploy_prod", "{}"])
-        .exits(0)
-        .json();
+    let answer = lar(&lab, &["try", "manifest.toml", "deploy_prod", "{}"]).exits(0).json();
     assert_eq!(answer["decision"], "allow");
-    assert!(
-        answer["warning"]
-            .as_str()
-            .unwrap()
-            .contains("no program `no-such-program-here`")
-    );
+    assert!(answer["warning"].as_str().unwrap().contains("no program `no-such-program-here`"));
 }
 
 #[test]
 fn the_digest_is_the_one_that_a_run_records() {
     let lab = Lab::new("[[token]]\nkind = \"shell\"\nname = \"t\"\nallowed = [\"echo\"]\n");
     let input = json!({"command": "echo 'a b' c"});
-    let answer = lar(
-        &lab,
-        &["try", "manifest.toml", "shell_t", &input.to_string()],
-    )
-    .exits(0)
-    .json();
+    let answer =
+        lar(&lab, &["try", "manifest.toml", "shell_t", &input.to_string()]).exits(0).json();
     let ended = lab.replay(&[call("shell_t", input), done()]).go().exits(0);
     let proof = ended.proofs().remove(0);
     assert_eq!(proof["action_digest"], answer["digest"]);
@@ -179,20 +113,9 @@ fn many_calls_are_judged_each_as_the_first() {
     let input = format!("{good}\n\n  \n{good}\r\n{good}");
     let ended = lar_with(&lab, &["try", "manifest.toml", "--jsonl"], input.as_bytes()).exits(0);
     let answers = lines(&ended);
-    let numbers: Vec<_> = answers
-        .iter()
-        .map(|one| one["line"].as_u64().unwrap())
-        .collect();
-    assert_eq!(
-        numbers,
-        [1, 4, 5],
-        "a use is never used up, and blank lines are no calls"
-    );
-    assert!(
-        answers
-            .iter()
-            .all(|one| one["digest"] == answers[0]["digest"])
-    );
+    let numbers: Vec<_> = answers.iter().map(|one| one["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 4, 5], "a use is never used up, and blank lines are no calls");
+    assert!(answers.iter().all(|one| one["digest"] == answers[0]["digest"]));
 
     let many = format!("{good}\n").repeat(10_000);
     let ended = lar_with(&lab, &["try", "manifest.toml", "--jsonl"], many.as_bytes()).exits(0);
@@ -213,10 +136,7 @@ fn hostile_lines_get_an_answer_each_and_the_next_is_read() {
         r#"{{"tool":"shell_touch","input":{{"command":"touch {}"}}}}"#,
         "a".repeat(5 << 20)
     );
-    let wide = format!(
-        r#"{{"tool":"{}","input":{{}}}}"#,
-        "t\\u202e".repeat(200_000)
-    );
+    let wide = format!(r#"{{"tool":"{}","input":{{}}}}"#, "t\\u202e".repeat(200_000));
     let bad: Vec<&[u8]> = vec![
         b"not json \x1b]0;x\x07",
         b"{\"tool\":\"shell_touch\"",
@@ -252,20 +172,14 @@ fn hostile_lines_get_an_answer_each_and_the_next_is_read() {
         assert_eq!(answer["line"], index as u64 + 1);
         assert_eq!(answer["decision"], "deny", "{answer}");
         let error = answer["error"].as_str().unwrap();
-        let expected = if index == bad.len() - 1 {
-            "UnknownToolError"
-        } else {
-            "InvalidInputError"
-        };
+        let expected =
+            if index == bad.len() - 1 { "UnknownToolError" } else { "InvalidInputError" };
         assert_eq!(error, expected, "{answer}");
         assert!(answer.to_string().len() < 2_000, "line {index}");
     }
     assert!(answers[0]["message"].as_str().unwrap().contains("line 1"));
     let last = answers.last().unwrap();
-    assert_eq!(
-        last["action"]["argv"],
-        json!(["touch", "\u{202e}", "\u{9b}31m"])
-    );
+    assert_eq!(last["action"]["argv"], json!(["touch", "\u{202e}", "\u{9b}31m"]));
 }
 
 #[test]

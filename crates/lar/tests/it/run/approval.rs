@@ -6,10 +6,7 @@ use crate::pty::Terminal;
 use crate::support::{Lab, calls, command, done, eventually, shell, turn};
 
 fn gated(more: &str) -> String {
-    shell(
-        &["touch", "sleep"],
-        &format!("requires_approval = true\n{more}"),
-    )
+    shell(&["touch", "sleep"], &format!("requires_approval = true\n{more}"))
 }
 
 /// A turn that says something and then runs a command.
@@ -27,52 +24,26 @@ fn arguing(words: &str, command: &str) -> Value {
 #[test]
 fn a_yes_lets_exactly_what_was_shown_run_once() {
     let lab = Lab::new(&gated(""));
-    let turns = [
-        arguing("It is needed for the release.", "touch 'a b' c"),
-        done(),
-    ];
+    let turns = [arguing("It is needed for the release.", "touch 'a b' c"), done()];
     let mut person = Terminal::start(&lab.replay(&turns));
     person.answer("yes");
     let ended = person.wait().exits(0);
     assert!(lab.path("a b").exists() && lab.path("c").exists());
     let screen = &ended.stderr;
-    for shown in [
-        "argv[0]  touch",
-        "argv[1]  a b",
-        "argv[2]  c",
-        "uses left   1",
-        "token       sh",
-    ] {
-        assert!(
-            screen.contains(shown),
-            "`{shown}` is not on the screen:\n{screen}"
-        );
+    for shown in ["argv[0]  touch", "argv[1]  a b", "argv[2]  c", "uses left   1", "token       sh"]
+    {
+        assert!(screen.contains(shown), "`{shown}` is not on the screen:\n{screen}");
     }
-    let words = screen
-        .split("the model says (it may be wrong or lying): ")
-        .nth(1)
-        .unwrap();
-    assert!(
-        words.starts_with("It is needed for the release."),
-        "{screen}"
-    );
+    let words = screen.split("the model says (it may be wrong or lying): ").nth(1).unwrap();
+    assert!(words.starts_with("It is needed for the release."), "{screen}");
 
     let trail = ended.trail();
-    let [approval] = trail["approvals"].as_array().unwrap().as_slice() else {
-        panic!("{trail}")
-    };
+    let [approval] = trail["approvals"].as_array().unwrap().as_slice() else { panic!("{trail}") };
     let proof = &trail["proofs"][0];
     assert_eq!(approval["approved"], true);
     assert_eq!(approval["approver_identity"], "os-user");
-    let user = std::process::Command::new("id")
-        .arg("-un")
-        .output()
-        .unwrap()
-        .stdout;
-    assert_eq!(
-        approval["approver"],
-        String::from_utf8(user).unwrap().trim()
-    );
+    let user = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+    assert_eq!(approval["approver"], String::from_utf8(user).unwrap().trim());
     assert_eq!(approval["action_digest"], proof["action_digest"]);
     assert_eq!(approval["attempt"], proof["attempt"]);
     assert_eq!(proof["approval_seq"], approval["seq"]);
@@ -83,17 +54,7 @@ fn a_yes_lets_exactly_what_was_shown_run_once() {
 
 #[test]
 fn only_the_whole_word_is_a_yes() {
-    let typed = [
-        "y",
-        "YES",
-        " yes",
-        "yes ",
-        "yes please",
-        "no",
-        "",
-        "yesyes",
-        "y\u{435}s",
-    ];
+    let typed = ["y", "YES", " yes", "yes ", "yes please", "no", "", "yesyes", "y\u{435}s"];
     std::thread::scope(|scope| {
         for line in typed {
             scope.spawn(move || {
@@ -104,10 +65,7 @@ fn only_the_whole_word_is_a_yes() {
                 assert!(!lab.path("made").exists(), "`{line}` was taken for a yes");
                 let trail = ended.trail();
                 assert_eq!(trail["approvals"][0]["approved"], false, "{line}");
-                assert_eq!(
-                    trail["errors"][0]["error_type"], "ApprovalDeniedError",
-                    "{line}"
-                );
+                assert_eq!(trail["errors"][0]["error_type"], "ApprovalDeniedError", "{line}");
                 let unused = &trail["run"]["tokens_unused"];
                 assert_eq!(*unused, json!(["sh"]), "a denial spends nothing");
             });
@@ -133,10 +91,7 @@ fn what_was_typed_before_the_question_does_not_count() {
     person.type_in("yes\nyes\n");
     person.answer("no");
     person.wait().exits(0);
-    assert!(
-        !lab.path("made").exists(),
-        "type-ahead was taken for an answer"
-    );
+    assert!(!lab.path("made").exists(), "type-ahead was taken for an answer");
 }
 
 #[test]
@@ -160,9 +115,7 @@ fn redirected_input_cannot_answer() {
     use std::io::Write;
     let lab = Lab::new(&gated(""));
     let mut command = lab.replay(&[command("touch made"), done()]).command(&[]);
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped());
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"yes\nyes\nyes\n");
     assert_eq!(crate::support::reap(&mut child), Some(0));
@@ -189,28 +142,15 @@ fn silence_denies() {
 #[test]
 fn three_denials_close_a_token() {
     let lab = Lab::new(&gated("max_uses = 9"));
-    let turns = [
-        command("touch a"),
-        command("touch b"),
-        command("touch c"),
-        command("touch d"),
-        done(),
-    ];
+    let turns =
+        [command("touch a"), command("touch b"), command("touch c"), command("touch d"), done()];
     let mut person = Terminal::start(&lab.replay(&turns));
     for _ in 0..3 {
         person.answer("no");
     }
     let ended = person.wait().exits(0);
-    assert_eq!(
-        ended.stderr.matches("approval needed").count(),
-        3,
-        "nobody is asked a fourth time"
-    );
-    let types: Vec<Value> = ended
-        .errors()
-        .iter()
-        .map(|e| e["error_type"].clone())
-        .collect();
+    assert_eq!(ended.stderr.matches("approval needed").count(), 3, "nobody is asked a fourth time");
+    let types: Vec<Value> = ended.errors().iter().map(|e| e["error_type"].clone()).collect();
     let denied = "ApprovalDeniedError";
     assert_eq!(types, [denied, denied, denied, "TokenClosedError"]);
 }
@@ -237,33 +177,16 @@ fn hostile_text_is_shown_for_what_it_is() {
     let screen = person.wait().exits(0).stderr;
     let question = screen.split_once("── approval needed").unwrap().1;
     let question = question.split_once("anything else to deny").unwrap().0;
-    for shown in [
-        "a‹U+001B›[2Jb",
-        "‹U+202E›gpj.exe",
-        "x‹U+200B›y",
-        "z‹U+E0041›",
-        "fine‹U+000D›‹U+000A›",
-    ] {
+    for shown in
+        ["a‹U+001B›[2Jb", "‹U+202E›gpj.exe", "x‹U+200B›y", "z‹U+E0041›", "fine‹U+000D›‹U+000A›"]
+    {
         assert!(question.contains(shown), "`{shown}` is not in:\n{question}");
     }
-    for raw in [
-        "\u{1b}[2J",
-        "\u{202e}",
-        "\u{200b}",
-        "\u{e0041}",
-        "\u{7}",
-        "\u{9b}",
-        "\u{2066}",
-    ] {
+    for raw in ["\u{1b}[2J", "\u{202e}", "\u{200b}", "\u{e0041}", "\u{7}", "\u{9b}", "\u{2066}"] {
         assert!(!screen.contains(raw), "{raw:?} reached the terminal");
     }
     // No line of the model's can pass for one of ours.
-    assert!(
-        !screen
-            .lines()
-            .any(|line| line.starts_with("── approval needed: none")),
-        "{screen}"
-    );
+    assert!(!screen.lines().any(|line| line.starts_with("── approval needed: none")), "{screen}");
 }
 
 #[test]
@@ -275,14 +198,8 @@ fn a_request_shows_url_and_body_and_a_write_shows_its_content() {
     let lab = Lab::new(tables);
     let turns = [
         calls([
-            (
-                "page",
-                json!({"method": "POST", "body": {"text": "to be sent"}}),
-            ),
-            (
-                "file_notes",
-                json!({"operation": "write", "path": "n.txt", "content": "to be kept"}),
-            ),
+            ("page", json!({"method": "POST", "body": {"text": "to be sent"}})),
+            ("file_notes", json!({"operation": "write", "path": "n.txt", "content": "to be kept"})),
         ]),
         done(),
     ];
@@ -292,17 +209,10 @@ fn a_request_shows_url_and_body_and_a_write_shows_its_content() {
     let screen = person.wait().exits(0).stderr;
     let digest = linear_agentics::json::Digest::of(b"to be kept").to_string();
     let path = lab.dir().canonicalize().unwrap().join("n.txt");
-    for shown in [
-        "http://127.0.0.1:9/hook?a=b",
-        "POST",
-        "\"text\":\"to be sent\"",
-        "to be kept",
-        &digest,
-    ] {
-        assert!(
-            screen.contains(shown),
-            "`{shown}` is not on the screen:\n{screen}"
-        );
+    for shown in
+        ["http://127.0.0.1:9/hook?a=b", "POST", "\"text\":\"to be sent\"", "to be kept", &digest]
+    {
+        assert!(screen.contains(shown), "`{shown}` is not on the screen:\n{screen}");
     }
     assert!(screen.contains(path.to_str().unwrap()), "{screen}");
 }
@@ -317,10 +227,7 @@ fn ctrl_c_while_a_person_is_asked_seals_the_run() {
     let ended = person.wait().exits(1);
     assert!(!lab.path("made").exists());
     let result = ended.json();
-    assert!(
-        result["error"].as_str().unwrap().contains("interrupted"),
-        "{result}"
-    );
+    assert!(result["error"].as_str().unwrap().contains("interrupted"), "{result}");
     assert_eq!(ended.trail()["approvals"][0]["approved"], false);
     let trails = lab.trails();
     assert_eq!(trails[0].run.stop_reason.as_deref(), Some("error"));
@@ -341,41 +248,20 @@ fn the_run_times_out_while_a_person_is_asked() {
 fn the_model_may_ask_three_times_by_itself_and_a_yes_confers_nothing() {
     let lab = Lab::new(&gated(""));
     let ask = |message: &str| calls([("request_approval", json!({"message": message}))]);
-    let turns = [
-        ask("May I?"),
-        ask("\u{1b}[2JReally?"),
-        ask("Sure?"),
-        ask("Once more?"),
-        done(),
-    ];
+    let turns = [ask("May I?"), ask("\u{1b}[2JReally?"), ask("Sure?"), ask("Once more?"), done()];
     let mut person = Terminal::start(&lab.replay(&turns));
     person.answer("yes");
     person.answer("no");
     person.answer("yes");
     let ended = person.wait().exits(0);
-    assert!(
-        ended.stderr.contains("a yes confers nothing"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("a yes confers nothing"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("\u{1b}[2J"), "{:?}", ended.stderr);
     let trail = ended.trail();
     let approvals = trail["approvals"].as_array().unwrap();
-    let decisions: Vec<&Value> = approvals
-        .iter()
-        .map(|approval| &approval["approved"])
-        .collect();
+    let decisions: Vec<&Value> = approvals.iter().map(|approval| &approval["approved"]).collect();
     assert_eq!(decisions, [&json!(true), &json!(false), &json!(true)]);
-    assert!(
-        approvals
-            .iter()
-            .all(|approval| approval.get("action_digest").is_none())
-    );
-    let types: Vec<Value> = ended
-        .errors()
-        .iter()
-        .map(|e| e["error_type"].clone())
-        .collect();
+    assert!(approvals.iter().all(|approval| approval.get("action_digest").is_none()));
+    let types: Vec<Value> = ended.errors().iter().map(|e| e["error_type"].clone()).collect();
     assert_eq!(types, ["ApprovalDeniedError", "TokenClosedError"]);
     assert!(ended.proofs().is_empty());
 }
@@ -398,11 +284,7 @@ fn a_child_cannot_answer_for_the_person() {
     ];
     let mut person = Terminal::start(&lab.replay(&turns));
     eventually("the child ran", || lab.path("over").exists());
-    assert_eq!(
-        lab.read("tty").trim(),
-        "none",
-        "the child has a controlling terminal"
-    );
+    assert_eq!(lab.read("tty").trim(), "none", "the child has a controlling terminal");
     person.answer("no");
     person.wait().exits(0);
     assert!(!lab.path("made").exists());

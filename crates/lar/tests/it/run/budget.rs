@@ -14,34 +14,17 @@ fn touch(name: &str) -> (&'static str, serde_json::Value) {
 
 #[test]
 fn a_run_that_ends_with_its_last_step_is_complete() {
-    let lab = limited(
-        "max_steps = 2\ntimeout = \"2m\"",
-        &shell(&["touch"], "max_uses = 9"),
-    );
-    let ended = lab
-        .replay(&[calls([touch("a")]), calls([touch("b")]), done()])
-        .go()
-        .exits(0);
+    let lab = limited("max_steps = 2\ntimeout = \"2m\"", &shell(&["touch"], "max_uses = 9"));
+    let ended = lab.replay(&[calls([touch("a")]), calls([touch("b")]), done()]).go().exits(0);
     let result = ended.json();
     assert_eq!(result["stop_reason"], "complete");
-    assert_eq!(
-        (&result["steps_taken"], &result["budget_remaining"]),
-        (&json!(2), &json!(0))
-    );
+    assert_eq!((&result["steps_taken"], &result["budget_remaining"]), (&json!(2), &json!(0)));
 }
 
 #[test]
 fn the_first_call_beyond_the_budget_stops_the_run() {
-    let lab = limited(
-        "max_steps = 2\ntimeout = \"2m\"",
-        &shell(&["touch"], "max_uses = 9"),
-    );
-    let turns = [
-        calls([touch("a")]),
-        command("rm -r /"),
-        calls([touch("c")]),
-        done(),
-    ];
+    let lab = limited("max_steps = 2\ntimeout = \"2m\"", &shell(&["touch"], "max_uses = 9"));
+    let turns = [calls([touch("a")]), command("rm -r /"), calls([touch("c")]), done()];
     let ended = lab.replay(&turns).go().exits(3);
     let result = ended.json();
     assert_eq!(result["stop_reason"], "budget_exhausted");
@@ -55,22 +38,14 @@ fn the_first_call_beyond_the_budget_stops_the_run() {
 
 #[test]
 fn of_more_parallel_calls_than_steps_the_first_ones_are_made() {
-    let lab = limited(
-        "max_steps = 2\ntimeout = \"2m\"",
-        &shell(&["touch"], "max_uses = 9"),
-    );
+    let lab = limited("max_steps = 2\ntimeout = \"2m\"", &shell(&["touch"], "max_uses = 9"));
     let turn = calls([touch("a"), touch("b"), touch("c"), touch("d")]);
     let ended = lab.replay(&[turn, done()]).go().exits(3);
     let made = ["a", "b", "c", "d"].map(|name| lab.path(name).exists());
     assert_eq!(made, [true, true, false, false]);
     let refused = ended.complaints();
     assert_eq!(refused.len(), 2, "{refused:?}");
-    assert!(
-        refused
-            .iter()
-            .all(|line| line.starts_with("BudgetExhaustedError")),
-        "{refused:?}"
-    );
+    assert!(refused.iter().all(|line| line.starts_with("BudgetExhaustedError")), "{refused:?}");
 }
 
 #[test]
@@ -90,10 +65,7 @@ fn when_time_is_over_the_whole_tree_is_killed_and_the_run_sealed() {
         eventually(&format!("{name} ({}) is dead", pid.trim()), || !alive(&pid));
     }
     let proof = ended.proofs().remove(0);
-    assert_eq!(
-        (&proof["outcome"], &proof["reason"]),
-        (&json!("unknown"), &json!("timeout"))
-    );
+    assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("timeout")));
     let unknown = &ended.errors()[0];
     assert_eq!(unknown["error_type"], "OutcomeUnknownError");
     assert!(ended.trail()["run"]["closed"].is_string());
@@ -118,36 +90,22 @@ fn model_tokens_run_out() {
     let turns = ["a", "b", "c"].map(|name| calls([touch(name)]));
     let ended = lab.replay(&turns).go().exits(3);
     let made = ["a", "b", "c"].map(|name| lab.path(name).exists());
-    assert_eq!(
-        made,
-        [true, true, false],
-        "the turn that went beyond is not carried out"
-    );
+    assert_eq!(made, [true, true, false], "the turn that went beyond is not carried out");
     let last = ended.complaints().pop().unwrap();
-    assert!(
-        last.starts_with("BudgetExhaustedError") && last.contains("45 tokens"),
-        "{last}"
-    );
+    assert!(last.starts_with("BudgetExhaustedError") && last.contains("45 tokens"), "{last}");
 }
 
 #[test]
 fn money_runs_out() {
     let price = "[[price]]\nmodel = \"claude-test\"\ninput_per_mtok_usd = 1000\noutput_per_mtok_usd = 1000\n";
     let tables = format!("{}{price}", shell(&["touch"], "max_uses = 9"));
-    let lab = limited(
-        "max_steps = 9\ntimeout = \"2m\"\nmax_cost_usd = 0.15",
-        &tables,
-    );
+    let lab = limited("max_steps = 9\ntimeout = \"2m\"\nmax_cost_usd = 0.15", &tables);
     // 120 tokens at a thousand dollars a million are 12 cents.
     let touch = |id: &str, name: &str| {
         standin::Reply::tool_use(id, "shell_sh", json!({"command": format!("touch {name}")}))
     };
     let server = standin::messages::Server::start([touch("toolu_1", "a"), touch("toolu_2", "b")]);
-    let ended = lab
-        .against(&server)
-        .args(["--model", "claude-test"])
-        .go()
-        .exits(3);
+    let ended = lab.against(&server).args(["--model", "claude-test"]).go().exits(3);
     assert!(lab.path("a").exists() && !lab.path("b").exists());
     assert_eq!(server.refusals(), Vec::<String>::new());
     assert_eq!(ended.trail()["run"]["end"]["cost_micro_usd"], 240_000);
@@ -155,16 +113,9 @@ fn money_runs_out() {
 
 #[test]
 fn a_cost_limit_without_a_price_is_refused_at_the_start() {
-    let lab = limited(
-        "max_steps = 9\ntimeout = \"2m\"\nmax_cost_usd = 1",
-        &shell(&["touch"], ""),
-    );
+    let lab = limited("max_steps = 9\ntimeout = \"2m\"\nmax_cost_usd = 1", &shell(&["touch"], ""));
     let server = standin::messages::Server::start([]);
-    let ended = lab
-        .against(&server)
-        .args(["--model", "claude-nobody-knows"])
-        .go()
-        .exits(2);
+    let ended = lab.against(&server).args(["--model", "claude-nobody-knows"]).go().exits(2);
     assert!(
         ended.stderr.contains("claude-nobody-knows") && ended.stderr.contains("[[price]]"),
         "{}",

@@ -10,10 +10,7 @@ fn a_gigabyte_is_taken_in_whole_and_kept_in_part() {
     let run = lab.replay(&[command("head -c 1073741824 /dev/zero"), done()]);
     let mut command = run.command(&[]);
     // Address space would be too coarse: the peak of what is resident is asked of the kernel.
-    let mut child = command
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let stdout = crate::support::drain(child.stdout.take().unwrap());
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0u64;
@@ -36,29 +33,20 @@ fn a_gigabyte_is_taken_in_whole_and_kept_in_part() {
     assert_eq!(proof["output_bytes"], 1_073_741_824_u64);
     // SHA-256 of a gibibyte of zeros: `head -c 1073741824 /dev/zero | sha256sum`.
     let digest = "49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
-    assert!(
-        proof["output_digest"].as_str().unwrap().contains(digest),
-        "{proof}"
-    );
+    assert!(proof["output_digest"].as_str().unwrap().contains(digest), "{proof}");
     assert!(text.len() < 100_000, "the record stays small");
     assert!(peak > 0 && peak < 100_000, "peak of {peak} KiB");
 }
 
 #[test]
 fn a_program_that_never_ends_is_killed_with_all_that_it_started() {
-    let lab = Lab::new(&shell(
-        &["./work", "echo"],
-        "timeout = \"3s\"\nmax_uses = 2",
-    ));
+    let lab = Lab::new(&shell(&["./work", "echo"], "timeout = \"3s\"\nmax_uses = 2"));
     script(
         &lab,
         "work",
         "(setsid sleep 600 & echo $! > away)\necho $$ > main\ntrap '' TERM INT HUP\nsleep 600 & wait; sleep 600",
     );
-    let ended = lab
-        .replay(&[command("./work"), command("echo on"), done()])
-        .go()
-        .exits(0);
+    let ended = lab.replay(&[command("./work"), command("echo on"), done()]).go().exits(0);
     for name in ["main", "away"] {
         let pid = lab.read(name);
         eventually(&format!("{name} is dead"), || !alive(&pid));
@@ -89,11 +77,7 @@ fn what_a_program_leaves_behind_ends_with_it() {
 #[test]
 fn many_processes_are_all_ended() {
     let lab = Lab::new(&shell(&["./work"], "timeout = \"4s\""));
-    script(
-        &lab,
-        "work",
-        "for i in $(seq 60); do (sleep 600 & echo $! >> pids); done\nsleep 600",
-    );
+    script(&lab, "work", "for i in $(seq 60); do (sleep 600 & echo $! >> pids); done\nsleep 600");
     let ended = lab.replay(&[command("./work"), done()]).go().exits(0);
     let pids = lab.read("pids");
     assert!(pids.lines().count() > 5, "{pids}");
@@ -108,42 +92,23 @@ fn a_signal_from_elsewhere_leaves_the_outcome_unknown() {
     let ended = lab.replay(&[command("./work"), done()]).go().exits(0);
     let proof = ended.proofs().remove(0);
     assert_eq!(proof["outcome"], "unknown");
-    assert!(
-        proof["reason"].as_str().unwrap().contains("signal 11"),
-        "{proof}"
-    );
+    assert!(proof["reason"].as_str().unwrap().contains("signal 11"), "{proof}");
     assert_eq!(proof.get("exit_code"), None);
-    assert_eq!(
-        ended.json()["tokens_unused"],
-        json!([]),
-        "unknown means spent"
-    );
+    assert_eq!(ended.json()["tokens_unused"], json!([]), "unknown means spent");
 }
 
 #[test]
 fn exit_codes_are_kept() {
     let lab = Lab::new(&shell(&["./work"], "max_uses = 3"));
     script(&lab, "work", "echo out; echo err >&2; exit $1");
-    let turns = [
-        command("./work 0"),
-        command("./work 7"),
-        command("./work 255"),
-        done(),
-    ];
+    let turns = [command("./work 0"), command("./work 7"), command("./work 255"), done()];
     let ended = lab.replay(&turns).go().exits(0);
     assert_eq!(ended.outcomes(), ["succeeded", "failed", "failed"]);
-    let codes: Vec<_> = ended
-        .proofs()
-        .iter()
-        .map(|proof| proof["exit_code"].clone())
-        .collect();
+    let codes: Vec<_> = ended.proofs().iter().map(|proof| proof["exit_code"].clone()).collect();
     assert_eq!(codes, [json!(0), json!(7), json!(255)]);
     assert!(ended.proofs()[1]["stderr_digest"].is_string());
     let program = ended.proofs()[1]["program"].clone();
-    assert!(
-        program["path"].as_str().unwrap().ends_with("/work"),
-        "{program}"
-    );
+    assert!(program["path"].as_str().unwrap().ends_with("/work"), "{program}");
 }
 
 #[test]
@@ -159,29 +124,15 @@ fn a_child_gets_a_clean_environment() {
         .env("UNWANTED", "u")
         .env("LC_TIME", "C")
         .env("LD_LIBRARY_PATH", "/tmp");
-    let run = run
-        .env("OPENAI_API_KEY", "sk-openai-0123456789")
-        .env("TZ", "UTC");
+    let run = run.env("OPENAI_API_KEY", "sk-openai-0123456789").env("TZ", "UTC");
     run.go().exits(0);
     let told = server.requests()[1].json()["messages"][2].to_string();
     let lines: Vec<&str> = told.split("\\n").collect();
     for name in ["WANTED=w", "LC_TIME=C", "TZ=UTC"] {
-        assert!(
-            lines.iter().any(|line| line.starts_with(name)),
-            "{name} is missing: {told}"
-        );
+        assert!(lines.iter().any(|line| line.starts_with(name)), "{name} is missing: {told}");
     }
-    assert!(
-        lines.iter().any(|line| line.starts_with("PATH=/")),
-        "{told}"
-    );
-    for name in [
-        "UNWANTED",
-        "ANTHROPIC_",
-        "OPENAI_",
-        "LD_LIBRARY_PATH",
-        "sk-",
-    ] {
+    assert!(lines.iter().any(|line| line.starts_with("PATH=/")), "{told}");
+    for name in ["UNWANTED", "ANTHROPIC_", "OPENAI_", "LD_LIBRARY_PATH", "sk-"] {
         assert!(!told.contains(name), "{name} reached the child: {told}");
     }
 }
@@ -191,15 +142,8 @@ fn the_runtime_s_own_keys_can_not_even_be_named() {
     for name in ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LD_PRELOAD", "PATH"] {
         let lab = Lab::new(&shell(&["env"], &format!("env = [\"{name}\"]")));
         let run = lab.replay(&[command("env"), done()]);
-        let ended = run
-            .env("OPENAI_API_KEY", "sk-openai-0123456789")
-            .go()
-            .exits(2);
-        assert!(
-            ended.stderr.contains(&format!("`{name}`")),
-            "{}",
-            ended.stderr
-        );
+        let ended = run.env("OPENAI_API_KEY", "sk-openai-0123456789").go().exits(2);
+        assert!(ended.stderr.contains(&format!("`{name}`")), "{}", ended.stderr);
     }
 }
 
@@ -241,10 +185,7 @@ fn a_program_that_is_not_there_gives_the_use_back() {
     // It is still offered with its one use, and the model is told why.
     let second = server.requests()[1].json();
     assert!(second["tools"].to_string().contains("shell_sh"), "{second}");
-    assert!(
-        second["messages"][2].to_string().contains("given back"),
-        "{second}"
-    );
+    assert!(second["messages"][2].to_string().contains("given back"), "{second}");
 }
 
 #[test]
@@ -277,21 +218,11 @@ fn a_use_that_was_given_back_can_be_used() {
     });
     std::fs::create_dir(lab.path("later")).unwrap();
     let ended = running.wait().exits(0);
-    let outcomes: Vec<_> = ended
-        .proofs()
-        .iter()
-        .map(|p| p["token_name"].clone())
-        .collect();
+    let outcomes: Vec<_> = ended.proofs().iter().map(|p| p["token_name"].clone()).collect();
     assert_eq!(outcomes, ["a", "sh"]);
     let complaints = ended.complaints();
-    assert!(
-        complaints[0].starts_with("NeverBeganError"),
-        "{complaints:?}"
-    );
-    assert!(
-        complaints[1].starts_with("TokenReusedError"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].starts_with("NeverBeganError"), "{complaints:?}");
+    assert!(complaints[1].starts_with("TokenReusedError"), "{complaints:?}");
 }
 
 #[test]
@@ -302,25 +233,14 @@ fn a_program_that_others_could_change_is_not_run() {
     std::fs::set_permissions(lab.path("work"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let ended = lab.replay(&[command("./work"), done()]).go().exits(0);
     assert!(!lab.path("made").exists());
-    assert!(
-        ended.complaints()[0].contains("can be written by others"),
-        "{:?}",
-        ended.complaints()
-    );
+    assert!(ended.complaints()[0].contains("can be written by others"), "{:?}", ended.complaints());
 }
 
 #[test]
 fn the_words_reach_the_program_as_they_stand() {
     let lab = Lab::new(&shell(&["./words"], ""));
-    script(
-        &lab,
-        "words",
-        "for word in \"$@\"; do printf '<%s>' \"$word\"; done > words.txt",
-    );
+    script(&lab, "words", "for word in \"$@\"; do printf '<%s>' \"$word\"; done > words.txt");
     let line = r#"./words '$HOME' "a  b" 'semi;colon' \* '*' "it's" '' '|' "#;
     lab.replay(&[command(line), done()]).go().exits(0);
-    assert_eq!(
-        lab.read("words.txt"),
-        "<$HOME><a  b><semi;colon><*><*><it's><><|>"
-    );
+    assert_eq!(lab.read("words.txt"), "<$HOME><a  b><semi;colon><*><*><it's><><|>");
 }

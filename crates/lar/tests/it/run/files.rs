@@ -26,10 +26,7 @@ fn read(path: &str) -> Value {
 }
 
 fn write(path: &str, content: &str) -> Value {
-    call(
-        "file_box",
-        json!({"operation": "write", "path": path, "content": content}),
-    )
+    call("file_box", json!({"operation": "write", "path": path, "content": content}))
 }
 
 #[test]
@@ -89,25 +86,17 @@ fn there_is_no_way_out() {
     turns.extend(over.map(|path| write(path, "overwritten")));
     turns.push(done());
     let ended = lab.replay(&turns).go().exits(0);
-    assert!(
-        !ended.outcomes().contains(&"succeeded".to_owned()),
-        "{:?}",
-        ended.proofs()
-    );
+    assert!(!ended.outcomes().contains(&"succeeded".to_owned()), "{:?}", ended.proofs());
     assert_eq!(lab.read("outside"), "not for you\n");
     assert!(lab.path("box/link").is_symlink() && lab.path("box/up").is_symlink());
     assert!(!ended.stdout.contains("not for you"));
     let complaints = ended.complaints();
     assert!(
-        complaints
-            .iter()
-            .any(|line| line.contains("leads outside the allowed path")),
+        complaints.iter().any(|line| line.contains("leads outside the allowed path")),
         "{complaints:#?}"
     );
     assert!(
-        complaints
-            .iter()
-            .any(|line| line.starts_with("FileAccessError") && line.contains("`..`"))
+        complaints.iter().any(|line| line.starts_with("FileAccessError") && line.contains("`..`"))
     );
 }
 
@@ -117,40 +106,24 @@ fn a_write_replaces_the_whole_file_at_once() {
     lab.write("box/a", "old");
     std::fs::set_permissions(lab.path("box/a"), std::fs::Permissions::from_mode(0o640)).unwrap();
     let before = std::fs::metadata(lab.path("box/a")).unwrap();
-    let ended = lab
-        .replay(&[write("a", "new content\n"), write("b", ""), done()])
-        .go()
-        .exits(0);
+    let ended = lab.replay(&[write("a", "new content\n"), write("b", ""), done()]).go().exits(0);
     assert_eq!(ended.outcomes(), ["succeeded"; 2]);
     assert_eq!(lab.read("box/a"), "new content\n");
     assert_eq!(lab.read("box/b"), "");
     let after = std::fs::metadata(lab.path("box/a")).unwrap();
-    assert_ne!(
-        before.ino(),
-        after.ino(),
-        "it is another file under the same name"
-    );
+    assert_ne!(before.ino(), after.ino(), "it is another file under the same name");
     assert_eq!(after.mode() & 0o777, 0o640);
     let names = std::fs::read_dir(lab.path("box")).unwrap().count();
     assert_eq!(names, 2, "no temporary file is left");
     let args = &ended.proofs()[0]["args"];
-    assert!(
-        !args.to_string().contains("new content") || args.to_string().len() < 2_000,
-        "{args}"
-    );
+    assert!(!args.to_string().contains("new content") || args.to_string().len() < 2_000, "{args}");
 }
 
 #[test]
 fn what_is_not_a_plain_file_is_left_alone() {
     let lab = lab("readwrite", "");
     let fifo = lab.path("box/fifo");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     std::fs::create_dir(lab.path("box/dir")).unwrap();
     lab.write("box/twice", "two names");
     std::fs::hard_link(lab.path("box/twice"), lab.path("second")).unwrap();
@@ -161,26 +134,10 @@ fn what_is_not_a_plain_file_is_left_alone() {
     turns.push(done());
     let started = std::time::Instant::now();
     let ended = lab.replay(&turns).go().exits(0);
-    assert!(
-        started.elapsed() < std::time::Duration::from_secs(60),
-        "a FIFO held it up"
-    );
-    assert!(
-        !ended.outcomes().contains(&"succeeded".to_owned()),
-        "{:#?}",
-        ended.proofs()
-    );
-    assert_eq!(
-        ended.errors().len(),
-        turns.len() - 1,
-        "{:#?}",
-        ended.complaints()
-    );
-    assert_eq!(
-        lab.read("second"),
-        "two names",
-        "another name's content is not changed"
-    );
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "a FIFO held it up");
+    assert!(!ended.outcomes().contains(&"succeeded".to_owned()), "{:#?}", ended.proofs());
+    assert_eq!(ended.errors().len(), turns.len() - 1, "{:#?}", ended.complaints());
+    assert_eq!(lab.read("second"), "two names", "another name's content is not changed");
     drop(socket);
 }
 
@@ -189,20 +146,12 @@ fn sizes_are_capped() {
     let lab = lab("readwrite", "max_bytes = 100");
     lab.write("box/fits", [b'x'; 100]);
     lab.write("box/large", [b'x'; 101]);
-    let turns = [
-        read("fits"),
-        read("large"),
-        write("new", &"x".repeat(101)),
-        done(),
-    ];
+    let turns = [read("fits"), read("large"), write("new", &"x".repeat(101)), done()];
     let ended = lab.replay(&turns).go().exits(0);
     assert_eq!(ended.outcomes(), ["succeeded", "failed"]);
     assert!(!lab.path("box/new").exists());
     let complaints = ended.complaints();
-    assert!(
-        complaints[0].contains("100 bytes that the token allows"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].contains("100 bytes that the token allows"), "{complaints:?}");
     assert!(
         complaints[1].starts_with("FileAccessError") && complaints[1].contains("101"),
         "{complaints:?}"
@@ -215,11 +164,7 @@ fn a_mode_allows_nothing_else() {
     lab.write("box/a", "old");
     let ended = lab.replay(&[read("a"), done()]).go().exits(0);
     assert!(ended.proofs().is_empty());
-    assert!(
-        ended.complaints()[0].contains("write only"),
-        "{:?}",
-        ended.complaints()
-    );
+    assert!(ended.complaints()[0].contains("write only"), "{:?}", ended.complaints());
 }
 
 #[test]
@@ -245,10 +190,6 @@ fn a_single_allowed_file_is_not_a_directory() {
     ];
     let ended = lab.replay(&turns).go().exits(0);
     assert_eq!(lab.read("one.txt"), "made");
-    let succeeded = ended
-        .outcomes()
-        .iter()
-        .filter(|word| *word == "succeeded")
-        .count();
+    let succeeded = ended.outcomes().iter().filter(|word| *word == "succeeded").count();
     assert_eq!(succeeded, 2, "{:#?}", ended.complaints());
 }

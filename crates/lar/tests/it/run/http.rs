@@ -23,19 +23,13 @@ fn get() -> Value {
 }
 
 fn reply(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) {
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n",
-        body.len()
-    );
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     let _ = stream.write_all(&[head.as_bytes(), body].concat());
 }
 
 /// A run that gets the page once.
 fn got(port: u16, more: &str) -> Ended {
-    Lab::new(&page(port, more))
-        .replay(&[get(), done()])
-        .go()
-        .exits(0)
+    Lab::new(&page(port, more)).replay(&[get(), done()]).go().exits(0)
 }
 
 #[test]
@@ -46,22 +40,14 @@ fn a_request_is_what_the_token_and_the_model_say_and_no_more() {
         move |mut stream, _| {
             let request = request(&mut stream);
             seen.lock().unwrap().push(request);
-            reply(
-                &mut stream,
-                "201 Created",
-                "Content-Type: text/plain\r\n",
-                b"made",
-            );
+            reply(&mut stream, "201 Created", "Content-Type: text/plain\r\n", b"made");
         }
     });
     let more = "max_uses = 2\nheaders = { X-Team = \"sre\" }";
     let lab = Lab::new(&page(port, more));
     let turns = [
         calls([
-            (
-                "page",
-                json!({"method": "post", "body": {"a": [1.50, "x\u{e9}"]}}),
-            ),
+            ("page", json!({"method": "post", "body": {"a": [1.50, "x\u{e9}"]}})),
             ("page", json!({"method": "GET"})),
         ]),
         done(),
@@ -70,45 +56,24 @@ fn a_request_is_what_the_token_and_the_model_say_and_no_more() {
     let seen = seen.lock().unwrap().clone();
     let (head, body) = seen[0].split_once("\r\n\r\n").unwrap();
     let head = head.to_lowercase();
-    assert!(
-        head.starts_with("post /hook?a=b%20c http/1.1\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("post /hook?a=b%20c http/1.1\r\n"), "{head}");
     assert!(
         head.contains("x-team: sre") && head.contains("content-type: application/json"),
         "{head}"
     );
     let proofs = ended.proofs();
     let attempt = proofs[0]["attempt"].as_str().unwrap();
-    assert!(
-        head.contains(&format!("idempotency-key: {attempt}")),
-        "{head}"
-    );
-    assert_eq!(
-        body, r#"{"a":[1.5,"xé"]}"#,
-        "the model's bytes, as they came"
-    );
+    assert!(head.contains(&format!("idempotency-key: {attempt}")), "{head}");
+    assert_eq!(body, r#"{"a":[1.5,"xé"]}"#, "the model's bytes, as they came");
     assert!(seen[1].starts_with("GET "), "{}", seen[1]);
-    assert!(
-        !seen[1].to_lowercase().contains("idempotency-key"),
-        "a GET needs none"
-    );
+    assert!(!seen[1].to_lowercase().contains("idempotency-key"), "a GET needs none");
     assert_eq!(proofs[0]["http_status"], 201);
-    assert_eq!(
-        proofs[0]["output_digest"],
-        json!(linear_agentics::json::Digest::of(b"made"))
-    );
+    assert_eq!(proofs[0]["output_digest"], json!(linear_agentics::json::Digest::of(b"made")));
 }
 
 #[test]
 fn a_redirect_is_the_result_and_is_not_followed() {
-    for status in [
-        "301 Moved",
-        "302 Found",
-        "303 See Other",
-        "307 Temporary",
-        "308 Permanent",
-    ] {
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
         let asked = Arc::new(AtomicUsize::new(0));
         let port = serve({
             let asked = Arc::clone(&asked);
@@ -122,10 +87,7 @@ fn a_redirect_is_the_result_and_is_not_followed() {
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{status} was followed");
         let proof = ended.proofs().remove(0);
         let code: u64 = status.split(' ').next().unwrap().parse().unwrap();
-        assert_eq!(
-            (&proof["outcome"], &proof["http_status"]),
-            (&json!("succeeded"), &json!(code))
-        );
+        assert_eq!((&proof["outcome"], &proof["http_status"]), (&json!("succeeded"), &json!(code)));
     }
 }
 
@@ -148,23 +110,13 @@ fn a_proxy_in_the_environment_is_ignored() {
     ]);
     let lab = Lab::new(&page(port, ""));
     let mut run = lab.against(&server);
-    for name in [
-        "http_proxy",
-        "HTTP_PROXY",
-        "https_proxy",
-        "HTTPS_PROXY",
-        "all_proxy",
-        "ALL_PROXY",
-    ] {
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    {
         run = run.env(name, &format!("http://127.0.0.1:{proxy}"));
     }
     let ended = run.go().exits(0);
     assert_eq!(ended.outcomes(), ["succeeded"]);
-    assert_eq!(
-        proxied.load(Ordering::SeqCst),
-        0,
-        "neither tools nor the model go through it"
-    );
+    assert_eq!(proxied.load(Ordering::SeqCst), 0, "neither tools nor the model go through it");
 }
 
 #[test]
@@ -175,31 +127,18 @@ fn sizes_are_capped() {
     });
     let server = standin::messages::Server::start([
         standin::Reply::tool_uses([
-            (
-                "toolu_1",
-                "page",
-                json!({"method": "POST", "body": "y".repeat(2_000)}),
-            ),
+            ("toolu_1", "page", json!({"method": "POST", "body": "y".repeat(2_000)})),
             ("toolu_2", "page", json!({"method": "GET"})),
         ]),
         standin::Reply::text("Done."),
     ]);
-    let ended = Lab::new(&page(port, "max_body = 1000"))
-        .against(&server)
-        .go()
-        .exits(0);
+    let ended = Lab::new(&page(port, "max_body = 1000")).against(&server).go().exits(0);
     let complaint = ended.complaints().remove(0);
-    assert!(
-        complaint.starts_with("TokenScopeError") && complaint.contains("1000"),
-        "{complaint}"
-    );
+    assert!(complaint.starts_with("TokenScopeError") && complaint.contains("1000"), "{complaint}");
     assert_eq!(ended.outcomes(), ["succeeded"]);
     let told = server.requests()[1].json()["messages"][2]["content"][1].to_string();
     assert!(told.matches('x').count() <= 1_010, "{} bytes", told.len());
-    assert!(
-        told.contains("4000 bytes beyond the token's cap left out"),
-        "{told}"
-    );
+    assert!(told.contains("4000 bytes beyond the token's cap left out"), "{told}");
 }
 
 #[test]
@@ -214,10 +153,7 @@ fn an_endless_answer_ends_with_the_deadline() {
     });
     let ended = got(port, "timeout = \"2s\"");
     let proof = ended.proofs().remove(0);
-    assert_eq!(
-        (&proof["outcome"], &proof["reason"]),
-        (&json!("unknown"), &json!("timeout"))
-    );
+    assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("timeout")));
 }
 
 #[test]
@@ -228,15 +164,8 @@ fn a_server_that_says_nothing_leaves_the_outcome_unknown() {
     });
     let ended = got(port, "timeout = \"1s\"");
     let proof = ended.proofs().remove(0);
-    assert_eq!(
-        (&proof["outcome"], &proof["reason"]),
-        (&json!("unknown"), &json!("timeout"))
-    );
-    assert_eq!(
-        ended.json()["tokens_unused"],
-        json!([]),
-        "unknown means spent"
-    );
+    assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("timeout")));
+    assert_eq!(ended.json()["tokens_unused"], json!([]), "unknown means spent");
 }
 
 #[test]
@@ -268,16 +197,8 @@ fn an_answer_that_breaks_off_leaves_the_outcome_unknown() {
                 assert_eq!(proofs.len(), 1, "{shown}");
                 assert_eq!(proofs[0]["outcome"], "unknown", "{shown}");
                 assert_eq!(proofs[0]["reason"], "cut", "{shown}");
-                assert_eq!(
-                    asked.load(Ordering::SeqCst),
-                    1,
-                    "it was tried again: {shown}"
-                );
-                assert_eq!(
-                    ended.errors()[1]["error_type"],
-                    "TokenReusedError",
-                    "{shown}"
-                );
+                assert_eq!(asked.load(Ordering::SeqCst), 1, "it was tried again: {shown}");
+                assert_eq!(ended.errors()[1]["error_type"], "TokenReusedError", "{shown}");
             });
         }
     });
@@ -288,19 +209,11 @@ fn where_nobody_listens_the_use_is_given_back() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let ended = Lab::new(&page(port, ""))
-        .replay(&[get(), get(), done()])
-        .go()
-        .exits(0);
+    let ended = Lab::new(&page(port, "")).replay(&[get(), get(), done()]).go().exits(0);
     assert!(ended.proofs().is_empty());
     let complaints = ended.complaints();
     assert_eq!(complaints.len(), 2);
-    assert!(
-        complaints
-            .iter()
-            .all(|line| line.starts_with("NeverBeganError")),
-        "{complaints:?}"
-    );
+    assert!(complaints.iter().all(|line| line.starts_with("NeverBeganError")), "{complaints:?}");
     assert_eq!(ended.json()["tokens_unused"], json!(["page"]));
 }
 
@@ -311,8 +224,5 @@ fn an_error_status_is_a_complete_answer() {
         reply(&mut stream, "503 Busy", "", b"later");
     });
     let proof = got(port, "").proofs().remove(0);
-    assert_eq!(
-        (&proof["outcome"], &proof["http_status"]),
-        (&json!("succeeded"), &json!(503))
-    );
+    assert_eq!((&proof["outcome"], &proof["http_status"]), (&json!("succeeded"), &json!(503)));
 }

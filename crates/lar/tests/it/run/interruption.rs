@@ -12,23 +12,9 @@ use crate::support::{Lab, alive, calls, command, done, eventually, script, shell
 #[track_caller]
 fn accounted(lab: &Lab, trail: &AuditTrail, effects: usize) {
     assert!(trail.run.closed.is_some(), "the run is open");
-    assert!(
-        trail.proofs.len() >= effects,
-        "{effects} effects, {} proofs",
-        trail.proofs.len()
-    );
-    let spent: u64 = trail
-        .run
-        .accounts
-        .iter()
-        .map(|a| a.succeeded + a.failed + a.unknown)
-        .sum();
-    assert_eq!(
-        spent,
-        trail.proofs.len() as u64,
-        "in {}",
-        lab.dir().display()
-    );
+    assert!(trail.proofs.len() >= effects, "{effects} effects, {} proofs", trail.proofs.len());
+    let spent: u64 = trail.run.accounts.iter().map(|a| a.succeeded + a.failed + a.unknown).sum();
+    assert_eq!(spent, trail.proofs.len() as u64, "in {}", lab.dir().display());
 }
 
 fn effects(lab: &Lab) -> usize {
@@ -42,12 +28,7 @@ fn busy() -> (Lab, crate::support::Run) {
     std::fs::create_dir(lab.path("made")).unwrap();
     script(&lab, "make", "touch made/$1; sleep 0.05");
     let turn = |n: usize| {
-        let one = |k| {
-            (
-                "shell_sh",
-                json!({"command": format!("./make {}", n * 3 + k)}),
-            )
-        };
+        let one = |k| ("shell_sh", json!({"command": format!("./make {}", n * 3 + k)}));
         calls([one(0), one(1), one(2)])
     };
     let mut turns: Vec<_> = (0..12).map(turn).collect();
@@ -75,10 +56,7 @@ fn a_signal_at_any_moment_leaves_a_whole_record() {
             assert_eq!(made, 36, "it had ended before the signal came");
         } else {
             assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-            assert!(
-                result["error"].as_str().unwrap().contains("interrupted"),
-                "{result}"
-            );
+            assert!(result["error"].as_str().unwrap().contains("interrupted"), "{result}");
         }
         let trails = lab.trails();
         accounted(&lab, &trails[0], made);
@@ -111,12 +89,7 @@ fn a_second_signal_changes_nothing() {
         running.signal(Signal::HUP);
     }
     let ended = running.wait().exits(1);
-    assert!(
-        ended.json()["error"]
-            .as_str()
-            .unwrap()
-            .contains("interrupted")
-    );
+    assert!(ended.json()["error"].as_str().unwrap().contains("interrupted"));
     accounted(&lab, &lab.trails()[0], effects(&lab));
 }
 
@@ -129,16 +102,11 @@ fn an_interrupted_child_is_killed_and_its_outcome_is_unknown() {
         "echo $$ > main\n(setsid sleep 600 & echo $! > away)\ntrap '' INT TERM HUP\nsleep 600",
     );
     let running = lab.replay(&[command("./work"), done()]).start();
-    eventually("the child runs", || {
-        lab.path("away").exists() && !lab.read("away").is_empty()
-    });
+    eventually("the child runs", || lab.path("away").exists() && !lab.read("away").is_empty());
     running.signal(Signal::INT);
     let ended = running.wait().exits(1);
     let proof = ended.proofs().remove(0);
-    assert_eq!(
-        (&proof["outcome"], &proof["reason"]),
-        (&json!("unknown"), &json!("interrupted"))
-    );
+    assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("interrupted")));
     for name in ["main", "away"] {
         let pid = lab.read(name);
         eventually(&format!("{name} is dead"), || !alive(&pid));
@@ -148,15 +116,9 @@ fn an_interrupted_child_is_killed_and_its_outcome_is_unknown() {
 #[test]
 fn what_a_kill_left_open_is_sealed_by_the_next_run() {
     let lab = Lab::new(&shell(&["./work", "echo"], "max_uses = 2"));
-    script(
-        &lab,
-        "work",
-        "echo $$ > main\n(setsid sleep 600 & echo $! > away)\nsleep 600",
-    );
+    script(&lab, "work", "echo $$ > main\n(setsid sleep 600 & echo $! > away)\nsleep 600");
     let running = lab.replay(&[command("./work"), done()]).start();
-    eventually("the child runs", || {
-        lab.path("away").exists() && !lab.read("away").is_empty()
-    });
+    eventually("the child runs", || lab.path("away").exists() && !lab.read("away").is_empty());
     running.signal(Signal::KILL);
     assert_eq!(running.wait().code, None);
     // The helper notices that its parent is gone.
@@ -168,29 +130,16 @@ fn what_a_kill_left_open_is_sealed_by_the_next_run() {
     assert_eq!(open.run.closed, None);
 
     let ended = lab.replay(&[command("echo x"), done()]).go().exits(0);
-    assert!(
-        ended
-            .stderr
-            .contains(&format!("sealed run {}", open.run.id)),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains(&format!("sealed run {}", open.run.id)), "{}", ended.stderr);
     let trails = lab.trails();
     let sealed = &trails[0];
     assert_eq!(sealed.run.id, open.run.id);
     assert_eq!(sealed.run.stop_reason.as_deref(), Some("error"));
     accounted(&lab, sealed, 1);
     let account = &sealed.run.accounts[0];
-    assert_eq!(
-        (account.unknown, account.unused),
-        (1, 1),
-        "what was started is never given back"
-    );
-    let errors: Vec<&str> = sealed
-        .errors
-        .iter()
-        .map(|line| line.error.error_type.as_str())
-        .collect();
+    assert_eq!((account.unknown, account.unused), (1, 1), "what was started is never given back");
+    let errors: Vec<&str> =
+        sealed.errors.iter().map(|line| line.error.error_type.as_str()).collect();
     assert_eq!(errors, ["OutcomeUnknownError"]);
     assert_eq!(trails[1].run.stop_reason.as_deref(), Some("complete"));
 }
@@ -234,13 +183,6 @@ fn a_living_run_is_not_sealed_by_another() {
     lab.replay(&[done()]).go().exits(0);
     let ended = running.wait().exits(0);
     assert_eq!(ended.outcomes(), ["succeeded"]);
-    let reasons: Vec<_> = lab
-        .trails()
-        .into_iter()
-        .map(|trail| trail.run.stop_reason)
-        .collect();
-    assert_eq!(
-        reasons,
-        [Some("complete".to_owned()), Some("complete".to_owned())]
-    );
+    let reasons: Vec<_> = lab.trails().into_iter().map(|trail| trail.run.stop_reason).collect();
+    assert_eq!(reasons, [Some("complete".to_owned()), Some("complete".to_owned())]);
 }

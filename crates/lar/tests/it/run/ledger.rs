@@ -20,11 +20,7 @@ fn nothing_happens(lab: &Lab, run: &Run, says: &[&str]) {
     let ended = run.go().exits(1);
     assert!(!lab.path("made").exists(), "an effect without a ledger");
     for word in says {
-        assert!(
-            ended.stderr.contains(word),
-            "`{word}` is not in: {}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains(word), "`{word}` is not in: {}", ended.stderr);
     }
 }
 
@@ -36,19 +32,14 @@ fn a_file_that_is_no_database() {
         "this is a text file, and a long enough one to be looked at as a whole\n".repeat(99),
     );
     nothing_happens(&lab, &run, &["not a SQLite database", "--ledger"]);
-    assert!(
-        lab.read("ledger.db").starts_with("this is a text"),
-        "it is left as it was"
-    );
+    assert!(lab.read("ledger.db").starts_with("this is a text"), "it is left as it was");
 }
 
 #[test]
 fn another_program_s_database() {
     let (lab, run) = touching();
     let database = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
-    database
-        .execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
-        .unwrap();
+    database.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
     drop(database);
     nothing_happens(&lab, &run, &["another program's database", "--ledger"]);
 }
@@ -98,11 +89,7 @@ fn held_by_another_process_at_the_start() {
     std::fs::remove_file(lab.path("made")).unwrap();
     let other = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    nothing_happens(
-        &lab,
-        &run,
-        &["another process held it for 10 seconds", "run again"],
-    );
+    nothing_happens(&lab, &run, &["another process held it for 10 seconds", "run again"]);
 }
 
 #[test]
@@ -125,15 +112,8 @@ fn held_by_another_process_in_the_middle() {
     other.busy_timeout(Duration::from_secs(5)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let ended = running.wait().exits(1);
-    assert!(
-        !lab.path("made").exists(),
-        "an effect without a durable spend"
-    );
-    assert!(
-        ended.stderr.contains("another process held it"),
-        "{}",
-        ended.stderr
-    );
+    assert!(!lab.path("made").exists(), "an effect without a durable spend");
+    assert!(ended.stderr.contains("another process held it"), "{}", ended.stderr);
     drop(other);
     // What was spent is there, and what had begun is sealed by the next start.
     lab.replay(&[done()]).go().exits(0);
@@ -145,12 +125,7 @@ fn held_by_another_process_in_the_middle() {
 #[test]
 fn a_place_where_nothing_can_be_written() {
     let (lab, _) = touching();
-    for place in [
-        "/proc/ledger.db",
-        "manifest.toml/ledger.db",
-        "/dev/null",
-        ".",
-    ] {
+    for place in ["/proc/ledger.db", "manifest.toml/ledger.db", "/dev/null", "."] {
         let ended = lab.bare(place).go().exits(1);
         assert!(!lab.path("made").exists());
         assert!(ended.stderr.contains("ledger"), "{place}: {}", ended.stderr);
@@ -192,31 +167,18 @@ fn a_disk_that_fills_up_in_the_middle() {
     let Some(place) = mounted(&lab, "size=400k") else {
         return;
     };
-    let whole = lab
-        .read("manifest.toml")
-        .replace("max_steps = 40", "max_steps = 1000");
+    let whole = lab.read("manifest.toml").replace("max_steps = 40", "max_steps = 1000");
     lab.write("manifest.toml", whole);
-    let mut turns: Vec<_> = (0..400)
-        .map(|n| command(&format!("touch made-{n}")))
-        .collect();
+    let mut turns: Vec<_> = (0..400).map(|n| command(&format!("touch made-{n}"))).collect();
     turns.push(done());
     lab.replay(&turns);
     let run = lab.bare(place.0.join("ledger.db").to_str().unwrap());
     let ended = run.go().exits(1);
-    assert!(
-        ended.stderr.contains("the disk is full"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("the disk is full"), "{}", ended.stderr);
     // Each file that is there has its intent in the ledger; none was made after it was full.
-    let made = std::fs::read_dir(lab.dir()).unwrap().filter(|entry| {
-        entry
-            .as_ref()
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .starts_with("made-")
-    });
+    let made = std::fs::read_dir(lab.dir())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("made-"));
     let made = made.count();
     assert!(made < 400);
     for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
@@ -233,10 +195,7 @@ fn ledgers_are_private() {
     let run = lab.bare("new/deep/ledger.db");
     run.go().exits(0);
     let mode = |path: &str| std::fs::metadata(lab.path(path)).unwrap().mode() & 0o777;
-    assert_eq!(
-        (mode("new"), mode("new/deep"), mode("new/deep/ledger.db")),
-        (0o700, 0o700, 0o600)
-    );
+    assert_eq!((mode("new"), mode("new/deep"), mode("new/deep/ledger.db")), (0o700, 0o700, 0o600));
 }
 
 #[test]
@@ -246,9 +205,7 @@ fn the_default_ledger_lies_in_the_state_directory() {
     run.clone().go().exits(0);
     assert!(lab.path(".local/state/lar/ledger.db").exists());
     let state = lab.path("state");
-    run.env("XDG_STATE_HOME", state.to_str().unwrap())
-        .go()
-        .exits(0);
+    run.env("XDG_STATE_HOME", state.to_str().unwrap()).go().exits(0);
     assert!(state.join("lar/ledger.db").exists());
 }
 
@@ -257,10 +214,7 @@ struct Mounted(std::path::PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0)
-            .status();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -270,15 +224,12 @@ fn mounted(lab: &Lab, options: &str) -> Option<Mounted> {
     std::fs::create_dir(&place).unwrap();
     let mount = |place: &Path| {
         let mut command = std::process::Command::new("mount");
-        command
-            .args(["-t", "tmpfs", "-o", options, "none"])
-            .arg(place);
+        command.args(["-t", "tmpfs", "-o", options, "none"]).arg(place);
         command.output().is_ok_and(|output| output.status.success())
     };
     if mount(&place) {
         return Some(Mounted(place));
     }
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    eprintln!("skipped: {name}: a file system can't be mounted here (that needs root)");
+    crate::support::skip("a file system can't be mounted here, which needs root");
     None
 }

@@ -29,9 +29,7 @@ fn results(request: &Value) -> Vec<(String, String, bool)> {
 fn tools(request: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let tools = request["tools"].as_array().into_iter().flatten();
-    tools
-        .map(|tool| (text(&tool["name"]), text(&tool["description"])))
-        .collect()
+    tools.map(|tool| (text(&tool["name"]), text(&tool["description"]))).collect()
 }
 
 #[track_caller]
@@ -80,35 +78,17 @@ fn a_conversation_with_parallel_calls_is_what_the_api_wants() {
         requests[0]["messages"],
         json!([{"role": "user", "content": requests[0]["messages"][0]["content"]}])
     );
-    assert!(
-        requests[0]["messages"][0]
-            .to_string()
-            .contains("Do the work.")
-    );
-    assert_eq!(
-        requests[0]["stream"], true,
-        "a person wants to see progress"
-    );
-    assert!(
-        requests[0].to_string().contains("cache_control"),
-        "tools are cached"
-    );
+    assert!(requests[0]["messages"][0].to_string().contains("Do the work."));
+    assert_eq!(requests[0]["stream"], true, "a person wants to see progress");
+    assert!(requests[0].to_string().contains("cache_control"), "tools are cached");
 
     // Every call is answered, in order; what was refused or failed is marked as an error.
     let first = results(&requests[1]);
-    let [
-        (a, said, a_wrong),
-        (b, refused, b_wrong),
-        (c, failed, c_wrong),
-    ] = first.as_slice()
-    else {
+    let [(a, said, a_wrong), (b, refused, b_wrong), (c, failed, c_wrong)] = first.as_slice() else {
         panic!("{first:?}");
     };
     assert_eq!([a, b, c], ["toolu_a", "toolu_b", "toolu_c"]);
-    assert!(
-        said.contains("one two\n") && said.starts_with("succeeded"),
-        "{said}"
-    );
+    assert!(said.contains("one two\n") && said.starts_with("succeeded"), "{said}");
     assert!(refused.contains(';'), "says which character: {refused}");
     assert!(failed.starts_with("failed (exit 1)"), "{failed}");
     assert_eq!([a_wrong, b_wrong, c_wrong], [&false, &true, &true]);
@@ -116,23 +96,10 @@ fn a_conversation_with_parallel_calls_is_what_the_api_wants() {
     // Definitions are refreshed: one use of three is gone, and the spent token isn't offered.
     let (before, after) = (tools(&requests[0]), tools(&requests[1]));
     let of = |tools: &[(String, String)], name: &str| {
-        tools
-            .iter()
-            .find(|tool| tool.0 == name)
-            .map(|tool| tool.1.clone())
+        tools.iter().find(|tool| tool.0 == name).map(|tool| tool.1.clone())
     };
-    assert!(
-        of(&before, "shell_sh")
-            .unwrap()
-            .contains("3 of 3 uses are left"),
-        "{before:?}"
-    );
-    assert!(
-        of(&after, "shell_sh")
-            .unwrap()
-            .contains("2 of 3 uses are left"),
-        "{after:?}"
-    );
+    assert!(of(&before, "shell_sh").unwrap().contains("3 of 3 uses are left"), "{before:?}");
+    assert!(of(&after, "shell_sh").unwrap().contains("2 of 3 uses are left"), "{after:?}");
     assert!(of(&before, "shell_once").is_some() && of(&after, "shell_once").is_none());
 
     // A block of an unknown type goes back as it came, byte for byte.
@@ -146,23 +113,9 @@ fn a_conversation_with_parallel_calls_is_what_the_api_wants() {
     let result = ended.json();
     assert_eq!(result["stop_reason"], "complete");
     assert_eq!(result["final_message"], "All is well.");
-    assert_eq!(
-        (&result["steps_taken"], &result["budget_remaining"]),
-        (&json!(4), &json!(36))
-    );
-    let types: Vec<Value> = ended
-        .errors()
-        .iter()
-        .map(|e| e["error_type"].clone())
-        .collect();
-    assert_eq!(
-        types,
-        [
-            "CommandNotAllowedError",
-            "ActionFailedError",
-            "TokenReusedError"
-        ]
-    );
+    assert_eq!((&result["steps_taken"], &result["budget_remaining"]), (&json!(4), &json!(36)));
+    let types: Vec<Value> = ended.errors().iter().map(|e| e["error_type"].clone()).collect();
+    assert_eq!(types, ["CommandNotAllowedError", "ActionFailedError", "TokenReusedError"]);
     assert_eq!(ended.outcomes(), ["succeeded", "failed"]);
     assert!(!format!("{ended:?}").contains(KEY));
 }
@@ -172,16 +125,8 @@ fn a_refusal_says_what_is_allowed_instead() {
     let asked = [
         ("shell_sh", json!({"command": "rm -rf x"}), "git log"),
         ("shell_sh", json!({"command": "git push"}), "git log"),
-        (
-            "file_notes",
-            json!({"operation": "write", "path": "x", "content": "y"}),
-            "read",
-        ),
-        (
-            "file_notes",
-            json!({"operation": "read", "path": "/etc/shadow"}),
-            "/notes",
-        ),
+        ("file_notes", json!({"operation": "write", "path": "x", "content": "y"}), "read"),
+        ("file_notes", json!({"operation": "read", "path": "/etc/shadow"}), "/notes"),
         ("page", json!({"method": "DELETE"}), "GET"),
         ("shell_nope", json!({}), "`shell_sh`"),
         ("wait_pause", json!({"seconds": 99}), "3"),
@@ -221,22 +166,15 @@ fn passing_faults_are_waited_out() {
         ("hangup", Reply::hangup),
         ("cut at once", || Reply::cut_after(0)),
         ("cut in the text", || Reply::cut_after(4)),
-        ("an error in the stream", || {
-            Reply::sse_error("overloaded_error")
-        }),
+        ("an error in the stream", || Reply::sse_error("overloaded_error")),
         ("empty body", || Reply::raw(200, "text/event-stream", "")),
-        ("invalid UTF-8", || {
-            Reply::raw(200, "text/event-stream", b"event: \xff\xfe\n\n".to_vec())
-        }),
+        ("invalid UTF-8", || Reply::raw(200, "text/event-stream", b"event: \xff\xfe\n\n".to_vec())),
     ];
     std::thread::scope(|scope| {
         for (name, fault) in faults {
             scope.spawn(move || {
                 let server = Server::start([fault(), Reply::text("All is well.")]);
-                let ended = Lab::new(&shell(&["echo"], ""))
-                    .against(&server)
-                    .go()
-                    .exits(0);
+                let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(0);
                 behaved(&server);
                 assert_eq!(ended.json()["final_message"], "All is well.", "{name}");
                 assert!(
@@ -255,17 +193,12 @@ fn passing_faults_are_waited_out() {
                 }
             });
         }
-        for (name, body) in [
-            ("invalid JSON", "{\"content\": ["),
-            ("an empty content list", empty),
-        ] {
+        for (name, body) in [("invalid JSON", "{\"content\": ["), ("an empty content list", empty)]
+        {
             scope.spawn(move || {
                 let bad = Reply::raw(200, json_type, body);
                 let server = Server::start([bad, Reply::text("All is well.")]);
-                let ended = Lab::new(&shell(&["echo"], ""))
-                    .against(&server)
-                    .go()
-                    .exits(0);
+                let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(0);
                 behaved(&server);
                 assert!(
                     ended.stderr.contains("trying the model again"),
@@ -297,30 +230,16 @@ fn a_cut_turn_runs_nothing_and_is_asked_for_again() {
 #[test]
 fn a_service_that_never_recovers_ends_the_run_with_its_trail() {
     let overloaded = || Reply::status(529, "overloaded_error", Some(0));
-    let mut replies = vec![Reply::tool_use(
-        "toolu_1",
-        "shell_sh",
-        json!({"command": "echo x"}),
-    )];
+    let mut replies = vec![Reply::tool_use("toolu_1", "shell_sh", json!({"command": "echo x"}))];
     replies.extend((0..5).map(|_| overloaded()));
     let server = Server::start(replies);
-    let ended = Lab::new(&shell(&["echo"], ""))
-        .against(&server)
-        .go()
-        .exits(1);
+    let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(1);
     behaved(&server);
     let result = ended.json();
     assert_eq!(result["stop_reason"], "error");
     let error = result["error"].as_str().unwrap();
-    assert!(
-        error.contains("attempts: 5") && error.contains("try again later"),
-        "{error}"
-    );
-    assert_eq!(
-        ended.outcomes(),
-        ["succeeded"],
-        "what was done before is in the trail"
-    );
+    assert!(error.contains("attempts: 5") && error.contains("try again later"), "{error}");
+    assert_eq!(ended.outcomes(), ["succeeded"], "what was done before is in the trail");
 }
 
 #[test]
@@ -335,17 +254,11 @@ fn what_would_be_refused_again_is_not_tried_again() {
         for (status, kind, says) in cases {
             scope.spawn(move || {
                 let server = Server::start([Reply::status(status, kind, None)]);
-                let ended = Lab::new(&shell(&["echo"], ""))
-                    .against(&server)
-                    .go()
-                    .exits(1);
+                let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(1);
                 assert_eq!(server.requests().len(), 1, "{status} was tried again");
                 let error = ended.json()["error"].as_str().unwrap().to_owned();
                 assert!(error.contains(says), "{status}: {error}");
-                assert!(
-                    !format!("{ended:?}").contains(KEY),
-                    "{status}: the key is shown"
-                );
+                assert!(!format!("{ended:?}").contains(KEY), "{status}: the key is shown");
             });
         }
     });
@@ -356,33 +269,21 @@ fn a_service_that_repeats_the_key_does_not_get_it_shown() {
     let body = format!(r#"{{"type":"error","error":{{"type":"x","message":"bad key {KEY}"}}}}"#);
     let server = Server::start([Reply::raw(400, "application/json", body)]);
     let lab = Lab::new(&shell(&["echo"], ""));
-    let ended = lab
-        .against(&server)
-        .args(["--audit", "audit.json"])
-        .go()
-        .exits(1);
+    let ended = lab.against(&server).args(["--audit", "audit.json"]).go().exits(1);
     assert!(!format!("{ended:?}").contains(KEY), "{}", ended.stderr);
     assert_eq!(crate::support::find_bytes(lab.dir(), KEY), None);
 }
 
 #[test]
 fn an_answer_that_is_cut_at_the_output_limit_is_continued() {
-    let part = Reply::message(
-        json!([{"type": "text", "text": "First half,"}]),
-        "max_tokens",
-    );
+    let part = Reply::message(json!([{"type": "text", "text": "First half,"}]), "max_tokens");
     let server = Server::start([part, Reply::text("second half.")]);
-    let ended = Lab::new(&shell(&["echo"], ""))
-        .against(&server)
-        .go()
-        .exits(0);
+    let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(0);
     behaved(&server);
     let second = server.requests()[1].json();
     let messages = second["messages"].as_array().unwrap();
-    let roles: Vec<&str> = messages
-        .iter()
-        .map(|message| message["role"].as_str().unwrap())
-        .collect();
+    let roles: Vec<&str> =
+        messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["user", "assistant", "user"]);
     assert!(messages[1].to_string().contains("First half,"));
     assert_eq!(ended.json()["final_message"], "second half.");
@@ -390,17 +291,9 @@ fn an_answer_that_is_cut_at_the_output_limit_is_continued() {
     // It doesn't go on for ever.
     let part = || Reply::message(json!([{"type": "text", "text": "and"}]), "max_tokens");
     let server = Server::start([part(), part(), part(), part()]);
-    let ended = Lab::new(&shell(&["echo"], ""))
-        .against(&server)
-        .go()
-        .exits(1);
+    let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(1);
     behaved(&server);
-    assert!(
-        ended.json()["error"]
-            .as_str()
-            .unwrap()
-            .contains("did not come to an end")
-    );
+    assert!(ended.json()["error"].as_str().unwrap().contains("did not come to an end"));
 }
 
 #[test]
@@ -418,11 +311,7 @@ fn a_call_that_is_cut_at_the_output_limit_is_not_made() {
     let told = results(&server.requests()[1].json());
     assert_eq!((told[0].2, told[1].2), (false, true));
     assert!(told[1].1.contains("cut off"), "{told:?}");
-    assert!(
-        ended.complaints()[0].starts_with("InvalidInputError"),
-        "{:?}",
-        ended.complaints()
-    );
+    assert!(ended.complaints()[0].starts_with("InvalidInputError"), "{:?}", ended.complaints());
 }
 
 #[test]
@@ -436,10 +325,7 @@ fn a_model_that_refuses_ends_the_run() {
     let ended = lab.against(&server).go().exits(1);
     behaved(&server);
     assert!(ended.json()["error"].as_str().unwrap().contains("refused"));
-    assert!(
-        !lab.path("one").exists(),
-        "what a refusing model wrote before is not to be used"
-    );
+    assert!(!lab.path("one").exists(), "what a refusing model wrote before is not to be used");
 }
 
 #[test]
@@ -448,18 +334,10 @@ fn a_paused_turn_is_sent_back_and_goes_on() {
         json!([{"type": "server_work", "state": {"n": 1}}, {"type": "text", "text": "Hm."}]);
     let pause = Reply::message(blocks.clone(), "pause_turn");
     let server = Server::start([pause, Reply::text("There.")]);
-    let ended = Lab::new(&shell(&["echo"], ""))
-        .against(&server)
-        .go()
-        .exits(0);
+    let ended = Lab::new(&shell(&["echo"], "")).against(&server).go().exits(0);
     behaved(&server);
     let second = server.requests()[1].json();
-    let last = second["messages"]
-        .as_array()
-        .unwrap()
-        .last()
-        .unwrap()
-        .clone();
+    let last = second["messages"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(last["role"], "assistant", "no user message comes after it");
     assert_eq!(last["content"][0], blocks[0]);
     assert_eq!(ended.json()["final_message"], "There.");
@@ -488,17 +366,10 @@ fn any_chat_completions_endpoint_will_do() {
     assert_eq!(server.refusals(), Vec::<String>::new());
     assert_eq!(server.remaining(), 0);
     let last = server.requests().last().unwrap().json();
-    let told: Vec<&Value> = last["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|m| m["role"] == "tool")
-        .collect();
+    let told: Vec<&Value> =
+        last["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "tool").collect();
     assert_eq!(told.len(), 2);
-    assert!(
-        told[0]["content"].to_string().contains("one two"),
-        "{told:?}"
-    );
+    assert!(told[0]["content"].to_string().contains("one two"), "{told:?}");
     assert_eq!(ended.outcomes(), ["succeeded"]);
     assert_eq!(ended.json()["final_message"], "All is well.");
     assert_eq!(ended.trail()["run"]["model"], "openai:llama3:8b");
@@ -508,11 +379,7 @@ fn any_chat_completions_endpoint_will_do() {
 fn a_missing_key_or_recording_is_told_before_anything_starts() {
     let lab = Lab::new(&shell(&["echo"], ""));
     let ended = lab.run().go().exits(2);
-    assert!(
-        ended.stderr.contains("`ANTHROPIC_API_KEY` is not set"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("`ANTHROPIC_API_KEY` is not set"), "{}", ended.stderr);
     let ended = lab.run().args(["--replay", "none.jsonl"]).go().exits(2);
     assert!(ended.stderr.contains("none.jsonl"), "{}", ended.stderr);
     let ended = lab.run().args(["--model", "ollama:x"]).go().exits(2);

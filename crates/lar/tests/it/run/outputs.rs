@@ -20,11 +20,7 @@ fn the_result_and_the_trail_have_their_documented_shape() {
         command("rm x"),
         done(),
     ];
-    let ended = lab
-        .replay(&turns)
-        .args(["--audit", "audit.json"])
-        .go()
-        .exits(0);
+    let ended = lab.replay(&turns).args(["--audit", "audit.json"]).go().exits(0);
     let result = ended.json();
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
@@ -44,10 +40,7 @@ fn the_result_and_the_trail_have_their_documented_shape() {
     assert_eq!(trail, result["audit_trail"]);
     let mut top = keys(&trail);
     top.sort();
-    assert_eq!(
-        top,
-        ["approvals", "errors", "negotiations", "proofs", "run"]
-    );
+    assert_eq!(top, ["approvals", "errors", "negotiations", "proofs", "run"]);
     for key in [
         "token_name",
         "scope",
@@ -72,13 +65,7 @@ fn the_result_and_the_trail_have_their_documented_shape() {
         );
     }
     let accounts = trail["run"]["accounts"].as_array().unwrap();
-    let of = |name: &str| {
-        accounts
-            .iter()
-            .find(|a| a["token_name"] == name)
-            .unwrap()
-            .clone()
-    };
+    let of = |name: &str| accounts.iter().find(|a| a["token_name"] == name).unwrap().clone();
     let sh = of("sh");
     let numbers =
         ["granted", "succeeded", "failed", "unknown", "unused"].map(|k| sh[k].as_u64().unwrap());
@@ -117,11 +104,7 @@ fn people_get_progress_a_result_and_a_table() {
         assert!(!text.contains('\u{1b}'), "no terminal, no colour: {text:?}");
     }
     for cell in ["spend", "refusal", "exit 0, 3 bytes"] {
-        assert!(
-            ended.stdout.contains(cell),
-            "`{cell}` is not in the table: {}",
-            ended.stdout
-        );
+        assert!(ended.stdout.contains(cell), "`{cell}` is not in the table: {}", ended.stdout);
     }
 }
 
@@ -134,48 +117,24 @@ fn reports_are_written_for_ci() {
     ));
     let hostile = "echo '<script>&]]>' '| `x` [y](http://z)'";
     let turns = [command(hostile), command("rm <b>x</b>"), done()];
-    let ended = lab
-        .replay(&turns)
-        .args(["--report", "report.md"])
-        .go()
-        .exits(1);
+    let ended = lab.replay(&turns).args(["--report", "report.md"]).go().exits(1);
     let error = ended.json()["error"].as_str().unwrap().to_owned();
-    assert!(
-        error.contains("never spent with success") && error.contains("rest"),
-        "{error}"
-    );
+    assert!(error.contains("never spent with success") && error.contains("rest"), "{error}");
     let markdown = lab.read("report.md");
-    assert!(
-        markdown.contains("rest") && markdown.contains("sh"),
-        "{markdown}"
-    );
+    assert!(markdown.contains("rest") && markdown.contains("sh"), "{markdown}");
     // Whatever the model wrote stands in code spans, which it can't end.
     for line in markdown.lines() {
         let outside = outside_code(line);
         assert!(!outside.contains(['<', '[', ']', '`']), "{line}");
     }
-    lab.replay(&turns)
-        .args(["--report", "report.xml"])
-        .go()
-        .exits(1);
+    lab.replay(&turns).args(["--report", "report.xml"]).go().exits(1);
     let xml = lab.read("report.xml");
-    assert!(
-        xml.starts_with("<?xml") && xml.contains("<testsuite"),
-        "{xml}"
-    );
+    assert!(xml.starts_with("<?xml") && xml.contains("<testsuite"), "{xml}");
     assert!(xml.contains("<failure") && xml.contains("rest"), "{xml}");
     assert!(!xml.contains("<script>") && !xml.contains("<b>"), "{xml}");
     well_formed(&xml);
-    let ended = lab
-        .replay(&turns)
-        .args(["--report", "report.pdf"])
-        .go()
-        .exits(2);
-    assert!(
-        ended.stderr.contains(".md") && ended.stderr.contains(".xml"),
-        "{}",
-        ended.stderr
-    );
+    let ended = lab.replay(&turns).args(["--report", "report.pdf"]).go().exits(2);
+    assert!(ended.stderr.contains(".md") && ended.stderr.contains(".xml"), "{}", ended.stderr);
 }
 
 /// What of a Markdown line stands in no code span: one is closed by as many backticks as opened it
@@ -217,11 +176,7 @@ fn well_formed(xml: &str) {
         }
         let (tag, after) = after.split_once('>').expect("a tag ends");
         rest = after;
-        let name = tag
-            .trim_start_matches('/')
-            .split([' ', '/', '\n'])
-            .next()
-            .unwrap();
+        let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap();
         if tag.starts_with('?') || tag.starts_with('!') || tag.ends_with('/') {
             continue;
         }
@@ -257,11 +212,7 @@ fn a_recorded_session_replays_to_the_same_calls() {
         Reply::tool_use("toolu_3", "shell_sh", json!({})).input_text(0, "{\"command\": \"echo"),
         Reply::text("All is well."),
     ]);
-    let recorded = lab
-        .against(&server)
-        .args(["--record", "rec.jsonl"])
-        .go()
-        .exits(0);
+    let recorded = lab.against(&server).args(["--record", "rec.jsonl"]).go().exits(0);
     assert_eq!(server.refusals(), Vec::<String>::new());
     assert_eq!(lab.read("rec.jsonl").lines().count(), 3);
     use std::os::unix::fs::MetadataExt;
@@ -299,10 +250,7 @@ fn a_wrong_manifest_or_command_line_is_told_at_its_place() {
     assert!(!lab.path("ledger.db").exists(), "nothing was begun");
     let lab = Lab::new(&shell(&["echo"], ""));
     lab.run().args(["--nonsense"]).go().exits(2);
-    lab.run()
-        .args(["--replay", "a", "--model", "b"])
-        .go()
-        .exits(2);
+    lab.run().args(["--replay", "a", "--model", "b"]).go().exits(2);
     std::fs::remove_file(lab.path("manifest.toml")).unwrap();
     let ended = lab.run().go().exits(2);
     assert!(ended.stderr.contains("manifest.toml"), "{}", ended.stderr);
@@ -312,20 +260,15 @@ fn a_wrong_manifest_or_command_line_is_told_at_its_place() {
 fn the_task_is_the_first_message_or_a_default() {
     let first = |lab: &Lab, args: &[&str]| {
         let server = Server::start([Reply::text("Done.")]);
-        lab.against(&server)
-            .args(args.iter().copied())
-            .go()
-            .exits(0);
+        lab.against(&server).args(args.iter().copied()).go().exits(0);
         assert_eq!(server.refusals(), Vec::<String>::new());
         server.requests()[0].json()["messages"][0].to_string()
     };
     let lab = Lab::new(&shell(&["echo"], ""));
     assert!(first(&lab, &[]).contains("Do the work."));
     assert!(first(&lab, &["--task", "Something else."]).contains("Something else."));
-    let bare = Lab::whole(&format!(
-        "[budget]\nmax_steps = 1\ntimeout = \"1m\"\n{}",
-        shell(&["echo"], "")
-    ));
+    let bare =
+        Lab::whole(&format!("[budget]\nmax_steps = 1\ntimeout = \"1m\"\n{}", shell(&["echo"], "")));
     first(&bare, &[]);
     // An empty task is none: the API refuses an empty message.
     first(&bare, &["--task", ""]);
@@ -337,13 +280,8 @@ fn a_person_can_play_the_model() {
     let lab = Lab::new(&shell(&["echo"], ""));
     let run = lab.run().args(["--model", "human"]);
     let mut command = run.command(&[]);
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped());
-    let mut child = command
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let (out, err) = (crate::support::drain(out), crate::support::drain(err));
     let mut stdin = child.stdin.take().unwrap();
@@ -354,8 +292,5 @@ fn a_person_can_play_the_model() {
     let out = String::from_utf8(out.join().unwrap()).unwrap();
     assert_eq!(code, Some(0), "{err}\n{out}");
     let result: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(
-        result["audit_trail"]["proofs"][0]["outcome"], "succeeded",
-        "{err}"
-    );
+    assert_eq!(result["audit_trail"]["proofs"][0]["outcome"], "succeeded", "{err}");
 }

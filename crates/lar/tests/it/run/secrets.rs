@@ -21,12 +21,7 @@ fn forms() -> Vec<String> {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(SECRET.as_bytes())
-            .unwrap();
+        child.stdin.take().unwrap().write_all(SECRET.as_bytes()).unwrap();
         let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
         text.trim().replace(' ', "")
     };
@@ -87,14 +82,7 @@ fn a_header_is_injected_and_its_echo_is_redacted_everywhere() {
         Reply::text("Told."),
     ]);
     let run = lab.against(&server).env("NOTIFY_TOKEN", SECRET);
-    let run = run.args([
-        "--audit",
-        "audit.json",
-        "--report",
-        "report.md",
-        "--record",
-        "rec.jsonl",
-    ]);
+    let run = run.args(["--audit", "audit.json", "--report", "report.md", "--record", "rec.jsonl"]);
     let mut person = Terminal::start(&run);
     person.answer("yes");
     let ended = person.wait().exits(0);
@@ -108,10 +96,7 @@ fn a_header_is_injected_and_its_echo_is_redacted_everywhere() {
     );
     assert_eq!(ended.outcomes(), ["succeeded"]);
     let told = server.requests()[1].text();
-    assert!(
-        told.contains("notify"),
-        "the redactor names the secret: {told}"
-    );
+    assert!(told.contains("notify"), "the redactor names the secret: {told}");
     absent(
         &lab,
         &[
@@ -138,24 +123,13 @@ fn a_variable_is_injected_and_what_a_child_prints_is_redacted() {
         Reply::tool_use("toolu_1", "secret_db", json!({"command": "./show"})),
         Reply::text("Shown."),
     ]);
-    let ended = lab
-        .against(&server)
-        .args(["--audit", "audit.json"])
-        .go()
-        .exits(0);
+    let ended = lab.against(&server).args(["--audit", "audit.json"]).go().exits(0);
     let told = server.requests()[1].text();
-    assert!(
-        told.contains(&SECRET.len().to_string()),
-        "the child had it whole: {told}"
-    );
+    assert!(told.contains(&SECRET.len().to_string()), "the child had it whole: {told}");
     std::fs::remove_file(lab.path("password")).unwrap();
     absent(
         &lab,
-        &[
-            ("stdout", &ended.stdout),
-            ("stderr", &ended.stderr),
-            ("what the model got", &told),
-        ],
+        &[("stdout", &ended.stdout), ("stderr", &ended.stderr), ("what the model got", &told)],
     );
 }
 
@@ -180,10 +154,7 @@ fn a_model_that_says_a_secret_ends_the_run_before_it_spreads() {
     let error = ended.json()["error"].as_str().unwrap().to_owned();
     assert!(error.contains("holds the secret `db`"), "{error}");
     assert!(ended.proofs().is_empty());
-    absent(
-        &lab,
-        &[("stdout", &ended.stdout), ("stderr", &ended.stderr)],
-    );
+    absent(&lab, &[("stdout", &ended.stdout), ("stderr", &ended.stderr)]);
 }
 
 #[test]
@@ -193,14 +164,6 @@ fn a_secret_that_is_not_there_or_too_short_is_told_at_the_start() {
     let lab = Lab::new(tables);
     let ended = lab.replay(&[crate::support::done()]).go().exits(2);
     assert!(ended.stderr.contains("`DB` is not set"), "{}", ended.stderr);
-    let ended = lab
-        .replay(&[crate::support::done()])
-        .env("DB", "hunter2")
-        .go()
-        .exits(2);
-    assert!(
-        ended.stderr.contains("db") && !ended.stderr.contains("hunter2"),
-        "{}",
-        ended.stderr
-    );
+    let ended = lab.replay(&[crate::support::done()]).env("DB", "hunter2").go().exits(2);
+    assert!(ended.stderr.contains("db") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }

@@ -85,11 +85,7 @@ pub(super) fn has_failed(errors: &str) -> bool {
 
 /// kubectl's own word comes last, after what its libraries log.
 pub(super) fn last_line(end: &End) -> String {
-    let line = end
-        .stderr
-        .text
-        .lines()
-        .rfind(|line| !line.trim().is_empty());
+    let line = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
     clip(line.unwrap_or("`kubectl` said nothing").trim(), 300)
 }
 
@@ -131,15 +127,11 @@ mod tests {
 
     #[test]
     fn a_watch_that_broke_is_no_failed_rollout() {
-        assert!(has_failed(
-            "error: deployment \"web\" exceeded its progress deadline"
-        ));
+        assert!(has_failed("error: deployment \"web\" exceeded its progress deadline"));
         assert!(has_failed("error: timed out waiting for the condition\n"));
-        for other in [
-            "",
-            "Error from server (Forbidden): deployments.apps",
-            "error: unexpected EOF",
-        ] {
+        for other in
+            ["", "Error from server (Forbidden): deployments.apps", "error: unexpected EOF"]
+        {
             assert!(!has_failed(other), "{other}");
         }
     }

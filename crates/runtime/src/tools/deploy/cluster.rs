@@ -88,10 +88,7 @@ pub(super) struct Frozen {
 impl KubeconfigSource {
     /// The one that the operator's own `kubectl` would use.
     pub fn from_environment() -> Self {
-        Self {
-            kubeconfig: std::env::var_os("KUBECONFIG"),
-            home: std::env::var_os("HOME"),
-        }
+        Self { kubeconfig: std::env::var_os("KUBECONFIG"), home: std::env::var_os("HOME") }
     }
 
     /// The files that it is read from, separated by `:`.
@@ -142,9 +139,7 @@ impl Kubeconfigs {
     pub fn pin(&self, token: Token) -> Token {
         token.with_scope(|mut scope| {
             if let Scope::Deploy(deploy) | Scope::Rollback(deploy) = &mut scope
-                && let DeployMethod::Kubectl {
-                    context, cluster, ..
-                } = &mut deploy.method
+                && let DeployMethod::Kubectl { context, cluster, .. } = &mut deploy.method
                 && let Some(frozen) = self.by_context.get(context)
             {
                 *cluster = Some(frozen.cluster.clone());
@@ -155,10 +150,7 @@ impl Kubeconfigs {
 
     /// The credentials in the kubeconfigs, for the redactor. What is too short for it is left out.
     pub fn secrets(&self) -> Vec<(&'static str, SecretString)> {
-        self.secrets
-            .iter()
-            .map(|secret| (SECRET_NAME, secret.clone()))
-            .collect()
+        self.secrets.iter().map(|secret| (SECRET_NAME, secret.clone())).collect()
     }
 
     /// The kubeconfig of a context.
@@ -193,11 +185,7 @@ fn fault(token: &str, context: Option<&str>, message: String) -> ClusterError {
         Some(name) => format!("kubeconfig context `{name}`"),
         None => "the current kubeconfig context".to_owned(),
     };
-    ClusterError::Context {
-        token: token.to_owned(),
-        context,
-        message,
-    }
+    ClusterError::Context { token: token.to_owned(), context, message }
 }
 
 /// Asks `kubectl` for the context and nothing but it, with certificates inlined.
@@ -207,60 +195,34 @@ async fn view(
     programs: &Programs,
     source: &KubeconfigSource,
 ) -> Result<String, ClusterError> {
-    let mut argv: Vec<String> = [
-        "kubectl",
-        "config",
-        "view",
-        "--minify",
-        "--flatten",
-        "--raw",
-        "-o",
-        "json",
-    ]
-    .map(ToOwned::to_owned)
-    .into();
+    let mut argv: Vec<String> =
+        ["kubectl", "config", "view", "--minify", "--flatten", "--raw", "-o", "json"]
+            .map(ToOwned::to_owned)
+            .into();
     argv.extend(context.map(|context| format!("--context={context}")));
     let mut env = vec![("PATH".into(), programs.path())];
     env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
     // Some `kubectl` ask the server for its version before anything else, to run the build that
     // fits it, and keep the answer in the home: not in the operator's.
     let home = private_directory().map_err(|error| {
-        fault(
-            token,
-            context,
-            format!("no private directory could be made ({})", error.kind()),
-        )
+        fault(token, context, format!("no private directory could be made ({})", error.kind()))
     })?;
     env.push(("HOME".into(), home.path().into()));
     env.extend(source.files().map(|files| ("KUBECONFIG".into(), files)));
     // A relative KUBECONFIG is meant from where the operator stands.
     let workdir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let order = Order {
-        argv,
-        env,
-        workdir,
-        timeout: TIMEOUT,
-    };
+    let order = Order { argv, env, workdir, timeout: TIMEOUT };
     // The credentials become known by this very answer; it goes nowhere but into `freeze`.
     let ran = child::run(programs, &Redactor::default(), &Stop::default(), order).await;
     match ran {
-        Ran::NeverBegan(message) => Err(ClusterError::NoKubectl {
-            token: token.to_owned(),
-            message,
-        }),
+        Ran::NeverBegan(message) => {
+            Err(ClusterError::NoKubectl { token: token.to_owned(), message })
+        }
         Ran::Ended(end) if matches!(end.how, How::Exited(0)) => Ok(end.stdout.text),
         Ran::Ended(end) => {
-            let last = end
-                .stderr
-                .text
-                .lines()
-                .rfind(|line| !line.trim().is_empty());
+            let last = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
             let last = last.unwrap_or("`kubectl config view` did not answer");
-            Err(fault(
-                token,
-                context,
-                clip(last.trim_start_matches("error: "), 300),
-            ))
+            Err(fault(token, context, clip(last.trim_start_matches("error: "), 300)))
         }
     }
 }
@@ -275,17 +237,13 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
     // A context may name no user; then there are no credentials.
     let (user, mut credentials) = entry(&mut view, "users", "user").unwrap_or_default();
 
-    let server = word(&cluster, "server")
-        .ok_or("its cluster names no `server`")?
-        .to_owned();
+    let server = word(&cluster, "server").ok_or("its cluster names no `server`")?.to_owned();
     let parsed = url::Url::parse(&server)
         .map_err(|_| "the `server` of its cluster is no URL; write `https://host:port`")?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(
-            "the `server` of its cluster holds a user's name or password, which would be \
+        return Err("the `server` of its cluster holds a user's name or password, which would be \
                     shown; move them to `users`"
-                .to_owned(),
-        );
+            .to_owned());
     }
     let ca_sha256 = match word(&cluster, "certificate-authority-data") {
         Some(data) => {
@@ -312,28 +270,13 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
         "clusters": [{ "name": "cluster", "cluster": cluster }],
         "users": [{ "name": "user", "user": credentials }],
     });
-    let cluster = Cluster {
-        context,
-        server,
-        ca_sha256,
-        user,
-    };
-    Ok((
-        Frozen {
-            cluster,
-            config: config.to_string().into(),
-        },
-        secrets,
-    ))
+    let cluster = Cluster { context, server, ca_sha256, user };
+    Ok((Frozen { cluster, config: config.to_string().into() }, secrets))
 }
 
 /// Takes the only entry of a list out: its name and what it holds.
 fn entry(view: &mut Value, list: &str, field: &str) -> Option<(String, Map<String, Value>)> {
-    let first = view
-        .get_mut(list)?
-        .as_array_mut()?
-        .first_mut()?
-        .as_object_mut()?;
+    let first = view.get_mut(list)?.as_array_mut()?.first_mut()?.as_object_mut()?;
     let name = first.get("name")?.as_str()?.to_owned();
     match first.remove(field)? {
         Value::Object(held) => Some((name, held)),
@@ -362,17 +305,11 @@ mod tests {
     }
 
     fn at(home: &Path) -> KubeconfigSource {
-        KubeconfigSource {
-            kubeconfig: None,
-            home: Some(home.into()),
-        }
+        KubeconfigSource { kubeconfig: None, home: Some(home.into()) }
     }
 
     fn exposed(secrets: &[SecretString]) -> Vec<&str> {
-        secrets
-            .iter()
-            .map(|secret| secret.expose_secret())
-            .collect()
+        secrets.iter().map(|secret| secret.expose_secret()).collect()
     }
 
     #[test]
@@ -393,10 +330,7 @@ mod tests {
             user: "admin".to_owned(),
         };
         assert_eq!(frozen.cluster, expected);
-        assert_eq!(
-            exposed(&secrets),
-            ["bearer-0123456789", &key, "the operator's private key"]
-        );
+        assert_eq!(exposed(&secrets), ["bearer-0123456789", &key, "the operator's private key"]);
         let config: Value = serde_json::from_str(frozen.config.expose_secret()).unwrap();
         assert_eq!(config["current-context"], "admin@prod");
         assert_eq!(config["contexts"][0]["context"]["namespace"], "web");
@@ -416,26 +350,17 @@ mod tests {
         });
         let text = view(cluster.clone(), user.clone());
         let (frozen, secrets) = freeze(&text, &at(home.path())).unwrap();
-        assert_eq!(
-            exposed(&secrets),
-            ["from-the-file-4711", "session-0815-4711"]
-        );
+        assert_eq!(exposed(&secrets), ["from-the-file-4711", "session-0815-4711"]);
         let config: Value = serde_json::from_str(frozen.config.expose_secret()).unwrap();
         let held = &config["users"][0]["user"];
         assert_eq!(held["token"], "from-the-file-4711");
         assert_eq!(held.get("tokenFile"), None);
         let plugin = home.path().join(".kube/./plugin");
         assert_eq!(Path::new(held["exec"]["command"].as_str().unwrap()), plugin);
-        assert_eq!(
-            held["exec"]["env"][1],
-            json!({"name": "HOME", "value": home.path()})
-        );
+        assert_eq!(held["exec"]["env"][1], json!({"name": "HOME", "value": home.path()}));
 
         // With several files it can't be told from which one a path is meant.
-        let several = KubeconfigSource {
-            kubeconfig: Some("/a:/b".into()),
-            home: None,
-        };
+        let several = KubeconfigSource { kubeconfig: Some("/a:/b".into()), home: None };
         let message = freeze(&text, &several).unwrap_err();
         assert!(message.contains("`token` is relative"), "{message}");
     }
@@ -446,20 +371,14 @@ mod tests {
         for (cluster, word) in [
             (json!({}), "names no `server`"),
             (json!({"server": "api"}), "is no URL"),
-            (
-                json!({"server": "https://me:secret-word@api.test"}),
-                "holds a user's name",
-            ),
+            (json!({"server": "https://me:secret-word@api.test"}), "holds a user's name"),
             (
                 json!({"server": "https://api.test", "certificate-authority-data": "*"}),
                 "not base64",
             ),
         ] {
             let message = freeze(&view(cluster, json!({})), &source).unwrap_err();
-            assert!(
-                message.contains(word) && !message.contains("secret-word"),
-                "{message}"
-            );
+            assert!(message.contains(word) && !message.contains("secret-word"), "{message}");
         }
         for text in ["", "[]", "{}", r#"{"contexts": null}"#] {
             assert!(freeze(text, &source).is_err(), "{text}");
@@ -469,9 +388,6 @@ mod tests {
             serde_json::from_str(&view(json!({"server": "http://127.0.0.1:1"}), json!({})))
                 .unwrap();
         none["users"] = Value::Null;
-        assert_eq!(
-            freeze(&none.to_string(), &source).unwrap().0.cluster.user,
-            ""
-        );
+        assert_eq!(freeze(&none.to_string(), &source).unwrap().0.cluster.user, "");
     }
 }

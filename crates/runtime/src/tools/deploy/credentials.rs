@@ -21,18 +21,11 @@ pub(super) fn inline_token(
     };
     let path = resolved(file, source)?;
     let failed = |error: std::io::Error| {
-        format!(
-            "its `tokenFile` `{}` can't be read ({})",
-            path.display(),
-            error.kind()
-        )
+        format!("its `tokenFile` `{}` can't be read ({})", path.display(), error.kind())
     };
     let mut token = String::new();
     let opened = std::fs::File::open(&path).map_err(failed)?;
-    opened
-        .take(MAX_SECRET_BYTES as u64)
-        .read_to_string(&mut token)
-        .map_err(failed)?;
+    opened.take(MAX_SECRET_BYTES as u64).read_to_string(&mut token).map_err(failed)?;
     user.insert("token".to_owned(), token.trim().into());
     user.remove("tokenFile");
     Ok(())
@@ -59,9 +52,7 @@ pub(super) fn place_plugin(
         *env = json!([]);
     }
     if let Some(env) = env.as_array_mut()
-        && !env
-            .iter()
-            .any(|variable| variable.get("name").and_then(Value::as_str) == Some("HOME"))
+        && !env.iter().any(|variable| variable.get("name").and_then(Value::as_str) == Some("HOME"))
     {
         env.push(json!({ "name": "HOME", "value": home }));
     }
@@ -95,39 +86,21 @@ pub(super) fn secrets_of(
         .collect();
     if let Some(key) = word(user, "client-key-data") {
         found.push(key.to_owned());
-        let decoded = STANDARD
-            .decode(key)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = STANDARD.decode(key).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         found.extend(decoded);
     }
-    if let Some(Value::Object(config)) = user
-        .get("auth-provider")
-        .and_then(|held| held.get("config"))
+    if let Some(Value::Object(config)) =
+        user.get("auth-provider").and_then(|held| held.get("config"))
     {
         let secret = |key: &str| key.contains("token") || key.contains("secret");
         let held = config.iter().filter(|(key, _)| secret(key));
-        found.extend(
-            held.filter_map(|(_, value)| value.as_str())
-                .map(ToOwned::to_owned),
-        );
+        found.extend(held.filter_map(|(_, value)| value.as_str()).map(ToOwned::to_owned));
     }
-    let plugin = user
-        .get("exec")
-        .and_then(|plugin| plugin.get("env"))
-        .and_then(Value::as_array);
+    let plugin = user.get("exec").and_then(|plugin| plugin.get("env")).and_then(Value::as_array);
     for variable in plugin.into_iter().flatten() {
-        let text = |key: &str| {
-            variable
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |key: &str| variable.get(key).and_then(Value::as_str).unwrap_or_default();
         let name = text("name").to_ascii_uppercase();
-        if ["TOKEN", "SECRET", "PASSWORD"]
-            .iter()
-            .any(|word| name.contains(word))
-        {
+        if ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word)) {
             found.push(text("value").to_owned());
         }
     }
@@ -139,7 +112,5 @@ pub(super) fn secrets_of(
 
 /// A text that is there and not empty.
 pub(super) fn word<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
+    map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }

@@ -102,22 +102,13 @@ impl UnderWay<'_> {
         const NAMES: &str =
             r#"-o=jsonpath={range .spec.template.spec.containers[*]}{.name}{"\n"}{end}"#;
         let failed = Verdict::Failed;
-        let end = match self
-            .kubectl(&["get"], &[NAMES], self.left().min(REQUEST))
-            .await
-        {
+        let end = match self.kubectl(&["get"], &[NAMES], self.left().min(REQUEST)).await {
             // Only here did nothing at all happen.
             Ran::NeverBegan(reason) => return Some(Performed::NeverBegan { reason }),
             Ran::Ended(end) => end,
         };
         match end.how {
-            How::Exited(0)
-                if end
-                    .stdout
-                    .text
-                    .lines()
-                    .any(|name| name == self.target.container) =>
-            {
+            How::Exited(0) if end.stdout.text.lines().any(|name| name == self.target.container) => {
                 None
             }
             How::Exited(0) => {
@@ -158,10 +149,7 @@ impl UnderWay<'_> {
         });
         let patch = patch.to_string();
         let time = self.left().min(REQUEST);
-        let end = match self
-            .kubectl(&["patch"], &["--type=strategic", "-p", &patch], time)
-            .await
-        {
+        let end = match self.kubectl(&["patch"], &["--type=strategic", "-p", &patch], time).await {
             Ran::NeverBegan(reason) => {
                 let what = format!("not patched: {reason}");
                 return Some(self.ended(Verdict::Failed, "patch not started", &what, None));
@@ -228,9 +216,7 @@ impl UnderWay<'_> {
             // At least a second: none at all would mean to wait without end.
             let left = self.left().max(Duration::from_secs(1));
             let limit = format!("--timeout={}ms", left.as_millis());
-            let ran = self
-                .kubectl(&["rollout", "status"], &[&limit], left + GRACE)
-                .await;
+            let ran = self.kubectl(&["rollout", "status"], &[&limit], left + GRACE).await;
             let end = match ran {
                 Ran::NeverBegan(reason) => {
                     let what = format!("patched, but the rollout can't be watched: {reason}");
@@ -285,15 +271,7 @@ impl UnderWay<'_> {
         ];
         env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
         let workdir = self.place.home.clone();
-        let ran = self
-            .job
-            .run(Order {
-                argv,
-                env,
-                workdir,
-                timeout,
-            })
-            .await;
+        let ran = self.job.run(Order { argv, env, workdir, timeout }).await;
         if let Ran::Ended(end) = &ran {
             self.program = Some(end.program.clone());
         }
@@ -332,10 +310,7 @@ impl UnderWay<'_> {
         what: &str,
         decided: Option<&End>,
     ) -> Performed {
-        let summary = format!(
-            "{}/{}: {what}",
-            self.target.namespace, self.target.deployment
-        );
+        let summary = format!("{}/{}: {what}", self.target.namespace, self.target.deployment);
         let summary = clip(&self.job.tools.redactor().redact(&summary), 500);
         let mut outcome = Outcome::new(verdict, summary, std::mem::take(&mut self.text));
         outcome.reason = (!reason.is_empty()).then(|| reason.to_owned());

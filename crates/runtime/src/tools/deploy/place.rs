@@ -25,31 +25,18 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(frozen: &Frozen) -> io::Result<Self> {
         let directory = private_directory()?;
-        let (home, config) = (
-            directory.path().join("home"),
-            directory.path().join("config"),
-        );
+        let (home, config) = (directory.path().join("home"), directory.path().join("config"));
         DirBuilder::new().mode(0o700).create(&home)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&config)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
         file.write_all(frozen.config.expose_secret().as_bytes())?;
-        Ok(Self {
-            home,
-            config,
-            _directory: directory,
-        })
+        Ok(Self { home, config, _directory: directory })
     }
 }
 
 /// An empty directory of mode 0700, which goes when it is dropped.
 pub(super) fn private_directory() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
-    builder
-        .prefix("lar-kubectl-")
-        .permissions(Permissions::from_mode(0o700));
+    builder.prefix("lar-kubectl-").permissions(Permissions::from_mode(0o700));
     // Memory is a better place for credentials than a disk, where the system offers it.
     let memory = std::env::var_os("XDG_RUNTIME_DIR").filter(|held| Path::new(held).is_absolute());
     match memory.map(|held| builder.tempdir_in(held)) {

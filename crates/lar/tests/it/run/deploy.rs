@@ -1,0 +1,129 @@
+//! Deployments from the manifest to the cluster: one approved patch, and the way back.
+
+use std::time::Duration;
+
+use serde_json::json;
+use standin::kube::{Deployment, Rollout, Server};
+
+use crate::pty::Terminal;
+use crate::support::{Lab, call, done, script, skip};
+
+const V1: &str = "registry.test/team/web:v1";
+const V2: &str = "registry.test/team/web:v2";
+
+fn deploy() -> serde_json::Value {
+    call("deploy_prod", json!({}))
+}
+
+fn token(more: &str) -> String {
+    format!(
+        "[[token]]\nkind = \"deploy\"\nname = \"prod\"\ntarget = \"prod\"\nimage = \"{V2}\"\n\
+         rollback_to = \"{V1}\"\nrequires_approval = true\n{more}\n"
+    )
+}
+
+/// A cluster, and a lab whose home has the way to it; `None` where there is no `kubectl`.
+fn cluster(rollout: Rollout) -> Option<(Server, Lab)> {
+    let path = std::env::var_os("PATH").unwrap();
+    if !std::env::split_paths(&path).any(|folder| folder.join("kubectl").is_file()) {
+        skip("there is no `kubectl`");
+        return None;
+    }
+    let web = Deployment::new("prod", "web").container("web", V1).rollout_to(V2, rollout);
+    let builder = Server::builder().tick(Duration::from_millis(20));
+    let server = builder.deployment(web).start();
+    let lab = Lab::new(&token("method = \"kubectl\"\ntimeout = \"60s\""));
+    std::fs::create_dir(lab.path(".kube")).unwrap();
+    lab.write(".kube/config", server.kubeconfig("default"));
+    Some((server, lab))
+}
+
+#[test]
+fn a_yes_sets_the_image_and_awaits_the_rollout() {
+    let Some((server, lab)) = cluster(Rollout::Succeeds { after: 2 }) else {
+        return;
+    };
+    let mut person = Terminal::start(&lab.replay(&[deploy(), deploy(), done()]));
+    person.answer("yes");
+    let ended = person.wait().exits(0);
+    for shown in [V2, V1, "web", "prod", &server.url()] {
+        assert!(ended.stderr.contains(shown), "`{shown}` is not on the screen:\n{}", ended.stderr);
+    }
+    assert_eq!(server.writes().len(), 1, "{:?}\n{}", ended.complaints(), ended.stderr);
+    assert!(server.writes()[0].text().contains(V2));
+    let errors = ended.complaints();
+    assert_eq!(ended.outcomes(), ["succeeded"], "{errors:?}");
+    assert!(errors[0].starts_with("TokenReusedError"), "{errors:?}");
+    assert!(!format!("{ended:?}").contains("standin-token"));
+    std::fs::remove_dir_all(lab.path(".kube")).unwrap();
+    let found = crate::support::find_bytes(lab.dir(), "standin-token");
+    assert_eq!(found, None, "the cluster's token is in no file of the run");
+}
+
+#[test]
+fn a_no_touches_nothing() {
+    let Some((server, lab)) = cluster(Rollout::Succeeds { after: 1 }) else {
+        return;
+    };
+    let mut person = Terminal::start(&lab.replay(&[deploy(), done()]));
+    person.answer("no");
+    person.wait().exits(0);
+    assert_eq!(server.writes().len(), 0);
+}
+
+#[test]
+fn a_failed_rollout_goes_back_once() {
+    let Some((server, lab)) = cluster(Rollout::DeadlineExceeded { after: 1 }) else {
+        return;
+    };
+    let mut person = Terminal::start(&lab.replay(&[deploy(), done()]));
+    person.answer("yes");
+    let ended = person.wait().exits(0);
+    assert_eq!(ended.stderr.matches("approval needed").count(), 1, "one yes covers the way back");
+    let images: Vec<bool> = server.writes().iter().map(|write| write.text().contains(V1)).collect();
+    assert_eq!(images, [false, true], "to the new image and back to the old one");
+    assert_eq!(ended.outcomes(), ["failed", "succeeded"]);
+    let names: Vec<_> = ended.proofs().iter().map(|p| p["token_name"].clone()).collect();
+    assert_eq!(names, ["prod", "prod/rollback"]);
+    assert!(ended.stderr.contains("rolling back"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_context_that_is_not_there_is_told_at_the_start() {
+    let Some((server, lab)) = cluster(Rollout::Succeeds { after: 1 }) else {
+        return;
+    };
+    let manifest = lab.read("manifest.toml").replace("timeout = \"60s\"", "context = \"staging\"");
+    lab.write("manifest.toml", manifest);
+    let ended = lab.replay(&[deploy(), done()]).go().exits(2);
+    assert!(ended.stderr.contains("`staging`"), "{}", ended.stderr);
+    assert!(server.writes().is_empty() && !lab.path("made").exists());
+}
+
+#[test]
+fn a_failed_command_is_undone_once() {
+    let argv = "method = \"command\"\nargv = [\"./deploy\", \"--image={image}\", \"to\", \"{target}\"]\n\
+        rollback_argv = [\"./deploy\", \"--back={image}\", \"to\", \"{target}\"]";
+    let lab = Lab::new(&token(argv).replace("requires_approval = true\n", ""));
+    script(&lab, "deploy", "echo \"$@\" >> calls; case $1 in --back=*) exit 0;; *) exit 3;; esac");
+    let ended = lab.replay(&[deploy(), done()]).go().exits(0);
+    assert_eq!(lab.read("calls"), format!("--image={V2} to prod\n--back={V1} to prod\n"));
+    assert_eq!(ended.outcomes(), ["failed", "succeeded"]);
+}
+
+#[test]
+fn the_model_supplies_nothing() {
+    let argv = "method = \"command\"\nargv = [\"./deploy\", \"{image}\"]";
+    let tables = token(argv).replace("requires_approval = true\n", "");
+    let lab = Lab::new(&tables.replace(&format!("rollback_to = \"{V1}\"\n"), ""));
+    script(&lab, "deploy", "echo \"$@\" >> calls");
+    let turns = [
+        call("deploy_prod", json!({"image": "evil:v9"})),
+        call("deploy_prod/rollback", json!({})),
+        call("prod", json!({})),
+        done(),
+    ];
+    let ended = lab.replay(&turns).go().exits(0);
+    assert!(!lab.path("calls").exists() && ended.proofs().is_empty());
+    assert_eq!(ended.errors().len(), 3);
+}
