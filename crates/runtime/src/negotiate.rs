@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest};
-use lar_core::audit::record::{Approval, ApprovalRequested, Body, ErrorRecord, Negotiation};
+use lar_core::audit::record::{Approval, ApprovalRequested, Body, Negotiation};
 use lar_core::definition;
 use lar_core::error::Refusal;
-use lar_core::id::{AttemptId, CallSite};
+use lar_core::id::CallSite;
 use lar_core::json::{self, Fields, JsonRefusal, Limits};
 use lar_core::ledger::{Entry, Granted};
 use lar_core::token::Token;
@@ -159,17 +159,10 @@ impl Negotiator {
             "request_capability" => self.negotiate(dispatcher, call).await,
             _ => return None,
         };
-        if let Err(refusal) = &result {
-            let record = Body::Error(ErrorRecord {
-                token_name: call.name.clone(),
-                error_type: refusal.error_type().to_owned(),
-                message: refusal.to_string(),
-                attempt: Some(AttemptId::at(site)),
-                input: Some(clip(&dispatcher.redactor().redact(&clip(&call.input, 1_000)), 1_000)),
-            });
-            if let Err(error) = dispatcher.record(record).await {
-                return Some(Err(error));
-            }
+        if let Err(refusal) = &result
+            && let Err(error) = dispatcher.refuse(site, &call.name, &call.input, refusal).await
+        {
+            return Some(Err(error));
         }
         Some(result)
     }
