@@ -61,9 +61,9 @@ fn show() {
         },
     );
     // SAFETY: these take no pointers.
-    let (pid, group, session) = unsafe { (libc::getpid(), libc::getpgrp(), libc::getsid(0)) };
-    line("leads", &(pid == group && group == session));
-    line("session", &session);
+    let (pid, group) = unsafe { (libc::getpid(), libc::getpgrp()) };
+    line("leads", &(pid == group && group == session()));
+    line("session", &session());
     // SAFETY: sets and restores nothing that matters to this process.
     line("umask", &format!("{:o}", unsafe { libc::umask(0) }));
     for text in fs::read_to_string("/proc/self/status").unwrap().lines() {
@@ -76,6 +76,13 @@ fn show() {
         line("limit", &text);
     }
     out.flush().unwrap();
+}
+
+/// This process's session: 0 where it began outside the pid namespace, which `rustix` takes for
+/// impossible.
+pub fn session() -> i32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getsid(0) }
 }
 
 pub fn hex(bytes: &[u8]) -> String {
