@@ -3,5 +3,6 @@
 pub mod chain;
 pub mod record;
 pub mod trail;
+pub mod tree;
 
 pub use trail::AuditTrail;

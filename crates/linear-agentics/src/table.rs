@@ -186,7 +186,7 @@ mod tests {
         why: required tokens were never spent with success: `health`
         never used: config
         from 2026-11-22T10:15:01.700Z to 2026-11-22T10:15:18.700Z
-        0 model turns, 11 records, head c62511dc7e2534cab206e5c071dd09f0ee48bef0140ed7196c7bc396f5faa605
+        0 model turns, 11 records, head 38b5f092d2a72a3d4b18b263ac8f72251958877bbd817ff83d065373c418e309
         "#);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         why: required tokens were never spent with success: `health`
         never used: config
         from 2026-11-22T10:15:01.700Z to 2026-11-22T10:15:18.700Z
-        0 model turns, 11 records, head c62511dc7e2534cab206e5c071dd09f0ee48bef0140ed7196c7bc396f5faa605
+        0 model turns, 11 records, head 38b5f092d2a72a3d4b18b263ac8f72251958877bbd817ff83d065373c418e309
         "#);
     }
 

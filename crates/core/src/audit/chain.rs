@@ -2,6 +2,7 @@
 //! before, byte for byte.
 
 use super::record::{Body, MOST_BYTES, Record, SealedRecord, VERSION, genesis};
+use super::tree::leaf_hash;
 use crate::id::RunId;
 use crate::json::{self, Digest, canonical};
 
@@ -98,7 +99,7 @@ impl Checker {
             }
             (Some(_), _) => {}
         }
-        self.head = Digest::of(bytes);
+        self.head = leaf_hash(bytes);
         self.next += 1;
         Ok(record)
     }
@@ -117,7 +118,7 @@ pub fn check(records: &[SealedRecord]) -> Result<Intact, Broken> {
     let mut checker = Checker::default();
     for record in records {
         checker.read(&record.bytes)?;
-        if record.hash != Digest::of(&record.bytes) {
+        if record.hash != leaf_hash(&record.bytes) {
             return Err(Broken {
                 seq: record.seq,
                 reason: "its stored digest isn't that of its bytes".to_owned(),

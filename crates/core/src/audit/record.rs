@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::tree;
 use crate::id::{AttemptId, RunId};
 use crate::json::{Digest, JsonRefusal, canonical};
 use crate::outcome::{ProgramIdentity, Verdict};
@@ -292,7 +293,7 @@ pub struct SealedRecord {
     pub seq: u64,
     /// The canonical JSON.
     pub bytes: Vec<u8>,
-    /// SHA-256 of `bytes`.
+    /// The [leaf hash](tree::leaf_hash) of `bytes`.
     pub hash: Digest,
 }
 
@@ -305,7 +306,7 @@ pub struct Record {
     pub run: RunId,
     /// Its number in the run, from 1.
     pub seq: u64,
-    /// SHA-256 of the record before; of the empty text for the first.
+    /// The [leaf hash](tree::leaf_hash) of the record before; SHA-256 of the empty text for the first.
     pub prev: Digest,
     /// When it was written.
     pub timestamp: Timestamp,
@@ -341,5 +342,5 @@ pub fn seal(
     if bytes.len() > MOST_BYTES {
         return Err(JsonRefusal::TooLarge { bytes: bytes.len(), limit: MOST_BYTES });
     }
-    Ok(SealedRecord { seq, hash: Digest::of(&bytes), bytes })
+    Ok(SealedRecord { seq, hash: tree::leaf_hash(&bytes), bytes })
 }

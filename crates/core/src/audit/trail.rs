@@ -226,7 +226,7 @@ pub struct RunLine {
     pub model_turns: u64,
     /// How many records were read.
     pub records: u64,
-    /// SHA-256 of the last record.
+    /// The leaf hash of the last record.
     pub head: Digest,
 }
 

@@ -4,6 +4,7 @@ use lar_core::audit::chain::check;
 use lar_core::audit::record::{
     Body, ErrorRecord, RunClose, RunEnd, RunOpen, SealedRecord, genesis, seal,
 };
+use lar_core::audit::tree::leaf_hash;
 use lar_core::id::RunId;
 use lar_core::json::Digest;
 use lar_core::time::Timestamp;
@@ -58,7 +59,7 @@ fn altered(record: &SealedRecord, from: &str, to: &str) -> SealedRecord {
     let text = String::from_utf8(record.bytes.clone()).unwrap();
     assert!(text.contains(from), "{text}");
     let bytes = text.replacen(from, to, 1).into_bytes();
-    SealedRecord { seq: record.seq, hash: Digest::of(&bytes), bytes }
+    SealedRecord { seq: record.seq, hash: leaf_hash(&bytes), bytes }
 }
 
 #[test]
@@ -127,13 +128,13 @@ proptest! {
         let record = &mut all[which];
         let at = at.index(record.bytes.len());
         record.bytes[at] ^= 1 << bit;
-        record.hash = Digest::of(&record.bytes);
+        record.hash = leaf_hash(&record.bytes);
         prop_assert!(check(&all).is_err());
     }
 
     #[test]
     fn bytes_of_any_kind_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let record = SealedRecord { seq: 1, hash: Digest::of(&bytes), bytes };
+        let record = SealedRecord { seq: 1, hash: leaf_hash(&bytes), bytes };
         let _ = check(&[record]);
     }
 }

@@ -183,7 +183,7 @@ mod tests {
             <properties>
               <property name="model" value="claude-sonnet-4-5"/>
               <property name="records" value="11"/>
-              <property name="head" value="c62511dc7e2534cab206e5c071dd09f0ee48bef0140ed7196c7bc396f5faa605"/>
+              <property name="head" value="38b5f092d2a72a3d4b18b263ac8f72251958877bbd817ff83d065373c418e309"/>
             </properties>
             <testcase classname="pods" name="kubectl get pods -l &apos;app in (a, b)&apos;" time="1.234"/>
             <testcase classname="health" name="GET https://api.internal/health" time="0.031">

@@ -37,7 +37,7 @@ pub fn render(trail: &AuditTrail) -> String {
     let closed = run.closed.map_or_else(String::new, |closed| format!(" to {closed}"));
     let _ = writeln!(out, "- from {}{closed}", run.opened);
     let records = rows::count(run.records, "record");
-    let _ = writeln!(out, "- {records}; SHA-256 of the last: {}\n", code(&run.head.to_string()));
+    let _ = writeln!(out, "- {records}; leaf hash of the last: {}\n", code(&run.head.to_string()));
 
     let tallies = rows::tallies(trail);
     if !tallies.is_empty() {
@@ -106,7 +106,7 @@ mod tests {
         - why it ended: `` required tokens were never spent with success: `health` ``
         - the model's last words: `It is not well.`
         - from 2026-11-22T10:15:01.700Z to 2026-11-22T10:15:18.700Z
-        - 11 records; SHA-256 of the last: `c62511dc7e2534cab206e5c071dd09f0ee48bef0140ed7196c7bc396f5faa605`
+        - 11 records; leaf hash of the last: `38b5f092d2a72a3d4b18b263ac8f72251958877bbd817ff83d065373c418e309`
 
         | token | granted | succeeded | failed | unknown | unused |
         | --- | ---: | ---: | ---: | ---: | ---: |

@@ -8,8 +8,8 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use linear_agentics::audit::chain::{Broken, Checker, Intact};
 use linear_agentics::audit::record::{Body, MOST_BYTES};
+use linear_agentics::audit::tree::leaf_hash;
 use linear_agentics::display::{Mode, escape};
-use linear_agentics::json::Digest;
 use linear_agentics::ledger::RunSummary;
 use linear_agentics::report::visible_json;
 use linear_agentics::{Ledger, LedgerError};
@@ -43,7 +43,7 @@ pub struct Args {
     /// Accept a file whose run has no end
     #[arg(long)]
     allow_open: bool,
-    /// The SHA-256 that the last record must have
+    /// The leaf hash that the last record must have
     #[arg(long, value_name = "SHA256")]
     head: Option<String>,
 }
@@ -152,7 +152,7 @@ async fn in_ledger(ledger: &dyn Ledger, summary: &RunSummary) -> Result<Verdict,
             if record.run != summary.run {
                 return broken("it belongs to another run");
             }
-            let digest = Digest::of(&sealed.bytes);
+            let digest = leaf_hash(&sealed.bytes);
             if digest != sealed.hash {
                 return broken("its stored digest isn't that of its bytes");
             }
