@@ -64,8 +64,8 @@ fn events(trail: &AuditTrail, width: u16) -> String {
         return "nothing was done, refused or asked for".to_owned();
     }
     let mut table = table(width);
-    // A cell of a hostile text takes a few lines and no more.
-    let most = usize::from(width) * 2;
+    // A cell of a hostile text takes a few lines and no more; fewer columns are wider ones.
+    let most = usize::from(if width >= WIDE { width } else { width.saturating_mul(2) });
     if width >= WIDE {
         table.set_header(["time", "what", "token", "action", "outcome", "took", "detail"]);
         for row in &rows {
@@ -258,7 +258,7 @@ mod tests {
 
         run 20261122-101500-0badcafe: open (still running, or it was cut off)
         from 2026-11-22T10:15:01.700Z
-        0 model turns, 2 records, head f35fc224fe0f1c928d87beeb2832eb002f363c8952ce54eb9b808f639a9c5f0f
+        0 model turns, 2 records, head 43510cb0293907052619805cafc3cab082c2a202d5b1f37a6f2f4327fbcb50ca
         "#);
     }
 
