@@ -10,6 +10,7 @@
 )]
 
 mod chain;
+mod checkpoint;
 mod conservation;
 mod lexer;
 mod scope;
