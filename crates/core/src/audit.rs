@@ -1,10 +1,15 @@
 //! The record of a run: what is written, how the records hang together, and how they are read.
 
+pub mod bundle;
 pub mod chain;
 pub mod checkpoint;
+pub mod epoch;
 pub mod note;
+pub mod policy;
 pub mod record;
+pub mod scan;
 pub mod trail;
 pub mod tree;
+pub mod verify;
 
 pub use trail::AuditTrail;

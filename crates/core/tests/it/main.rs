@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod bundle;
 mod chain;
 mod checkpoint;
 mod conservation;
