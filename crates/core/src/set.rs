@@ -40,8 +40,9 @@ struct Inner {
 pub(crate) struct Entry {
     token: Token,
     tool: String,
-    pool: Mutex<Pool>,
-    denials: AtomicU32,
+    /// Shared with the entry that takes this one's place when the scope is resolved.
+    pool: Arc<Mutex<Pool>>,
+    denials: Arc<AtomicU32>,
 }
 
 /// Which capabilities of a token can be minted.
@@ -102,7 +103,13 @@ impl CapabilitySet {
 
     /// Adds a token, and with a deploy token its way back.
     pub fn add(&self, token: Token) -> Result<(), SetError> {
-        let tool = token.tool_name();
+        let rollback = token.rollback();
+        self.adopt(Arc::new(Entry::new(token)))?;
+        rollback.map_or(Ok(()), |token| self.adopt(Arc::new(Entry::new(token))))
+    }
+
+    fn adopt(&self, entry: Arc<Entry>) -> Result<(), SetError> {
+        let (token, tool) = (&entry.token, entry.tool.clone());
         let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
         if RESERVED_NAMES.contains(&tool.as_str()) {
             return Err(SetError::Reserved(token.name().to_owned()));
@@ -116,10 +123,52 @@ impl CapabilitySet {
                 return Err(SetError::DuplicateName(token.name().to_owned()));
             }
         }
-        let rollback = token.rollback();
-        entries.push(Arc::new(Entry::new(token)));
-        entries.extend(rollback.map(|token| Arc::new(Entry::new(token))));
+        entries.push(entry);
         Ok(())
+    }
+
+    /// Changes the tokens' scopes and leaves names and uses as they are: the runtime fixes here what
+    /// a kubeconfig context means before the set is opened in a ledger.
+    pub fn resolve(&self, resolve: impl Fn(Token) -> Token) {
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter_mut() {
+            *entry = Arc::new(entry.resolved(&resolve));
+        }
+    }
+
+    /// Takes a token out, and with a deploy token its way back. What is left of its uses goes with
+    /// the set that is returned; this one can mint no more of them.
+    pub fn take(&self, name: &str) -> Option<Self> {
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let token = entries.iter().find(|entry| entry.token.name() == name)?.token.clone();
+        if token.is_rollback() {
+            return None;
+        }
+        let back = token.rollback().map(|back| back.name().to_owned());
+        let goes = |entry: &Arc<Entry>| {
+            entry.token.name() == name || back.as_deref() == Some(entry.token.name())
+        };
+        let (taken, kept) = entries.drain(..).partition(goes);
+        *entries = kept;
+        let inner = Inner { entries: RwLock::new(taken), reported: AtomicBool::new(false) };
+        Some(Self { inner: Arc::new(inner) })
+    }
+
+    /// Joins the tokens of `others` into one set, each with what is left of its uses. The others are
+    /// empty afterwards; when two tokens don't go together, nothing was moved.
+    pub fn join(others: &[Self]) -> Result<Self, SetError> {
+        let joined = Self::default();
+        let moved = others.iter().try_for_each(|other| {
+            other.entries().into_iter().try_for_each(|entry| joined.adopt(entry))
+        });
+        if let Err(error) = moved {
+            joined.mark_reported();
+            return Err(error);
+        }
+        for other in others {
+            other.inner.entries.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Ok(joined)
     }
 
     /// The tokens in the order of their declaration, the ways back included.
@@ -218,7 +267,17 @@ impl Entry {
     fn new(token: Token) -> Self {
         let tool = token.tool_name();
         let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };
-        Self { token, tool, pool: Mutex::new(pool), denials: AtomicU32::new(0) }
+        Self { token, tool, pool: Arc::new(Mutex::new(pool)), denials: Arc::default() }
+    }
+
+    /// The same uses, of a token with another scope.
+    fn resolved(&self, resolve: impl FnOnce(Token) -> Token) -> Self {
+        Self {
+            token: resolve(self.token.clone()),
+            tool: self.tool.clone(),
+            pool: Arc::clone(&self.pool),
+            denials: Arc::clone(&self.denials),
+        }
     }
 
     pub(crate) fn token(&self) -> &Token {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lar_core::approval::ApprovalGate;
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
@@ -11,55 +11,22 @@ use lar_core::budget::Budget;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
 use lar_core::ledger::{Granted, Ledger, LedgerError, Opening};
+use lar_core::redact::Redactor;
 use lar_core::set::{CapabilitySet, SetError};
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::agent::{Agent, DEFAULT_TASK};
 use lar_runtime::approval::TerminalGate;
 use lar_runtime::dispatch::{Dispatcher, Parts};
-use lar_runtime::event::{Event, Observer, Unwatched};
-use lar_runtime::model::{
-    Model, ModelEnv, ModelError, ModelSpec, Price, PriceTable, Prompt, Recorder,
-};
-use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider, Negotiator};
+use lar_runtime::event::{Event, Observer};
+use lar_runtime::model::{Model, ModelEnv, ModelError, ModelSpec, Recorder};
+use lar_runtime::negotiate::{CapabilityProvider, Negotiator};
 use lar_runtime::recover;
 use lar_runtime::secrets::{SecretError, Secrets};
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::{ClusterError, KubeconfigSource, Kubeconfigs, Programs, Tools};
 
-use crate::manifest::{self, Manifest};
-
-/// How a person is asked.
-pub enum Approvals {
-    /// At the run's own terminal.
-    Terminal {
-        /// How long an answer may take.
-        patience: Duration,
-    },
-    /// By a gate of the caller's.
-    Gate(Arc<dyn ApprovalGate>),
-}
-
-/// What a run is made of.
-pub struct RunOptions {
-    tokens: Vec<Token>,
-    candidates: Vec<Token>,
-    max_requests: u32,
-    budget: Budget,
-    model: String,
-    prices: PriceTable,
-    system: String,
-    task: Option<String>,
-    manifest: Option<Digest>,
-    workdir: Option<PathBuf>,
-    ledger: Option<PathBuf>,
-    record: Option<PathBuf>,
-    approvals: Approvals,
-    provider: Box<dyn CapabilityProvider>,
-    observer: Arc<dyn Observer>,
-    prompt: Option<Box<dyn Prompt>>,
-    stop: Stop,
-}
+use crate::options::{Approvals, Decider, RunOptions, Store};
 
 /// A run can't be started. Nothing was executed or spent.
 #[derive(Debug, thiserror::Error)]
@@ -91,139 +58,12 @@ pub enum ComposeError {
     /// A definition can't be written down.
     #[error("a token can't be recorded: {0}")]
     Record(#[from] JsonRefusal),
+    /// An agent without limits.
+    #[error("an agent needs a budget; say `max_steps` and a timeout")]
+    NoBudget,
     /// The system gives no random numbers or no working directory.
     #[error("{0}")]
     System(&'static str),
-}
-
-impl RunOptions {
-    /// A run of these tokens within this budget; everything else at its default: Claude as the
-    /// model, the terminal for approvals, the ledger in the user's state directory.
-    pub fn new(tokens: CapabilitySet, budget: Budget) -> Self {
-        // The set is minted anew for the run; this one only declared the tokens.
-        tokens.mark_reported();
-        let declared = tokens.tokens();
-        let declared = declared.into_iter().filter(|token| !token.is_rollback()).collect();
-        Self::of(declared, budget)
-    }
-
-    /// A run as a manifest declares it.
-    pub fn from_manifest(manifest: &Manifest) -> Self {
-        let mut options = Self::of(manifest.tokens.clone(), manifest.budget);
-        options.candidates = manifest.candidates.clone();
-        options.max_requests = manifest.max_requests;
-        options.model = manifest.agent.model.clone();
-        options.system = manifest.agent.system.clone().unwrap_or_default();
-        options.task = manifest.agent.task.clone();
-        options.manifest = Some(manifest.digest);
-        options.workdir = Some(manifest.base.clone());
-        options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
-        for price in &manifest.prices {
-            options.prices = options.prices.with(
-                &price.model,
-                Price {
-                    input: price.input,
-                    output: price.output,
-                    cache_read: price.cache_read,
-                    cache_write: price.cache_write,
-                },
-            );
-        }
-        options
-    }
-
-    fn of(tokens: Vec<Token>, budget: Budget) -> Self {
-        Self {
-            tokens,
-            candidates: Vec::new(),
-            max_requests: manifest::DEFAULT_MAX_REQUESTS,
-            budget,
-            model: manifest::DEFAULT_MODEL.to_owned(),
-            prices: PriceTable::builtin(),
-            system: String::new(),
-            task: None,
-            manifest: None,
-            workdir: None,
-            ledger: None,
-            record: None,
-            approvals: Approvals::Terminal { patience: manifest::DEFAULT_APPROVAL_TIMEOUT },
-            provider: Box::new(HumanCapabilityProvider),
-            observer: Arc::new(Unwatched),
-            prompt: None,
-            stop: Stop::default(),
-        }
-    }
-
-    /// The model: a Claude model's name, `openai:NAME`, `replay:FILE` or `human`.
-    #[must_use]
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = model.into();
-        self
-    }
-
-    /// The system prompt.
-    #[must_use]
-    pub fn system(mut self, system: impl Into<String>) -> Self {
-        self.system = system.into();
-        self
-    }
-
-    /// The first message of the conversation.
-    #[must_use]
-    pub fn task(mut self, task: impl Into<String>) -> Self {
-        self.task = Some(task.into());
-        self
-    }
-
-    /// The ledger's file, instead of the one in the user's state directory.
-    #[must_use]
-    pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
-        self.ledger = Some(path.into());
-        self
-    }
-
-    /// Where the session is recorded, to be replayed later.
-    #[must_use]
-    pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
-        self.record = Some(path.into());
-        self
-    }
-
-    /// How a person is asked.
-    #[must_use]
-    pub fn approvals(mut self, gate: Arc<dyn ApprovalGate>) -> Self {
-        self.approvals = Approvals::Gate(gate);
-        self
-    }
-
-    /// Tokens that may be granted while the run goes on, and who decides about them.
-    #[must_use]
-    pub fn candidates(mut self, tokens: Vec<Token>, provider: Box<dyn CapabilityProvider>) -> Self {
-        self.candidates = tokens;
-        self.provider = provider;
-        self
-    }
-
-    /// Who watches.
-    #[must_use]
-    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = observer;
-        self
-    }
-
-    /// Where a person plays the model, for the model `human`.
-    #[must_use]
-    pub fn prompt(mut self, prompt: Box<dyn Prompt>) -> Self {
-        self.prompt = Some(prompt);
-        self
-    }
-
-    /// The signal that stops the run.
-    #[must_use]
-    pub fn stop(mut self, stop: Stop) -> Self {
-        self.stop = stop;
-        self
-    }
 }
 
 /// The ledger's file in the user's state directory: `$XDG_STATE_HOME/lar/ledger.db`, or
@@ -247,23 +87,73 @@ pub fn open_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, ComposeError>
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
-pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
-    let RunOptions { budget, stop, observer, .. } = &options;
-    let (budget, stop, observer) = (*budget, stop.clone(), Arc::clone(observer));
-    let spec = ModelSpec::parse(&options.model)?;
-    let services = ModelEnv::from_process();
-
+pub async fn start(mut options: RunOptions) -> Result<Agent, ComposeError> {
+    let budget = options.budget.ok_or(ComposeError::NoBudget)?;
     // Two slow things at once: reading certificates for the model's API, and opening the ledger.
-    let opening = tokio::task::spawn_blocking({
-        let (prices, services, prompt) = (options.prices, services.clone(), options.prompt);
-        move || services.open(&spec, &prices, prompt)
-    });
-    let ledger = open_ledger(options.ledger.as_deref())?;
-    for run in recover::recover(ledger.as_ref()).await? {
-        observer.notice(Event::Recovered { run: &run });
+    let opening = match std::mem::replace(&mut options.decider, Decider::Named(String::new())) {
+        Decider::Given(model) => Opened::Now(model),
+        Decider::Named(name) => {
+            let spec = ModelSpec::parse(&name)?;
+            let (prices, prompt) = (options.prices.clone(), options.prompt.take());
+            Opened::Later(tokio::task::spawn_blocking(move || {
+                ModelEnv::from_process().open(&spec, &prices, prompt)
+            }))
+        }
+    };
+    let (system, task) = (std::mem::take(&mut options.system), options.task.take());
+    let prepared = prepare(options).await?;
+    let model = match opening {
+        Opened::Now(model) => model,
+        Opened::Later(opening) => {
+            opening.await.map_err(|_| ComposeError::System("no thread can be started"))??
+        }
+    };
+    if budget.max_cost_micro_usd.is_some() && model.price().is_none() {
+        prepared.capabilities.mark_reported();
+        return Err(ComposeError::NoPrice(model.name().to_owned()));
     }
+    // An empty message is refused by the API just as an empty conversation is.
+    let task = task.filter(|task| !task.trim().is_empty());
+    let task = task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
+    let recorder = prepared.record.as_deref().map(Recorder::create).transpose()?;
+    let (stop, observer) = (prepared.stop.clone(), Arc::clone(&prepared.observer));
+    let (dispatcher, negotiator) = prepared.open(model.name(), &task).await?;
+    Ok(Agent { model, dispatcher, negotiator, budget, system, task, stop, observer, recorder })
+}
 
-    let programs = Programs::from_environment();
+enum Opened {
+    Now(Box<dyn Model>),
+    Later(tokio::task::JoinHandle<Result<Box<dyn Model>, ModelError>>),
+}
+
+/// A run that has all it needs, and of which the ledger knows nothing yet.
+pub(crate) struct Prepared {
+    capabilities: CapabilitySet,
+    candidates: Vec<Token>,
+    max_requests: u32,
+    provider: Box<dyn CapabilityProvider>,
+    budget: Option<Budget>,
+    manifest: Option<Digest>,
+    ledger: Arc<dyn Ledger>,
+    approvals: Approvals,
+    programs: Programs,
+    kube: Kubeconfigs,
+    secrets: Secrets,
+    redactor: Arc<Redactor>,
+    workdir: PathBuf,
+    record: Option<PathBuf>,
+    pub(crate) stop: Stop,
+    observer: Arc<dyn Observer>,
+}
+
+/// Everything but the model and the first record.
+pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeError> {
+    let ledger = match &options.ledger {
+        Store::Open(ledger) => Arc::clone(ledger),
+        Store::File(path) => open_recovered(Some(path), options.observer.as_ref()).await?,
+        Store::Default => open_recovered(None, options.observer.as_ref()).await?,
+    };
+    let programs = options.programs.unwrap_or_else(Programs::from_environment);
     let workdir = match options.workdir {
         Some(workdir) => workdir,
         None => std::env::current_dir().map_err(|_| {
@@ -271,21 +161,29 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
         })?,
     };
     // Which cluster a deployment goes to is fixed here, before its token is shown or recorded.
-    let declared = options.tokens.iter().chain(&options.candidates);
+    let tokens = match &options.set {
+        Some(set) => set.tokens(),
+        None => options.tokens.clone(),
+    };
+    let declared = tokens.iter().chain(&options.candidates);
     let kube =
         Kubeconfigs::resolve(declared, &programs, &KubeconfigSource::from_environment()).await?;
-    let pin = |tokens: Vec<Token>| -> Vec<Token> {
-        tokens.into_iter().map(|token| kube.pin(token)).collect()
-    };
-    let (tokens, candidates) = (pin(options.tokens), pin(options.candidates));
+    let candidates: Vec<Token> =
+        options.candidates.into_iter().map(|token| kube.pin(token)).collect();
     let secrets = Secrets::read(tokens.iter().chain(&candidates))?;
+    let services = ModelEnv::from_process();
     let own =
         [("ANTHROPIC_API_KEY", services.anthropic_key), ("OPENAI_API_KEY", services.openai_key)];
     let own = own.into_iter().filter_map(|(name, key)| Some((name, key?)));
     let redactor = Arc::new(secrets.redactor(own.chain(kube.secrets()))?);
-    let enforcement = crate::enforcement();
 
-    let capabilities = CapabilitySet::new(tokens)?;
+    let capabilities = match options.set {
+        Some(set) => {
+            set.resolve(|token| kube.pin(token));
+            set
+        }
+        None => CapabilitySet::new(tokens.into_iter().map(|token| kube.pin(token)))?,
+    };
     // A candidate that couldn't join the set would be found out only when a person grants it.
     let trial = CapabilitySet::new(capabilities.tokens().into_iter().filter(|t| !t.is_rollback()));
     let trial = trial?;
@@ -293,85 +191,112 @@ pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
     for candidate in &candidates {
         trial.add(candidate.clone())?;
     }
-    let model = opening.await.map_err(|_| ComposeError::System("no thread can be started"))??;
-    if budget.max_cost_micro_usd.is_some() && model.price().is_none() {
-        capabilities.mark_reported();
-        return Err(ComposeError::NoPrice(options.model));
-    }
-    let recorder = options.record.as_deref().map(Recorder::create).transpose()?;
-
-    let run = new_run()?;
-    // An empty message is refused by the API just as an empty conversation is.
-    let task = options.task.filter(|task| !task.trim().is_empty());
-    let task = task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
-    let opening = opening_of(
-        &run,
-        model.as_ref(),
-        &redactor.redact(&task),
-        options.manifest,
-        budget,
-        &capabilities.tokens(),
-        &enforcement,
-    )?;
-    ledger.open_run(opening).await?;
-
-    let approvals: Arc<dyn ApprovalGate> = match options.approvals {
-        Approvals::Terminal { patience } => {
-            Arc::new(TerminalGate::new(patience, Arc::clone(&redactor), enforcement))
-        }
-        Approvals::Gate(gate) => gate,
-    };
-    let tokens = capabilities.tokens();
-    let all: Vec<Token> = tokens.iter().chain(&candidates).cloned().collect();
-    programs.identify_in_background(&all, &workdir);
-    let tools = Tools::new(&all, programs, kube, secrets, redactor, workdir);
-    let dispatcher = Dispatcher::new(Parts {
-        run,
+    Ok(Prepared {
         capabilities,
+        candidates,
+        max_requests: options.max_requests,
+        provider: options.provider,
+        budget: options.budget,
+        manifest: options.manifest,
         ledger,
-        approvals,
-        tools,
-        stop: stop.clone(),
-        observer: Arc::clone(&observer),
-    });
-    Ok(Agent {
-        model,
-        dispatcher,
-        negotiator: Negotiator::new(candidates, options.max_requests, options.provider),
-        budget,
-        system: options.system,
-        task,
-        stop,
-        observer,
-        recorder,
+        approvals: options.approvals,
+        programs,
+        kube,
+        secrets,
+        redactor,
+        workdir,
+        record: options.record,
+        stop: options.stop,
+        observer: options.observer,
     })
+}
+
+impl Prepared {
+    /// Writes the first record: from here on the run is in the ledger.
+    pub(crate) async fn open(
+        self,
+        model: &str,
+        task: &str,
+    ) -> Result<(Dispatcher, Negotiator), ComposeError> {
+        let run = new_run()?;
+        let enforcement = crate::enforcement();
+        let opening = opening_of(
+            &run,
+            model,
+            &self.redactor.redact(task),
+            self.manifest,
+            self.budget,
+            &self.capabilities,
+            &enforcement,
+        )?;
+        self.ledger.open_run(opening).await?;
+        let approvals: Arc<dyn ApprovalGate> = match self.approvals {
+            Approvals::Terminal { patience } => {
+                Arc::new(TerminalGate::new(patience, Arc::clone(&self.redactor), enforcement))
+            }
+            Approvals::Gate(gate) => gate,
+        };
+        let tokens = self.capabilities.tokens();
+        let all: Vec<Token> = tokens.iter().chain(&self.candidates).cloned().collect();
+        self.programs.identify_in_background(&all, &self.workdir);
+        let tools =
+            Tools::new(&all, self.programs, self.kube, self.secrets, self.redactor, self.workdir);
+        let dispatcher = Dispatcher::new(Parts {
+            run,
+            capabilities: self.capabilities,
+            ledger: self.ledger,
+            approvals,
+            tools,
+            stop: self.stop,
+            observer: self.observer,
+        });
+        Ok((dispatcher, Negotiator::new(self.candidates, self.max_requests, self.provider)))
+    }
+}
+
+/// Opens a ledger and seals what a crash left open in it.
+async fn open_recovered(
+    path: Option<&Path>,
+    observer: &dyn Observer,
+) -> Result<Arc<dyn Ledger>, ComposeError> {
+    let ledger = open_ledger(path)?;
+    for run in recover::recover(ledger.as_ref()).await? {
+        observer.notice(Event::Recovered { run: &run });
+    }
+    Ok(ledger)
 }
 
 /// The first record of a run, and what the ledger keeps of its tokens.
 fn opening_of(
     run: &RunId,
-    model: &dyn Model,
+    model: &str,
     task: &str,
     manifest: Option<Digest>,
-    budget: Budget,
-    tokens: &[Token],
+    budget: Option<Budget>,
+    capabilities: &CapabilitySet,
     enforcement: &str,
 ) -> Result<Opening, JsonRefusal> {
+    // What the set has spent before is not granted again.
+    let left = |token: &Token| capabilities.uses_left(token.name()).unwrap_or(0);
+    let tokens: Vec<Token> = capabilities.tokens();
+    let tokens: Vec<&Token> = tokens.iter().filter(|token| left(token) > 0).collect();
     let lines = tokens.iter().map(|token| {
         Ok(TokenLine {
             name: token.name().to_owned(),
             scope: token.scope().summary(),
             definition: token.digest()?,
-            uses: token.max_uses(),
+            uses: left(token),
             requires_approval: token.requires_approval(),
         })
     });
+    let granted =
+        tokens.iter().map(|token| Ok(Granted { uses: left(token), ..Granted::of(token)? }));
     Ok(Opening {
         run: run.clone(),
         owner: recover::owner(),
-        tokens: tokens.iter().map(Granted::of).collect::<Result<_, _>>()?,
+        tokens: granted.collect::<Result<_, JsonRefusal>>()?,
         record: Body::RunOpen(RunOpen {
-            model: model.name().to_owned(),
+            model: model.to_owned(),
             task: task.chars().take(1_000).collect(),
             runtime: env!("CARGO_PKG_VERSION").to_owned(),
             manifest,

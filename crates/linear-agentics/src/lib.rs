@@ -29,10 +29,12 @@
 
 mod compose;
 pub mod manifest;
+mod options;
 pub mod report;
+mod session;
 pub mod table;
 
-pub use compose::{ComposeError, RunOptions, default_ledger, open_ledger, start};
+pub use compose::{ComposeError, default_ledger, open_ledger, start};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
 pub use lar_core::audit::trail::Proof;
 pub use lar_core::audit::{self, AuditTrail};
@@ -43,7 +45,7 @@ pub use lar_core::set::{CapabilitySet, SetError};
 pub use lar_core::{definition, display, id, invocation, json, ledger, outcome, scope, time};
 pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
 pub use lar_runtime::approval::TerminalGate;
-pub use lar_runtime::dispatch::{Dispatcher, judge};
+pub use lar_runtime::dispatch::{Dispatcher, judge, told};
 pub use lar_runtime::event::{Event, Observer, Unwatched};
 pub use lar_runtime::negotiate::{
     CapabilityProvider, CapabilityRequest, Choice, HumanCapabilityProvider,
@@ -51,6 +53,8 @@ pub use lar_runtime::negotiate::{
 pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::tools::Programs;
 pub use lar_runtime::{model, recover};
+pub use options::RunOptions;
+pub use session::{MakeOptions, Session, SessionError};
 
 /// Tokens, by the names under which they are declared.
 pub mod tokens {

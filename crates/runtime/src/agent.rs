@@ -12,9 +12,8 @@ use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::invocation::ToolCall;
 use lar_core::json::Digest;
 use lar_core::ledger::{Closing, LedgerError};
-use lar_core::outcome::Verdict;
 
-use crate::dispatch::{Dispatcher, clip};
+use crate::dispatch::{Dispatcher, clip, told};
 use crate::event::{Event, Observer};
 use crate::model::{
     Message, Model, ModelError, Price, RawCall, Stop as ModelStop, ToolDefinition, Turn,
@@ -334,17 +333,7 @@ impl Agent {
                 rationale,
             })
             .await?;
-        let mut text = match proof.reason() {
-            Some(reason) => format!("{} ({reason})", proof.outcome().as_str()),
-            None => proof.outcome().as_str().to_owned(),
-        };
-        text.push_str(": ");
-        text.push_str(proof.result_summary());
-        if !proof.output().is_empty() {
-            text.push_str("\n\n");
-            text.push_str(proof.output());
-        }
-        Ok((text, proof.outcome() != Verdict::Succeeded))
+        Ok(told(&proof))
     }
 
     fn tools(&self) -> Vec<ToolDefinition> {

@@ -16,6 +16,7 @@ use lar_core::ledger::{Entry, Ledger};
 use lar_core::outcome::Verdict;
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
+use tokio::sync::watch;
 
 use crate::event::{Event, Observer};
 use crate::stop::Stop;
@@ -40,6 +41,8 @@ struct Inner {
     observer: Arc<dyn Observer>,
     /// Tokens of which a use was spent with success.
     succeeded: Mutex<BTreeSet<String>>,
+    /// Calls between their spend and their seal.
+    under_way: watch::Sender<usize>,
 }
 
 /// What a dispatcher works with.
@@ -78,6 +81,7 @@ impl Dispatcher {
                 stop: parts.stop,
                 observer: parts.observer,
                 succeeded: Mutex::default(),
+                under_way: watch::Sender::new(0),
             }),
         }
     }
@@ -109,6 +113,7 @@ impl Dispatcher {
         if this.stop.requested().is_some() {
             return Err(Refusal::Stopped);
         }
+        this.under_way.send_modify(|count| *count += 1);
         let rest = tokio::spawn(Arc::clone(this).finish(approved));
         rest.await.unwrap_or(Err(Refusal::Stopped))
     }
@@ -171,6 +176,13 @@ impl Dispatcher {
         self.record(Body::Error(record)).await
     }
 
+    /// Waits until no call is between its spend and its seal, those included to which nobody listens
+    /// any more. To be awaited before the run is closed.
+    pub async fn settled(&self) {
+        // The sender lives as long as `self`, so that waiting can't fail.
+        let _ = self.inner.under_way.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     /// Writes a record of the run.
     pub async fn record(&self, body: Body) -> Result<(), Refusal> {
         let this = &self.inner;
@@ -229,6 +241,7 @@ impl Inner {
 
     /// From the point of no return to the proof.
     async fn finish(self: Arc<Self>, approved: Approved) -> Result<Proof, Refusal> {
+        let _ended = Ended(&self.under_way);
         let spent = approved.spend(self.ledger.as_ref()).await?;
         let performed = self.tools.perform(&spent, &self.stop).await;
         let proof = spent.seal(performed, self.ledger.as_ref()).await?;
@@ -238,6 +251,31 @@ impl Inner {
         }
         Ok(proof)
     }
+}
+
+/// Counts a call out, however it leaves.
+struct Ended<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// What the model is told of an action: how it ended, in a line, and its output. `true` stands beside
+/// it when that is anything else than a success.
+pub fn told(proof: &Proof) -> (String, bool) {
+    let mut text = match proof.reason() {
+        Some(reason) => format!("{} ({reason})", proof.outcome().as_str()),
+        None => proof.outcome().as_str().to_owned(),
+    };
+    text.push_str(": ");
+    text.push_str(proof.result_summary());
+    if !proof.output().is_empty() {
+        text.push_str("\n\n");
+        text.push_str(proof.output());
+    }
+    (text, proof.outcome() != Verdict::Succeeded)
 }
 
 /// A gate that stops waiting when the run is stopped, and tells those who watch.

@@ -233,3 +233,39 @@ fn one_capability_goes_to_one_of_many_threads() {
     drop(winners);
     assert_eq!(set.uses_left("x"), Some(1), "what was not spent comes back");
 }
+
+/// Moving tokens between sets moves what is left of their uses, and makes none.
+#[test]
+fn joining_and_taking_conserve_uses() {
+    use lar_core::set::CapabilitySet;
+    use lar_core::token::{DeployToken, WaitToken};
+    let lone = |name: &str, uses| {
+        let token = WaitToken::new(name, 1).max_uses(uses).build().unwrap();
+        let set = CapabilitySet::new([token]).unwrap();
+        set.mark_reported();
+        set
+    };
+    let (a, b) = (lone("a", 3), lone("b", 1));
+    let joined = CapabilitySet::join(&[a.clone(), b.clone()]).unwrap();
+    joined.mark_reported();
+    assert_eq!((a.uses_left("a"), b.uses_left("b")), (None, None));
+    assert_eq!((joined.uses_left("a"), joined.uses_left("b")), (Some(3), Some(1)));
+    let taken = joined.take("a").unwrap();
+    taken.mark_reported();
+    assert_eq!((joined.uses_left("a"), taken.uses_left("a")), (None, Some(3)));
+    assert!(joined.take("a").is_none());
+
+    // What doesn't go together isn't moved.
+    let (c, other) = (lone("c", 1), lone("c", 1));
+    assert!(CapabilitySet::join(&[c.clone(), other.clone()]).is_err());
+    assert_eq!((c.uses_left("c"), other.uses_left("c")), (Some(1), Some(1)));
+
+    // A way back goes with its deployment and never alone.
+    let deploy = DeployToken::kubectl("app", "prod", "app:v2").rollback_to("app:v1");
+    let set = CapabilitySet::new([deploy.build().unwrap()]).unwrap();
+    set.mark_reported();
+    assert!(set.take("app/rollback").is_none());
+    let taken = set.take("app").unwrap();
+    taken.mark_reported();
+    assert_eq!((taken.tokens().len(), set.tokens().len()), (2, 0));
+}
