@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::Refusal;
+use crate::json::MAX_INTEGER;
 
 /// The limits of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,10 +83,11 @@ impl Meter {
         Ok(())
     }
 
-    /// Counts what a model turn used; refuses when that goes beyond a limit.
+    /// Counts what a model turn used; refuses when that goes beyond a limit. What a service reports
+    /// is its own; counts stop at the largest integer that a record can hold.
     pub fn usage(&mut self, tokens: u64, cost_micro_usd: u64) -> Result<(), Refusal> {
-        self.tokens = self.tokens.saturating_add(tokens);
-        self.cost_micro_usd = self.cost_micro_usd.saturating_add(cost_micro_usd);
+        self.tokens = self.tokens.saturating_add(tokens).min(MAX_INTEGER);
+        self.cost_micro_usd = self.cost_micro_usd.saturating_add(cost_micro_usd).min(MAX_INTEGER);
         if let Some(limit) = self.budget.max_tokens.filter(|limit| self.tokens > *limit) {
             return Err(Refusal::BudgetExhausted(format!(
                 "the model has used {} tokens of a budget of {limit}",
@@ -155,5 +157,6 @@ mod tests {
         assert!(meter.usage(1, 0).is_err());
         let mut meter = Meter::new(Budget::new(2, 1).max_cost_micro_usd(50));
         assert!(meter.usage(u64::MAX, 51).is_err());
+        assert_eq!(meter.tokens_used(), MAX_INTEGER, "what a record can hold");
     }
 }

@@ -57,6 +57,10 @@ pub enum Refusal {
     /// It was spent, but nothing outside was touched, and the use came back.
     #[error("nothing was started and the use was given back: {0}")]
     NeverBegan(String),
+    /// The model's answer, or what a call of it comes down to, holds a secret, which it can only have
+    /// got round the redactor. Nothing is done with it and the run ends.
+    #[error("the model's answer holds the secret `{0}`; the run ends before it spreads")]
+    SecretExposed(String),
     /// The run is being stopped.
     #[error("the run is being stopped; nothing more is started")]
     Stopped,
@@ -82,6 +86,7 @@ impl Refusal {
             Self::BudgetExhausted(_) => "BudgetExhaustedError",
             Self::BudgetTimeout(_) => "BudgetTimeoutError",
             Self::NeverBegan(_) => "NeverBeganError",
+            Self::SecretExposed(_) => "SecretExposedError",
             Self::Stopped => "RunStoppedError",
             Self::Ledger(_) => "LedgerError",
         }
@@ -92,12 +97,15 @@ impl Refusal {
         matches!(self, Self::Ledger(LedgerError::Unavailable(_) | LedgerError::Damaged(_)))
     }
 
-    /// Whether the run must end here: without the ledger nothing can be promised any more.
+    /// Whether the run must end here: without the ledger nothing can be promised any more, and a
+    /// secret that the model knows is not given further chances.
     pub fn ends_the_run(&self) -> bool {
         match self {
-            Self::Ledger(_) | Self::BudgetExhausted(_) | Self::BudgetTimeout(_) | Self::Stopped => {
-                true
-            }
+            Self::Ledger(_)
+            | Self::BudgetExhausted(_)
+            | Self::BudgetTimeout(_)
+            | Self::SecretExposed(_)
+            | Self::Stopped => true,
             Self::UnknownTool { .. }
             | Self::InvalidInput(_)
             | Self::TokenReused { .. }

@@ -83,10 +83,16 @@ impl State {
                 let summary = escape(proof.result_summary(), Mode::Line);
                 self.line(&format!("    {word} in {}: {summary}", time(took)));
             }
-            Event::CallRefused { refusal, .. } => {
+            Event::CallAnswered { answer, .. } => {
                 let took = time(self.since.elapsed());
-                let word = paint(AnsiColor::Red, &format!("✗ {}", refusal.error_type()));
-                let why = escape(&refusal.to_string(), Mode::Line);
+                let word = paint(AnsiColor::Green, "✓ answered");
+                self.line(&format!("    {word} in {took}: {}", escape(answer, Mode::Line)));
+            }
+            Event::CallRefused { error_type, message, .. } => {
+                self.flush();
+                let took = time(self.since.elapsed());
+                let word = paint(AnsiColor::Red, &format!("✗ {error_type}"));
+                let why = escape(message, Mode::Line);
                 self.line(&format!("    {word} in {took}: {why}"));
             }
             Event::Asking { .. } => {

@@ -2,15 +2,16 @@
 //! run is over.
 
 mod result;
+mod words;
 
 use std::sync::Arc;
 
-use lar_core::audit::record::{Body, ErrorRecord, ModelTurn, RunEnd};
+use lar_core::audit::record::{Body, ModelTurn, RunEnd};
 use lar_core::budget::{Budget, Meter};
 use lar_core::error::Refusal;
-use lar_core::id::{AttemptId, CallSite, Part};
+use lar_core::id::{CallSite, Part};
 use lar_core::invocation::ToolCall;
-use lar_core::json::Digest;
+use lar_core::json::{Digest, MAX_INTEGER};
 use lar_core::ledger::{Closing, LedgerError};
 
 use crate::dispatch::{Dispatcher, clip, told};
@@ -182,12 +183,12 @@ impl Agent {
                 return Err(End::error(message));
             }
         };
-        let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
-        if let Some(name) = self.dispatcher.redactor().contains(content.as_bytes()) {
-            return Err(End::error(format!(
-                "the model's answer holds the secret `{name}`; the run ends before it spreads"
-            )));
+        if let Some(name) = words::secret_in(&turn, self.dispatcher.redactor()) {
+            let refusal = Refusal::SecretExposed(name.to_owned());
+            self.dispatcher.refuse_turn(state.turn, &refusal).await?;
+            return Err(refusal.into());
         }
+        let content = turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",");
         if let Some(recorder) = &mut self.recorder {
             recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
         }
@@ -198,22 +199,48 @@ impl Agent {
                 content: Digest::of(content.as_bytes()),
                 calls: calls.len() as u64,
                 stop: clip(turn.stop.as_str(), 64),
-                input_tokens: turn.usage.total().saturating_sub(turn.usage.output_tokens),
-                output_tokens: turn.usage.output_tokens,
+                input_tokens: turn
+                    .usage
+                    .total()
+                    .saturating_sub(turn.usage.output_tokens)
+                    .min(MAX_INTEGER),
+                output_tokens: turn.usage.output_tokens.min(MAX_INTEGER),
             }))
             .await?;
         let words = turn.text();
         if !words.is_empty() {
-            state.last_words = Some(words);
+            state.last_words = Some(self.dispatcher.redactor().redact(&words).into_owned());
         }
         // Tries that failed on the way are billed too.
         for usage in [&turn.retried, &turn.usage] {
             if let Err(refusal) = self.charge(state, usage) {
-                self.record_budget(state, None, &refusal).await?;
-                return Err(refusal.into());
+                return Err(self.refuse_all(state, &calls, refusal).await?);
             }
         }
         Ok(turn)
+    }
+
+    /// Records that nothing of a turn is done any more: each of its calls, or the turn itself.
+    async fn refuse_all(
+        &self,
+        state: &State,
+        calls: &[RawCall],
+        refusal: Refusal,
+    ) -> Result<End, Refusal> {
+        if calls.is_empty() {
+            self.dispatcher.refuse_turn(state.turn, &refusal).await?;
+        }
+        for (index, call) in (0u64..).zip(calls) {
+            self.dispatcher.announce(&call.name, &call.input);
+            let site = self.site(state.turn, index);
+            self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
+        }
+        Ok(refusal.into())
+    }
+
+    /// Where a call stands in the run.
+    fn site(&self, turn: u64, index: u64) -> CallSite {
+        CallSite { run: self.dispatcher.run().clone(), turn, index, part: Part::Call }
     }
 
     fn charge(&self, state: &mut State, usage: &Usage) -> Result<(), Refusal> {
@@ -266,12 +293,7 @@ impl Agent {
         let mut answers = Vec::with_capacity(calls.len());
         let mut end = None;
         for (index, call) in (0u64..).zip(calls) {
-            let site = CallSite {
-                run: self.dispatcher.run().clone(),
-                turn: state.turn,
-                index,
-                part: Part::Call,
-            };
+            let site = self.site(state.turn, index);
             let refusal = match (&end, self.stop.requested()) {
                 (None, Some(cause)) => {
                     end = Some(End::stopped(cause));
@@ -284,7 +306,8 @@ impl Agent {
                 (None, None) => state.meter.step().err(),
             };
             if let Some(refusal) = refusal {
-                self.record_budget(state, Some((&site, &call.name)), &refusal).await?;
+                self.dispatcher.announce(&call.name, &call.input);
+                self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
                 end.get_or_insert_with(|| refusal.clone().into());
                 continue;
             }
@@ -316,6 +339,7 @@ impl Agent {
         rationale: &str,
     ) -> Result<(String, bool), Refusal> {
         if let Some(why) = &call.malformed {
+            self.dispatcher.announce(&call.name, &call.input);
             let refusal = Refusal::InvalidInput(why.clone());
             self.dispatcher.refuse(&site, &call.name, &call.input, &refusal).await?;
             return Err(refusal);
@@ -340,23 +364,6 @@ impl Agent {
         let mut tools = self.dispatcher.capabilities().tool_definitions();
         tools.extend(self.negotiator.tool_definitions());
         tools
-    }
-
-    async fn record_budget(
-        &self,
-        state: &State,
-        call: Option<(&CallSite, &str)>,
-        refusal: &Refusal,
-    ) -> Result<(), End> {
-        let record = ErrorRecord {
-            token_name: call
-                .map_or_else(|| format!("turn {}", state.turn), |(_, tool)| clip(tool, 128)),
-            error_type: refusal.error_type().to_owned(),
-            message: refusal.to_string(),
-            attempt: call.map(|(site, _)| AttemptId::at(site)),
-            input: None,
-        };
-        self.dispatcher.record(Body::Error(record)).await.map_err(End::from)
     }
 
     /// Writes the end of the run and reads the whole record back.

@@ -90,7 +90,7 @@ impl Dispatcher {
     /// before it is returned.
     pub async fn dispatch(&self, call: ToolCall) -> Result<Proof, Refusal> {
         let this = &self.inner;
-        this.observer.notice(Event::CallStarted { tool: &call.tool, input: &call.input });
+        self.announce(&call.tool, &call.input);
         let (site, tool, input) = (call.site.clone(), call.tool.clone(), call.input.clone());
         let proof = match self.walk(call).await {
             Ok(proof) => proof,
@@ -118,9 +118,28 @@ impl Dispatcher {
         rest.await.unwrap_or(Err(Refusal::Stopped))
     }
 
-    /// The first steps, which touch nothing: what a dry run takes too.
+    /// The first steps, which touch nothing: what a dry run takes too. A command's words may spell a
+    /// secret that the model's bytes, quoted and escaped, did not; such a call never acts.
     pub fn judge(&self, call: ToolCall) -> Result<Authorized, Refusal> {
-        judge(call, &self.inner.capabilities)
+        let authorized = judge(call, &self.inner.capabilities)?;
+        let lines = authorized.invocation().action().lines();
+        let mut found =
+            lines.iter().filter_map(|(_, value)| self.redactor().contains(value.as_bytes()));
+        match found.next() {
+            Some(secret) => Err(Refusal::SecretExposed(secret.to_owned())),
+            None => Ok(authorized),
+        }
+    }
+
+    /// Tells those who watch that a call begins its way.
+    pub fn announce(&self, tool: &str, input: &str) {
+        let (tool, input) = (self.redactor().redact(tool), self.redactor().redact(input));
+        self.inner.observer.notice(Event::CallStarted { tool: &tool, input: &input });
+    }
+
+    /// Tells those who watch what one of the runtime's own tools answered.
+    pub fn answered(&self, tool: &str, answer: &str) {
+        self.inner.observer.notice(Event::CallAnswered { tool, answer });
     }
 
     /// A rollback is an effect of its own, with its own once-only use, intent and proof, and it
@@ -155,23 +174,55 @@ impl Dispatcher {
         input: &str,
         refusal: &Refusal,
     ) -> Result<(), Refusal> {
-        let this = &self.inner;
-        this.observer.notice(Event::CallRefused { tool, refusal });
+        let name = self.capabilities().tokens().into_iter().find(|token| token.tool_name() == tool);
+        let name = match &name {
+            Some(token) => token.name(),
+            None => tool,
+        };
+        // A secret that only the words of a command spelled stands in the input in another form.
+        let input = match refusal {
+            Refusal::SecretExposed(_) => None,
+            _ => Some(clip(&self.redactor().redact(input), INPUT_KEPT)),
+        };
+        self.refused(name, tool, Some((AttemptId::at(site), input)), refusal).await
+    }
+
+    /// Records that the run can't go on after a turn of the model, and tells those who watch.
+    pub async fn refuse_turn(&self, turn: u64, refusal: &Refusal) -> Result<(), Refusal> {
+        let name = format!("turn {turn}");
+        self.refused(&name, &name, None, refusal).await
+    }
+
+    async fn refused(
+        &self,
+        name: &str,
+        tool: &str,
+        call: Option<(AttemptId, Option<String>)>,
+        refusal: &Refusal,
+    ) -> Result<(), Refusal> {
+        // A refusal may repeat what the model wrote.
+        let (name, tool) = (self.redactor().redact(name), self.redactor().redact(tool));
+        let message = refusal.to_string();
+        let message = self.redactor().redact(&message);
+        let error_type = refusal.error_type();
+        self.inner.observer.notice(Event::CallRefused {
+            tool: &tool,
+            error_type,
+            message: &message,
+        });
         // What was spent and given back has its own record; and a ledger that just failed is not
         // asked again, which can take long where another process holds it.
         if matches!(refusal, Refusal::NeverBegan(_)) || refusal.is_without_ledger() {
             return Ok(());
         }
-        let name = this.capabilities.tokens().into_iter().find(|token| token.tool_name() == tool);
+        let (attempt, input) = call.unzip();
+        let input = input.flatten();
         let record = ErrorRecord {
-            token_name: match name {
-                Some(token) => token.name().to_owned(),
-                None => tool.chars().take(128).collect(),
-            },
-            error_type: refusal.error_type().to_owned(),
-            message: this.redactor().redact(&refusal.to_string()).into_owned(),
-            attempt: Some(AttemptId::at(site)),
-            input: Some(clip(&this.redactor().redact(&clip(input, INPUT_KEPT)), INPUT_KEPT)),
+            token_name: clip(&name, 128),
+            error_type: error_type.to_owned(),
+            message: message.into_owned(),
+            attempt,
+            input,
         };
         self.record(Body::Error(record)).await
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use lar_core::audit::trail::Proof;
-use lar_core::error::Refusal;
 use lar_core::id::RunId;
 
 /// Something that happened in a run. Texts are redacted and unescaped.
@@ -33,12 +32,21 @@ pub enum Event<'a> {
     },
     /// A call was made and sealed.
     CallSealed(&'a Proof),
-    /// A call was refused.
+    /// A call was refused, or the model's turn was.
     CallRefused {
+        /// The tool, or the turn.
+        tool: &'a str,
+        /// The refusal's public name.
+        error_type: &'static str,
+        /// Why.
+        message: &'a str,
+    },
+    /// One of the runtime's own tools was called, and did what it is for.
+    CallAnswered {
         /// The tool.
         tool: &'a str,
-        /// Why.
-        refusal: &'a Refusal,
+        /// What the model is told.
+        answer: &'a str,
     },
     /// A person is about to be asked: whoever owns the terminal must leave it.
     Asking {

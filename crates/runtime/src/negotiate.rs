@@ -19,6 +19,10 @@ use crate::model::{RawCall, ToolDefinition};
 
 /// How often in a run the model may ask by itself for a confirmation.
 const CONFIRMATIONS: u32 = 3;
+/// The tool with which it does.
+const CONFIRM: &str = "request_approval";
+/// The tool with which it asks for a further capability.
+const NEGOTIATE: &str = "request_capability";
 
 /// What the model asks for, in its own words.
 #[derive(Debug, Clone)]
@@ -80,7 +84,7 @@ impl CapabilityProvider for HumanCapabilityProvider {
         gate: &dyn ApprovalGate,
     ) -> Choice {
         let asked = ApprovalRequest {
-            token_name: "request_capability".to_owned(),
+            token_name: NEGOTIATE.to_owned(),
             scope: request.scope.clone(),
             message: "the model asks for a further capability".to_owned(),
             lines: vec![("asks for".to_owned(), request.scope.clone())],
@@ -154,15 +158,22 @@ impl Negotiator {
         site: &CallSite,
         call: &RawCall,
     ) -> Option<Result<String, Refusal>> {
+        if !matches!(call.name.as_str(), CONFIRM | NEGOTIATE) {
+            return None;
+        }
+        dispatcher.announce(&call.name, &call.input);
         let result = match call.name.as_str() {
-            "request_approval" => self.confirm(dispatcher, call).await,
-            "request_capability" => self.negotiate(dispatcher, call).await,
-            _ => return None,
+            CONFIRM => self.confirm(dispatcher, call).await,
+            _ => self.negotiate(dispatcher, call).await,
         };
-        if let Err(refusal) = &result
-            && let Err(error) = dispatcher.refuse(site, &call.name, &call.input, refusal).await
-        {
-            return Some(Err(error));
+        match &result {
+            Ok(answer) => dispatcher.answered(&call.name, answer),
+            Err(refusal) => {
+                if let Err(error) = dispatcher.refuse(site, &call.name, &call.input, refusal).await
+                {
+                    return Some(Err(error));
+                }
+            }
         }
         Some(result)
     }
@@ -171,11 +182,11 @@ impl Negotiator {
         let mut fields = read(&call.input)?;
         let message = json::take_string(&mut fields, "message").map_err(invalid)?;
         json::finish(&fields, &["message"]).map_err(invalid)?;
-        take(&self.confirmations_left, "request_approval")?;
-        let message = clip(&message, 2_000);
+        take(&self.confirmations_left, CONFIRM)?;
+        let message = clip(&dispatcher.redactor().redact(&message), 2_000);
         dispatcher
             .record(Body::ApprovalRequest(ApprovalRequested {
-                token_name: "request_approval".to_owned(),
+                token_name: CONFIRM.to_owned(),
                 attempt: None,
                 action_digest: None,
                 message: message.clone(),
@@ -184,7 +195,7 @@ impl Negotiator {
         let answer = dispatcher
             .approvals()
             .ask(&ApprovalRequest {
-                token_name: "request_approval".to_owned(),
+                token_name: CONFIRM.to_owned(),
                 scope: "a question; a yes confers nothing".to_owned(),
                 message: "the model asks you to confirm".to_owned(),
                 lines: Vec::new(),
@@ -203,7 +214,7 @@ impl Negotiator {
         };
         dispatcher
             .record(Body::Approval(Approval {
-                token_name: "request_approval".to_owned(),
+                token_name: CONFIRM.to_owned(),
                 attempt: None,
                 action_digest: None,
                 message,
@@ -222,15 +233,16 @@ impl Negotiator {
 
     async fn negotiate(&self, dispatcher: &Dispatcher, call: &RawCall) -> Result<String, Refusal> {
         let mut fields = read(&call.input)?;
+        let mut words = |field: &'static str, most: usize| {
+            let text = json::take_string(&mut fields, field).map_err(invalid)?;
+            Ok::<_, Refusal>(clip(&dispatcher.redactor().redact(&text), most))
+        };
         let request = CapabilityRequest {
-            scope: clip(&json::take_string(&mut fields, "scope").map_err(invalid)?, 1_000),
-            justification: clip(
-                &json::take_string(&mut fields, "justification").map_err(invalid)?,
-                2_000,
-            ),
+            scope: words("scope", 1_000)?,
+            justification: words("justification", 2_000)?,
         };
         json::finish(&fields, &["scope", "justification"]).map_err(invalid)?;
-        take(&self.requests_left, "request_capability")?;
+        take(&self.requests_left, NEGOTIATE)?;
         let candidates = self.candidates().clone();
         let choice = self.provider.choose(&request, &candidates, dispatcher.approvals()).await;
         let (granted, provider, reason) = match choice {

@@ -32,7 +32,9 @@ fn the_first_call_beyond_the_budget_stops_the_run() {
     assert!(!lab.path("c").exists());
     let last = ended.errors().pop().unwrap();
     assert_eq!(last["error_type"], "BudgetExhaustedError");
-    assert_eq!(last["token_name"], "shell_sh");
+    assert_eq!(last["token_name"], "sh");
+    assert_eq!(last["input"], "{\"command\":\"touch c\"}");
+    assert!(ended.stderr.contains("✗ BudgetExhaustedError"), "it is seen: {}", ended.stderr);
     assert_eq!(ended.trail()["run"]["stop_reason"], "budget_exhausted");
 }
 
@@ -93,6 +95,18 @@ fn model_tokens_run_out() {
     assert_eq!(made, [true, true, false], "the turn that went beyond is not carried out");
     let last = ended.complaints().pop().unwrap();
     assert!(last.starts_with("BudgetExhaustedError") && last.contains("45 tokens"), "{last}");
+    let call = ended.errors().pop().unwrap();
+    assert_eq!(call["input"], "{\"command\":\"touch c\"}", "what was not carried out is recorded");
+}
+
+#[test]
+fn a_count_that_no_record_can_hold_exhausts_the_budget() {
+    let lab = limited("max_steps = 9\ntimeout = \"2m\"\nmax_tokens = 40", &shell(&["touch"], ""));
+    let mut turn = calls([touch("a")]);
+    turn["usage"] = json!({"input_tokens": u64::MAX, "output_tokens": u64::MAX});
+    let ended = lab.replay(&[turn, done()]).go().exits(3);
+    assert_eq!(ended.json()["stop_reason"], "budget_exhausted");
+    assert!(!lab.path("a").exists());
 }
 
 #[test]

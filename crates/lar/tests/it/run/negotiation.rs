@@ -37,7 +37,10 @@ fn a_granted_candidate_is_a_tool_from_then_on() {
     let ended = person.wait().exits(0);
     assert_eq!(server.refusals(), Vec::<String>::new());
     assert!(lab.path("made").exists() && !lab.path("early").exists());
-    for shown in ["[1] make: ", "[2] list: ", "2 use(s)", "touch", "I must", "make a file"] {
+    let (called, answered) = ("→ request_capability", "answered");
+    for shown in
+        [called, "[1] make: ", "[2] list: ", "2 use(s)", "touch", "I must", "make a file", answered]
+    {
         assert!(ended.stderr.contains(shown), "`{shown}` is not on the screen:\n{}", ended.stderr);
     }
     let names = |index: usize| -> Vec<String> {

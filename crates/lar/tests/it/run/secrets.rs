@@ -158,6 +158,59 @@ fn a_model_that_says_a_secret_ends_the_run_before_it_spreads() {
 }
 
 #[test]
+fn a_model_that_spells_a_secret_another_way_ends_the_run_all_the_same() {
+    let tables = "[[token]]\nkind = \"secret\"\nname = \"db\"\nenv = \"DB\"\ninject_env = \"DB_PASSWORD\"\n\
+        [token.inner]\nkind = \"shell\"\nname = \"inner\"\nallowed = [\"echo\"]\n\
+        [[token]]\nkind = \"shell\"\nname = \"sh\"\nallowed = [\"echo\"]\n";
+    let lab = Lab::new(tables);
+    // JSON lets any character be an escape; some of them are enough to hide the whole.
+    let mut escaped = String::new();
+    for (at, c) in SECRET.char_indices() {
+        match at % 3 {
+            0 => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ if c == '"' => escaped.push_str("\\\""),
+            _ => escaped.push(c),
+        }
+    }
+    let text = |words: &str| {
+        format!(r#"{{"content":[{{"type":"text","text":"{words}"}}],"stop_reason":"end_turn"}}"#)
+    };
+    let tool = |name: &str, input: &str| {
+        format!(
+            r#"{{"content":[{{"type":"tool_use","id":"toolu_1","name":"{name}","input":{input}}}],"stop_reason":"tool_use"}}"#
+        )
+    };
+    let (head, tail) = SECRET.split_at(9);
+    let halves = json!([{"type": "text", "text": head}, {"type": "text", "text": tail}]);
+    let quoted = json!({"command": format!("echo '{head}''{tail}'")}).to_string();
+    for (turn, what) in [
+        (text(&format!("It is {escaped}.")), "its words"),
+        (json!({"content": halves, "stop_reason": "end_turn"}).to_string(), "two blocks"),
+        (tool("shell_sh", &format!(r#"{{"command":"echo '{escaped}'"}}"#)), "an input"),
+        (tool(&escaped, "{}"), "a tool's name"),
+        (tool("request_approval", &format!(r#"{{"message":"{escaped}"}}"#)), "a question"),
+        (tool("shell_sh", &quoted), "a command that a quote cuts in two"),
+        (format!(r#"{{"id":"{escaped}",{}"#, &text("x")[1..]), "an id"),
+        (text("x").replace("end_turn", &escaped), "a stop reason"),
+    ] {
+        lab.write("session.jsonl", format!("{turn}\n{}\n", text("Done.")));
+        let run = lab.bare("ledger.db").env("DB", SECRET);
+        let run =
+            run.args(["--audit", "audit.json", "--report", "report.md", "--record", "rec.jsonl"]);
+        let ended = run.go().exits(1);
+        std::fs::remove_file(lab.path("session.jsonl")).unwrap();
+        let error = ended.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("holds the secret `db`"), "{what}: {error}");
+        assert!(ended.complaints()[0].starts_with("SecretExposedError"), "{what}");
+        assert!(ended.proofs().is_empty(), "{what}");
+        absent(&lab, &[("stdout", &ended.stdout), ("stderr", &ended.stderr)]);
+        let kept = std::fs::read_to_string(lab.path("rec.jsonl")).unwrap_or_default();
+        assert!(!kept.contains(&escaped), "{what} was recorded: {kept}");
+        std::fs::remove_file(lab.path("rec.jsonl")).unwrap();
+    }
+}
+
+#[test]
 fn a_secret_that_is_not_there_or_too_short_is_told_at_the_start() {
     let tables = "[[token]]\nkind = \"secret\"\nname = \"db\"\nenv = \"DB\"\ninject_env = \"DB_PASSWORD\"\n\
         [token.inner]\nkind = \"shell\"\nname = \"inner\"\nallowed = [\"echo\"]\n";
