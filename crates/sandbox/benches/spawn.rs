@@ -50,6 +50,7 @@ fn spec() -> lar_sandbox::ChildSpec {
     let program = std::path::PathBuf::from("/bin/true");
     lar_sandbox::ChildSpec {
         expected: lar_sandbox::FileIdentity::of(&program).unwrap(),
+        pinned: Vec::new(),
         program,
         argv: vec!["true".into()],
         env: Vec::new(),

@@ -75,6 +75,11 @@ pub fn spawn(spec: &ChildSpec) -> Result<Child, SpawnError> {
         return Err(SpawnError::Unsupported);
     }
     let frame = spec.encode()?;
+    start(&frame, !spec.confinement.network.listen.is_empty())
+}
+
+/// Starts a helper, hands it a frame, and takes the listeners that it opens.
+pub(crate) fn start(frame: &[u8], listens: bool) -> Result<Child, SpawnError> {
     let binary = HELPER.get().ok_or(SpawnError::NotInitialised)?;
     let (control, theirs) = UnixStream::pair().map_err(SpawnError::Failed)?;
     let mut helper = start_helper(binary, theirs).map_err(SpawnError::Failed)?;
@@ -86,9 +91,13 @@ pub fn spawn(spec: &ChildSpec) -> Result<Child, SpawnError> {
         stderr: errors,
         helper: Some(helper),
         decoder: EventDecoder::default(),
+        listeners: Vec::new(),
     };
     // Should this fail, dropping the child closes the socket, and the helper ends without a start.
-    child.hand_over(&frame).map_err(SpawnError::Failed)?;
+    child.hand_over(frame).map_err(SpawnError::Failed)?;
+    if listens {
+        child.take_over().map_err(SpawnError::Failed)?;
+    }
     Ok(child)
 }
 
@@ -104,6 +113,7 @@ pub struct Child {
     /// `None` only while this value is being dropped.
     helper: Option<process::Child>,
     decoder: EventDecoder,
+    listeners: Vec<OwnedFd>,
 }
 
 /// Why nothing was started.
@@ -163,14 +173,27 @@ impl Child {
         self.stderr.take()
     }
 
+    /// The listeners inside the child's network, in the order of
+    /// [`Network::listen`](crate::Network::listen); empty when none were asked for, when they were
+    /// taken before, and when the child could not be started.
+    pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.listeners)
+    }
+
     /// A copy of the control socket for a caller who waits for many things: read events from it
-    /// with [`EventDecoder`], write [`KILL`] to it. Whether it blocks is a property of the socket
-    /// and not of the copy.
+    /// with [`decoder`](Self::take_decoder), write [`KILL`] to it. Whether it blocks is a property of
+    /// the socket and not of the copy.
     ///
     /// # Errors
     /// The system's error when no descriptor is left.
     pub fn control(&self) -> io::Result<UnixStream> {
         self.control.try_clone()
+    }
+
+    /// The decoder for a caller who reads events from a copy of the socket. It may hold the beginning
+    /// of the first event already.
+    pub fn take_decoder(&mut self) -> EventDecoder {
+        std::mem::take(&mut self.decoder)
     }
 
     /// Waits for the next event; `None` when the helper has closed the socket.
@@ -223,6 +246,23 @@ impl Child {
         self.control.set_write_timeout(Some(HAND_OVER))?;
         self.control.write_all(frame)?;
         self.control.set_write_timeout(None)
+    }
+
+    /// Waits until the child's network stands.
+    #[cfg(target_os = "linux")]
+    fn take_over(&mut self) -> io::Result<()> {
+        use crate::handover::{First, receive};
+        self.control.set_read_timeout(Some(HAND_OVER))?;
+        match receive(&self.control)? {
+            First::Listeners(held) => self.listeners = held,
+            First::Event(bytes) => self.decoder.push(&bytes),
+        }
+        self.control.set_read_timeout(None)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn take_over(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     /// A child of the same user may have stopped the helper.

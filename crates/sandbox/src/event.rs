@@ -7,7 +7,7 @@
 /// the socket does the same.
 pub const KILL: [u8; 1] = *b"K";
 
-const HEADER: usize = 5;
+pub(crate) const HEADER: usize = 5;
 const LONGEST_PAYLOAD: usize = 8 * 1024;
 
 /// What the helper reports, in this order: [`Started`](Self::Started), then one of

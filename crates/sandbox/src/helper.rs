@@ -1,34 +1,44 @@
 //! The helper: a process with one thread and an empty environment that runs one program.
 //!
+//! At tier A it stays outside of the namespaces that it makes, relays what their first process tells,
+//! and kills that one when the parent wants it. At the others it starts the program by itself and
+//! keeps the tree of its processes together ([`Tree`]).
+//!
 //! It never starts a thread, never reads an environment variable, and says nothing on the output
 //! that it hands to the program: whatever it has to say goes to the control socket.
 
-use std::ffi::{CString, OsStr};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, getpid, getppid, set_child_subreaper, set_dumpable_behavior,
-    set_parent_process_death_signal, setsid,
+    DumpableBehavior, Signal, WaitOptions, getpid, kill_process, set_child_subreaper,
+    set_dumpable_behavior, setsid, waitpid,
 };
 
-use crate::event::Event;
-use crate::spec::{ChildSpec, FileIdentity};
-use crate::sys;
+use crate::confinement::Tier;
+use crate::event::{Event, EventDecoder};
+use crate::handover::{self, First};
+use crate::namespace;
+use crate::program::{failed, start, unprepared};
+use crate::spec::{ChildSpec, Job};
+use crate::sys::{self, exit_now};
 use crate::tree::Tree;
-use crate::{limits, sys::exit_now};
 
 /// The whole command line of a helper. Nothing else is ever passed by it.
 pub(crate) const MARKER: &str = "lar-confine";
 
 /// The exit code when the helper could not do its work; the control socket says why.
-const HELPER_FAILED: i32 = 125;
+pub(crate) const HELPER_FAILED: i32 = 125;
+
+/// How long the namespaces' first process may take to say a last word before it is killed. It needs
+/// about a millisecond.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Whether this process was started as the helper.
 pub(crate) fn is_wanted() -> bool {
@@ -57,8 +67,6 @@ fn prepare() -> io::Result<(UnixStream, OwnedFd)> {
              belongs to; run that program by its own name"
         )));
     }
-    // From here on no process of the same user can read this one's memory, where secrets will be.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     sys::close_inherited()?;
     let control = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
@@ -68,21 +76,57 @@ fn prepare() -> io::Result<(UnixStream, OwnedFd)> {
 
 /// The story from the spec to the empty tree.
 fn run(mut control: UnixStream, null: OwnedFd) -> i32 {
-    let started = settle().and_then(|signals| {
-        let spec = ChildSpec::read_from(&mut control).map_err(|error| failed(0, &error))?;
-        let main = start(&spec, &control)?;
-        Ok(Tree::new(main, signals))
-    });
-    let mut tree = match started {
-        Ok(tree) => tree,
+    let settled = settle(&mut control);
+    let (job, signals) = match settled {
+        Ok(settled) => settled,
         Err(event) => {
             send(&mut control, &event);
             return HELPER_FAILED;
         }
     };
-    // The program and its children alone now hold the output open.
-    let _ = rustix::stdio::dup2_stdout(&null);
-    let _ = rustix::stdio::dup2_stderr(&null);
+    match job.spec.confinement.tier {
+        Tier::A => run_in_namespaces(&job, control, signals, &null),
+        Tier::B | Tier::C => run_here(&job, control, signals, &null),
+    }
+}
+
+/// Makes this process the one that nothing below it can leave, and that no signal but `SIGKILL`
+/// and `SIGSTOP` disturbs, and reads what to run.
+fn settle(control: &mut UnixStream) -> Result<(Job, OwnedFd), Event> {
+    let settled = (|| {
+        let _ = rustix::thread::set_name(c"lar-confine");
+        let signals = sys::child_signals()?;
+        setsid()?;
+        // When memory runs out, a child goes before anything else does. It inherits this.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+        let head = ChildSpec::read_head(control)?;
+        match head.tier {
+            Tier::A => namespace::own_user().map_err(no_namespaces)?,
+            Tier::B | Tier::C => set_child_subreaper(Some(getpid()))?,
+        }
+        rustix::thread::set_no_new_privs(true)?;
+        // From here on no process of the same user can read this one's memory, where secrets will be.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        Ok((ChildSpec::read_body(head, control)?, signals))
+    })();
+    settled.map_err(|error: io::Error| failed(error.raw_os_error().unwrap_or(0), &error))
+}
+
+fn no_namespaces(error: io::Error) -> io::Error {
+    io::Error::other(format!("confinement at tier A can't be had: {error}; see `lar doctor`"))
+}
+
+/// Tiers B and C: the program is this process's child, in the system's own namespaces.
+fn run_here(job: &Job, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
+    let mut tree = match start(job, &control) {
+        Ok(main) => Tree::new(main, signals),
+        Err(event) => {
+            send(&mut control, &event);
+            return HELPER_FAILED;
+        }
+    };
+    leave_output(null);
     send(&mut control, &Event::Started);
     watch(&mut tree, &mut control);
     tree.end(|event| send(&mut control, &event));
@@ -90,19 +134,114 @@ fn run(mut control: UnixStream, null: OwnedFd) -> i32 {
     0
 }
 
-/// Makes this process the one that nothing below it can leave, and that no signal but `SIGKILL`
-/// and `SIGSTOP` disturbs.
-fn settle() -> Result<OwnedFd, Event> {
-    let settled = (|| {
-        let _ = rustix::thread::set_name(c"lar-confine");
-        let signals = sys::child_signals()?;
-        setsid()?;
-        set_child_subreaper(Some(getpid()))?;
-        rustix::thread::set_no_new_privs(true)?;
-        rustix::process::umask(Mode::from_raw_mode(0o022));
-        Ok(signals)
-    })();
-    settled.map_err(|error: io::Error| failed(0, &error))
+/// Tier A: the program is a child of the namespaces' first process, with which everything in them
+/// ends.
+fn run_in_namespaces(job: &Job, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
+    let made = UnixStream::pair().and_then(|pair| Ok((pair, sys::fork_into_namespaces()?)));
+    let (mut link, first) = match made {
+        Ok(((here, there), None)) => {
+            drop((here, control));
+            namespace::first_process(job, there, signals, null)
+        }
+        Ok(((here, there), Some(first))) => {
+            drop(there);
+            (here, first)
+        }
+        Err(error) => {
+            send(&mut control, &unprepared(&job.spec, &error));
+            return HELPER_FAILED;
+        }
+    };
+    leave_output(null);
+    let mut told = Told::default();
+    if !job.spec.confinement.network.listen.is_empty() {
+        match handover::receive(&link) {
+            Ok(First::Listeners(held)) => {
+                // A parent that is gone is noticed where the socket is read.
+                let _ = handover::send(&control, &held);
+            }
+            Ok(First::Event(bytes)) => told.decoder.push(&bytes),
+            Err(_) => {}
+        }
+    }
+    relay(&mut link, &mut control, &mut told);
+    let _ = kill_process(first, Signal::KILL);
+    let _ = waitpid(Some(first), WaitOptions::empty());
+    // What it said last may still lie in the socket.
+    let _ = link.set_nonblocking(true);
+    while told.take(&mut link, &mut control) {}
+    if !told.started {
+        return HELPER_FAILED;
+    }
+    if !told.ended {
+        send(&mut control, &Event::Signaled { signal: Signal::KILL.as_raw() });
+    }
+    send(&mut control, &Event::Emptied);
+    0
+}
+
+/// Passes on what the first process tells, until it is gone, or the parent wants the end or is gone.
+/// Then the first process is told by the socket's end, so that it can still say whether the program
+/// had begun.
+fn relay(link: &mut UnixStream, control: &mut UnixStream, told: &mut Told) {
+    let mut ending = false;
+    loop {
+        let mut watched =
+            [PollFd::new(&*link, PollFlags::IN), PollFd::new(&*control, PollFlags::IN)];
+        // Once the parent has spoken, nothing more is expected of it.
+        let watched = match ending {
+            true => watched.get_mut(..1).unwrap_or_default(),
+            false => &mut watched,
+        };
+        let most = Timespec::try_from(LAST_WORD).ok().filter(|_| ending);
+        match rustix::event::poll(watched, most.as_ref()) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let ready: Vec<bool> = watched.iter().map(|one| !one.revents().is_empty()).collect();
+        if ready.first() == Some(&true) && !told.take(link, control) {
+            return;
+        }
+        if ready.get(1) == Some(&true) {
+            ending = true;
+            let _ = link.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+/// What the first process has told so far. Its bytes are passed on as they are.
+#[derive(Default)]
+struct Told {
+    decoder: EventDecoder,
+    started: bool,
+    ended: bool,
+}
+
+impl Told {
+    /// Passes on what lies in the socket; `false` when there will be no more.
+    fn take(&mut self, link: &mut UnixStream, control: &mut UnixStream) -> bool {
+        let mut buffer = [0; 1024];
+        let count = match link.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(_) => 0,
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
+        self.decoder.push(bytes);
+        while let Ok(Some(event)) = self.decoder.next_event() {
+            self.started |= event == Event::Started;
+            self.ended |= matches!(event, Event::Exited { .. } | Event::Signaled { .. });
+            send(control, &event);
+        }
+        count > 0
+    }
+}
+
+/// The program and its children alone then hold the output open.
+fn leave_output(null: &OwnedFd) {
+    let _ = rustix::stdio::dup2_stdout(null);
+    let _ = rustix::stdio::dup2_stderr(null);
 }
 
 /// Returns when the program has ended, or when the parent wants it ended or is gone.
@@ -123,158 +262,7 @@ fn watch(tree: &mut Tree, control: &mut UnixStream) {
     }
 }
 
-fn send(control: &mut UnixStream, event: &Event) {
+pub(crate) fn send(control: &mut UnixStream, event: &Event) {
     // A parent that is gone is noticed where the socket is read.
     let _ = control.write_all(&event.encode());
-}
-
-/// The program that was checked, ready to be executed.
-struct Program {
-    file: OwnedFd,
-    /// A `#!` script can't be executed by a descriptor that closes on exec: its interpreter would
-    /// have nothing to open. It is executed by its path, looked at again right before.
-    script: Option<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-}
-
-/// Starts the program; returns once it runs.
-fn start(spec: &ChildSpec, control: &UnixStream) -> Result<Pid, Event> {
-    let program = open_program(spec)?;
-    rustix::process::chdir(&spec.workdir).map_err(|errno| {
-        let path = spec.workdir.display();
-        let why = describe(errno);
-        failed(errno.raw_os_error(), &format!("the working directory `{path}` {why}"))
-    })?;
-    let mut asked = [PollFd::new(control, PollFlags::IN)];
-    if matches!(rustix::event::poll(&mut asked, Some(&Timespec::default())), Ok(1..)) {
-        return Err(failed(Errno::CANCELED.raw_os_error(), &"ended before the program began"));
-    }
-    let helper = getpid();
-    sys::start(&mut || become_program(spec, &program, helper)).map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-        not_executed(spec, &program, errno)
-    })
-}
-
-/// Opens the program and makes sure that it is the file that was checked.
-fn open_program(spec: &ChildSpec) -> Result<Program, Event> {
-    let path = spec.program.display();
-    let wrong = |errno: Errno| {
-        failed(errno.raw_os_error(), &format!("the program `{path}` {}", describe(errno)))
-    };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&spec.program, flags, Mode::empty()).map_err(wrong)?;
-    let metadata = std::fs::File::from(file);
-    let found = metadata.metadata().map_err(|error| failed(0, &error))?;
-    if !found.is_file() {
-        let errno = Errno::ACCESS.raw_os_error();
-        return Err(failed(errno, &format!("`{path}` is not a regular file: name a program")));
-    }
-    if FileIdentity::from_metadata(&found) != spec.expected {
-        return Err(changed(spec));
-    }
-    let file = OwnedFd::from(metadata);
-    let text = |text: &OsStr| CString::new(text.as_bytes());
-    let script = is_script(&file).then(|| text(spec.program.as_os_str())).transpose();
-    let argv = spec.argv.iter().map(|argument| text(argument)).collect::<Result<_, _>>();
-    let env = spec.env.iter().map(|(name, value)| {
-        let mut pair = name.clone().into_vec();
-        pair.push(b'=');
-        pair.extend_from_slice(value.as_bytes());
-        CString::new(pair)
-    });
-    match (script, argv, env.collect::<Result<_, _>>()) {
-        (Ok(script), Ok(argv), Ok(env)) => Ok(Program { file, script, argv, env }),
-        _ => Err(failed(Errno::INVAL.raw_os_error(), &"a NUL byte in the arguments")),
-    }
-}
-
-/// Whether the file begins with `#!`. A file that can't be read can't be a working script either.
-fn is_script(file: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut first = [0; 2];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first));
-    read.is_ok() && first == *b"#!"
-}
-
-/// What the new process does; returns only to say why it could not execute the program. It shares
-/// the memory of the helper, which stands still meanwhile.
-fn become_program(spec: &ChildSpec, program: &Program, helper: Pid) -> io::Error {
-    let ready = (|| {
-        // Apart from the helper, so that signals to the own group or session don't reach it.
-        setsid()?;
-        // If the helper is killed from outside, the program goes with it. The parent is looked at
-        // afterwards because it may have died before the signal was asked for.
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        if getppid() != Some(helper) {
-            exit_now(HELPER_FAILED);
-        }
-        limits::apply(&spec.confinement.limits)?;
-        sys::default_signals()
-    })();
-    if let Err(error) = ready {
-        return error;
-    }
-    match &program.script {
-        None => sys::exec_descriptor(program.file.as_fd(), &program.argv, &program.env),
-        Some(path) => match FileIdentity::of(Path::new(&spec.program)) {
-            // The interpreter opens the path once more: a replacement in that moment goes
-            // unnoticed here.
-            Ok(found) if found == spec.expected => {
-                sys::exec_path(path, &program.argv, &program.env)
-            }
-            Ok(_) => Errno::STALE.into(),
-            Err(error) => error,
-        },
-    }
-}
-
-fn changed(spec: &ChildSpec) -> Event {
-    let path = spec.program.display();
-    let message = format!(
-        "the program `{path}` has changed since it was checked, and was not run: start the run \
-         again if the change is meant"
-    );
-    failed(Errno::STALE.raw_os_error(), &message)
-}
-
-fn not_executed(spec: &ChildSpec, program: &Program, errno: i32) -> Event {
-    let path = spec.program.display();
-    let errno = Errno::from_raw_os_error(errno);
-    let why = match errno {
-        Errno::STALE => return changed(spec),
-        Errno::NOENT if program.script.is_some() => {
-            "names an interpreter in its first line that does not exist: install it"
-        }
-        Errno::NOENT => "needs a dynamic loader that does not exist: install it",
-        errno => describe(errno),
-    };
-    failed(errno.raw_os_error(), &format!("the program `{path}` {why}"))
-}
-
-/// The second half of a sentence about a path.
-fn describe(errno: Errno) -> &'static str {
-    match errno {
-        Errno::NOENT => "does not exist: correct the path",
-        Errno::ACCESS | Errno::PERM => {
-            "is not accessible or not executable for this user: check its permissions"
-        }
-        Errno::NOTDIR => "is not a directory or leads through a file: correct the path",
-        Errno::LOOP => "leads through too many symbolic links: correct the path",
-        Errno::NOEXEC => {
-            "is in no format that the kernel executes: a script needs a `#!` line with its \
-             interpreter"
-        }
-        Errno::TXTBSY => "is being written to: try again when that is done",
-        Errno::TOOBIG => "can't take arguments and an environment of this size: shorten them",
-        Errno::NOMEM => "needs more memory than there is: free some",
-        Errno::MFILE | Errno::NFILE => "can't be opened: too many files are open",
-        _ => "can't be used: the error number says why",
-    }
-}
-
-fn failed(errno: i32, message: &impl ToString) -> Event {
-    Event::ExecFailed { errno, message: message.to_string() }
 }

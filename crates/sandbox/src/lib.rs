@@ -6,14 +6,21 @@
 //!    started as the helper it becomes the helper there and never returns.
 //! 2. [`spawn`] starts that descriptor with `posix_spawn`, an empty environment and one end of a
 //!    socket pair as its standard input, and writes the [`ChildSpec`] to the socket.
-//! 3. The helper closes every other descriptor, takes a session of its own, becomes the reaper of
-//!    whatever its descendants orphan, and sets `no_new_privs`.
-//! 4. It opens the program, compares it with the identity that was checked, and makes one process.
-//!    That takes a session of its own, its resource limits and default signal handling, and
-//!    executes the descriptor that was compared: [`Event::Started`], or [`Event::ExecFailed`].
+//! 3. The helper closes every other descriptor and takes a session of its own. At tier A it makes a
+//!    user namespace and forks the first process of the other namespaces, which builds the child's
+//!    file tree and network; at the others it becomes the reaper of whatever its descendants orphan.
+//! 4. The program is opened where the child will see it and compared with the identity that was
+//!    checked, and one process is made. That takes a session of its own, its resource limits and
+//!    default signal handling, lets go of all capabilities, enters the Landlock rules and the seccomp
+//!    filter, and executes the descriptor that was compared: [`Event::Started`], or
+//!    [`Event::ExecFailed`].
 //! 5. The program ends: [`Event::Exited`] or [`Event::Signaled`], at once.
 //! 6. Whatever it left behind is killed and reaped, daemons included: [`Event::Emptied`]. The same
-//!    happens on [`Child::kill`], and when the parent dies (its end of the socket closes).
+//!    happens on [`Child::kill`], and when the parent dies (its end of the socket closes). At tier A
+//!    the kernel does it, when the namespaces' first process ends.
+//!
+//! A wall that can't be raised is an [`Event::ExecFailed`]: nothing here falls back to less.
+//! [`probe`] finds, with a real child, which [`Tier`] can be had.
 //!
 //! What this crate never does:
 //!
@@ -25,27 +32,44 @@
 //! - It never reports a program that did not start as an exit code.
 //! - It imports no other crate of this project.
 //!
-//! What it does not do yet is said by [`enforcement`]: there is no kernel confinement. A hostile
-//! child with the same user id can signal the helper itself; if the helper is lost, the control
-//! socket ends without [`Event::Emptied`], and the caller must record that as unknown.
+//! At tier C, a hostile child with the same user id can signal the helper itself; if the helper is
+//! lost, the control socket ends without [`Event::Emptied`], and the caller must record that as
+//! unknown.
 //!
 //! Because of `no_new_privs`, `sudo` and every other set-user-ID program or file capability does
 //! nothing for a child.
 
+#[cfg(target_os = "linux")]
+mod canary;
 mod child;
 mod confinement;
 mod event;
 #[cfg(target_os = "linux")]
+mod handover;
+#[cfg(target_os = "linux")]
 mod helper;
 #[cfg(target_os = "linux")]
+mod landlock;
+#[cfg(target_os = "linux")]
 mod limits;
+#[cfg(target_os = "linux")]
+mod namespace;
+mod probe;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod root;
+#[cfg(target_os = "linux")]
+mod seccomp;
 mod spec;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
 mod tree;
+mod wire;
 
 pub use child::{Child, EventError, SpawnError, init, spawn, use_helper};
-pub use confinement::{Confinement, Enforcement, Limits, enforcement};
+pub use confinement::{Access, Confinement, Enforcement, Grant, Limits, Network, Tier};
 pub use event::{Event, EventDecoder, KILL, ProtocolError};
+pub use probe::{Check, Probe, TierReport, probe};
 pub use spec::{ChildSpec, FileIdentity, SpecError};

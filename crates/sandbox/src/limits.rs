@@ -11,6 +11,7 @@ pub(crate) fn apply(limits: &Limits) -> io::Result<()> {
     // A core file would write the child's memory, secrets included, to disk.
     set(Resource::Core, Some(0))?;
     set(Resource::Nofile, limits.open_files)?;
+    set(Resource::Data, limits.memory)?;
     set(Resource::Nproc, limits.processes)?;
     set(Resource::Fsize, limits.file_size)
 }

@@ -1,23 +1,28 @@
 //! What to run, and how it travels to the helper.
 //!
-//! The frame is a magic, a version, the body's length (4 bytes, little-endian) and the body, in
-//! which every text is its length followed by its bytes. Names and values are bytes, not UTF-8.
+//! The frame is a magic, a version, the tier, the body's length (4 bytes, little-endian) and the body,
+//! in which every text is its length followed by its bytes. Names and values are bytes, not UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::confinement::{Confinement, Limits};
+use crate::confinement::{Confinement, Tier};
+use crate::wire::{Reader, Writer};
 
 const MAGIC: [u8; 4] = *b"LARC";
 /// Raised with every change of the frame: a helper named by path may be another build.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Set in the tier's byte when there is no program.
+const CANARY: u8 = 0x80;
+/// Magic, version, tier and length.
+const HEAD: usize = 10;
 /// Linux takes at most 6 MiB of arguments and environment (`execve(2)`).
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
@@ -28,6 +33,9 @@ pub struct ChildSpec {
     pub program: PathBuf,
     /// The file that was checked; the program is run only if it still is this file.
     pub expected: FileIdentity,
+    /// Further files that were checked, such as the script that the program interprets. Nothing is
+    /// started unless each still is that file; at tier A the child finds exactly it at that path.
+    pub pinned: Vec<(PathBuf, FileIdentity)>,
     /// The arguments, `argv[0]` included; at least one.
     pub argv: Vec<OsString>,
     /// The whole environment; each name once.
@@ -112,6 +120,7 @@ impl fmt::Debug for ChildSpec {
         f.debug_struct("ChildSpec")
             .field("program", &self.program)
             .field("expected", &self.expected)
+            .field("pinned", &self.pinned)
             .field("argv", &self.argv)
             .field("env", &names)
             .field("workdir", &self.workdir)
@@ -126,7 +135,17 @@ impl ChildSpec {
     /// # Errors
     /// A [`SpecError`] that names the field.
     pub fn check(&self) -> Result<(), SpecError> {
-        for (what, path) in [("program", &self.program), ("working directory", &self.workdir)] {
+        let walls = &self.confinement;
+        let granted = walls.grants.iter().map(|grant| ("granted path", &grant.path));
+        let made = walls.texts.iter().map(|(path, _)| ("made file", path));
+        let links = walls.links.iter().map(|(path, _)| ("made link", path));
+        let paths = [("program", &self.program), ("working directory", &self.workdir)]
+            .into_iter()
+            .chain(self.pinned.iter().map(|(path, _)| ("pinned file", path)))
+            .chain(granted.chain(made).chain(links))
+            .chain(walls.hidden.iter().map(|path| ("hidden path", path)))
+            .chain(walls.home.iter().map(|path| ("home", path)));
+        for (what, path) in paths {
             if !path.is_absolute() {
                 return Err(SpecError::NotAbsolute { what, path: path.clone() });
             }
@@ -155,43 +174,53 @@ impl ChildSpec {
     /// The frame that travels. It may hold secrets, so that it is wiped when dropped; its room is
     /// taken at once, so that growing leaves no copies.
     pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, SpecError> {
+        self.encode_as(false)
+    }
+
+    /// The same for a canary: it has no program, and the arguments are its own.
+    pub(crate) fn encode_as(&self, canary: bool) -> Result<Zeroizing<Vec<u8>>, SpecError> {
         self.check()?;
         let texts = || {
             let pairs = self.env.iter().flat_map(|(name, value)| [name, value]);
             self.argv.iter().chain(pairs).map(OsString::as_os_str)
         };
+        let mut walls = Writer(Zeroizing::new(Vec::new()));
+        walls.confinement(&self.confinement);
+        walls.number(self.pinned.len());
+        for (path, identity) in &self.pinned {
+            walls.path(path);
+            walls.identity(identity);
+        }
         let paths = [self.program.as_os_str(), self.workdir.as_os_str()];
-        let fixed = 256;
-        let size = texts().chain(paths).map(|text| text.len() + 4).sum::<usize>() + fixed;
+        let size = texts().chain(paths).map(|text| text.len() + 4).sum::<usize>();
+        let size = size + walls.0.len() + 256;
         if size > LARGEST_BODY {
             return Err(SpecError::TooLarge(size));
         }
         let mut body = Writer(Zeroizing::new(Vec::with_capacity(size)));
-        body.text(self.program.as_os_str());
-        body.text(self.workdir.as_os_str());
+        body.path(&self.program);
+        body.path(&self.workdir);
         body.identity(&self.expected);
-        let limits = &self.confinement.limits;
-        for limit in [limits.open_files, limits.processes, limits.file_size] {
-            body.bytes(&[u8::from(limit.is_some())]);
-            body.bytes(&limit.unwrap_or(0).to_le_bytes());
-        }
+        body.bytes(&walls.0);
         body.number(self.argv.len());
         body.number(self.env.len());
         texts().for_each(|text| body.text(text));
 
-        let mut frame = Writer(Zeroizing::new(Vec::with_capacity(size + MAGIC.len() + 5)));
+        let mut frame = Writer(Zeroizing::new(Vec::with_capacity(size + HEAD)));
         frame.bytes(&MAGIC);
-        frame.bytes(&[VERSION]);
+        let canary = if canary { CANARY } else { 0 };
+        frame.bytes(&[VERSION, self.confinement.tier as u8 | canary]);
         frame.number(body.0.len());
         frame.bytes(&body.0);
         Ok(frame.0)
     }
 
-    /// Reads one frame, and not a byte more.
-    pub(crate) fn read_from(source: &mut impl Read) -> io::Result<Self> {
-        let mut header = [0; 9];
+    /// Reads the head of a frame. What needs to be done before secrets are read depends on the tier,
+    /// which is why it stands here.
+    pub(crate) fn read_head(source: &mut impl Read) -> io::Result<Head> {
+        let mut header = [0; HEAD];
         source.read_exact(&mut header)?;
-        let [m0, m1, m2, m3, version, a, b, c, d] = header;
+        let [m0, m1, m2, m3, version, tier, a, b, c, d] = header;
         if [m0, m1, m2, m3] != MAGIC {
             return Err(io::Error::other("what was sent to the confinement helper is no program"));
         }
@@ -201,26 +230,31 @@ impl ChildSpec {
                  install both from one release",
             ));
         }
+        let canary = tier & CANARY != 0;
+        let tier = tier & !CANARY;
+        let tier = [Tier::A, Tier::B, Tier::C].into_iter().find(|held| *held as u8 == tier);
         let size = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-        if size > LARGEST_BODY {
-            return Err(malformed());
+        match tier {
+            Some(tier) if size <= LARGEST_BODY => Ok(Head { tier, canary, size }),
+            _ => Err(malformed()),
         }
-        let mut body = Zeroizing::new(vec![0; size]);
-        source.read_exact(&mut body)?;
-        Self::decode(&body).ok_or_else(malformed)
     }
 
-    fn decode(body: &[u8]) -> Option<Self> {
+    /// Reads what follows the head, and not a byte more.
+    pub(crate) fn read_body(head: Head, source: &mut impl Read) -> io::Result<Job> {
+        let mut body = Zeroizing::new(vec![0; head.size]);
+        source.read_exact(&mut body)?;
+        let spec = Self::decode(head.tier, &body).ok_or_else(malformed)?;
+        Ok(Job { spec, canary: head.canary })
+    }
+
+    fn decode(tier: Tier, body: &[u8]) -> Option<Self> {
         let mut body = Reader(body);
-        let program = PathBuf::from(body.text()?);
-        let workdir = PathBuf::from(body.text()?);
+        let program = body.path()?;
+        let workdir = body.path()?;
         let expected = body.identity()?;
-        let mut limit = || {
-            let [set] = body.array()?;
-            let value = u64::from_le_bytes(body.array()?);
-            Some((set != 0).then_some(value))
-        };
-        let limits = Limits { open_files: limit()?, processes: limit()?, file_size: limit()? };
+        let confinement = body.confinement(tier)?;
+        let pinned = body.list(|from| Some((from.path()?, from.identity()?)))?;
         let arguments = body.number()?;
         let variables = body.number()?;
         // Nothing is reserved by these counts: the bytes run out first if they lie.
@@ -228,10 +262,26 @@ impl ChildSpec {
         let env = (0..variables)
             .map(|_| Some((body.text()?, body.text()?)))
             .collect::<Option<Vec<_>>>()?;
-        let confinement = Confinement { limits };
-        let spec = Self { program, expected, argv, env, workdir, confinement };
+        let spec = Self { program, expected, pinned, argv, env, workdir, confinement };
         body.0.is_empty().then_some(spec)
     }
+}
+
+/// What a helper has to do.
+pub(crate) struct Job {
+    pub(crate) spec: ChildSpec,
+    /// Whether the walls are tried from inside, instead of a program being run.
+    pub(crate) canary: bool,
+}
+
+/// The head of a frame: nothing in it is secret.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Which walls the body asks for.
+    pub(crate) tier: Tier,
+    canary: bool,
+    /// The body's length in bytes.
+    size: usize,
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i128 {
@@ -246,66 +296,16 @@ fn malformed() -> io::Error {
     io::Error::other("what was sent to the confinement helper is cut or malformed")
 }
 
-struct Writer(Zeroizing<Vec<u8>>);
-
-impl Writer {
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn number(&mut self, number: usize) {
-        // The whole body is capped far below this, so that the saturation is never met.
-        self.bytes(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
-    }
-
-    fn text(&mut self, text: &OsStr) {
-        self.number(text.len());
-        self.bytes(text.as_bytes());
-    }
-
-    fn identity(&mut self, identity: &FileIdentity) {
-        for number in [identity.device, identity.inode, identity.size] {
-            self.bytes(&number.to_le_bytes());
-        }
-        self.bytes(&identity.modified_ns.to_le_bytes());
-        self.bytes(&identity.changed_ns.to_le_bytes());
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn number(&mut self) -> Option<usize> {
-        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
-    }
-
-    fn text(&mut self) -> Option<OsString> {
-        let size = self.number()?;
-        let (head, rest) = self.0.split_at_checked(size)?;
-        self.0 = rest;
-        Some(OsString::from_vec(head.to_vec()))
-    }
-
-    fn identity(&mut self) -> Option<FileIdentity> {
-        Some(FileIdentity {
-            device: u64::from_le_bytes(self.array()?),
-            inode: u64::from_le_bytes(self.array()?),
-            size: u64::from_le_bytes(self.array()?),
-            modified_ns: i128::from_le_bytes(self.array()?),
-            changed_ns: i128::from_le_bytes(self.array()?),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confinement::{Access, Grant, Limits, Network};
+    use std::os::unix::ffi::OsStringExt;
+
+    fn read(source: &mut &[u8]) -> io::Result<ChildSpec> {
+        let head = ChildSpec::read_head(source)?;
+        ChildSpec::read_body(head, source).map(|job| job.spec)
+    }
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -323,10 +323,27 @@ mod tests {
                 modified_ns: -4,
                 changed_ns: 5_000_000_000,
             },
+            pinned: vec![(
+                "/bin/script".into(),
+                FileIdentity { device: 9, inode: 8, size: 7, modified_ns: 6, changed_ns: 5 },
+            )],
             argv: vec!["true".into()],
             env: vec![("TOKEN".into(), "hunter2hunter2".into())],
             workdir: "/".into(),
-            confinement: Confinement { limits: Limits { processes: Some(7), ..Limits::default() } },
+            confinement: Confinement {
+                tier: Tier::B,
+                limits: Limits { processes: Some(7), ..Limits::default() },
+                grants: vec![Grant { path: "/usr".into(), access: Access::Execute }],
+                hidden: vec!["/usr/secret".into()],
+                links: vec![("/bin".into(), "usr/bin".into())],
+                texts: vec![("/etc/hosts".into(), b"127.0.0.1 localhost\n".to_vec())],
+                home: Some("/root".into()),
+                scratch_bytes: 1 << 40,
+                network: Network {
+                    listen: vec!["127.0.0.1:443".parse().unwrap(), "[::1]:80".parse().unwrap()],
+                    connect: vec![443],
+                },
+            },
         }
     }
 
@@ -342,21 +359,21 @@ mod tests {
             let mut frame = spec.encode().unwrap().to_vec();
             frame.extend_from_slice(b"K");
             let mut source = frame.as_slice();
-            prop_assert_eq!(ChildSpec::read_from(&mut source).unwrap(), spec);
+            prop_assert_eq!(read(&mut source).unwrap(), spec);
             // A command that follows at once is left in the socket.
             prop_assert_eq!(source, b"K");
         }
 
         #[test]
         fn any_body_is_read_without_a_panic(body in vec(any::<u8>(), 0..200)) {
-            let _ = ChildSpec::decode(&body);
+            let _ = ChildSpec::decode(Tier::A, &body);
         }
 
         #[test]
-        fn a_cut_frame_is_an_error(cut in 0_usize..150) {
+        fn a_cut_frame_is_an_error(cut in 0_usize..300) {
             let frame = sample().encode().unwrap();
             prop_assume!(cut < frame.len());
-            prop_assert!(ChildSpec::read_from(&mut &frame[..cut]).is_err());
+            prop_assert!(read(&mut &frame[..cut]).is_err());
         }
     }
 
@@ -364,7 +381,7 @@ mod tests {
     fn another_version_says_so() {
         let mut frame = sample().encode().unwrap().to_vec();
         frame[4] += 1;
-        let error = ChildSpec::read_from(&mut frame.as_slice()).unwrap_err();
+        let error = read(&mut frame.as_slice()).unwrap_err();
         assert!(error.to_string().contains("another version"), "{error}");
     }
 

@@ -4,7 +4,8 @@
 
 #![allow(
     unsafe_code,
-    reason = "clone, exec, signal dispositions and closing unknown descriptors have no safe wrapper"
+    reason = "clone, exec, signal dispositions, mount attributes and closing unknown descriptors have \
+              no safe wrapper"
 )]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -178,4 +179,187 @@ pub(crate) fn exec_path(path: &CStr, argv: &[CString], env: &[CString]) -> io::E
 
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// Makes a user namespace in which this process, and nobody else, is itself.
+pub(crate) fn own_user_namespace() -> io::Result<()> {
+    // SAFETY: a user namespace is of the process and not of its memory or descriptors; this process
+    // has one thread, which the call demands.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }?)
+}
+
+/// Forks into new pid, mount, network, IPC, UTS and cgroup namespaces. `None` in the new process,
+/// which is the first of its pid namespace: when it ends, the kernel ends all others in there.
+pub(crate) fn fork_into_namespaces() -> io::Result<Option<Pid>> {
+    let flags = libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP
+        | libc::SIGCHLD;
+    let flags = libc::c_long::from(flags);
+    let none: libc::c_long = 0;
+    // SAFETY: without CLONE_VM and with a null stack this is a fork: the new process goes on with a
+    // copy of the memory. This process has one thread, so that no lock is held in the copy.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What a mount may not be used for.
+pub(crate) struct MountAttributes {
+    /// `MOUNT_ATTR_RDONLY`.
+    pub(crate) read_only: bool,
+    /// `MOUNT_ATTR_NOEXEC`.
+    pub(crate) no_exec: bool,
+    /// `MOUNT_ATTR_NODEV`.
+    pub(crate) no_devices: bool,
+}
+
+/// Restricts a mount and all mounts beneath it (`mount_setattr(2)`). Set-user-ID bits never count.
+pub(crate) fn restrict_mount(
+    mount: BorrowedFd<'_>,
+    attributes: &MountAttributes,
+    beneath: bool,
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        user_namespace: u64,
+    }
+    let set = [
+        (attributes.read_only, libc::MOUNT_ATTR_RDONLY),
+        (attributes.no_exec, libc::MOUNT_ATTR_NOEXEC),
+        (attributes.no_devices, libc::MOUNT_ATTR_NODEV),
+        (true, libc::MOUNT_ATTR_NOSUID),
+    ];
+    let set = set.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);
+    let attr = Attr { set, clear: 0, propagation: 0, user_namespace: 0 };
+    let flags = libc::AT_EMPTY_PATH | if beneath { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated empty string; the structure is the kernel's first version
+    // of it, with its own size, and both live across the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<Attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The version of the running kernel's Landlock, 0 where there is none.
+pub(crate) fn landlock_version() -> i32 {
+    const VERSION: u32 = 1;
+    let (nothing, size) = (ptr::null::<c_void>(), 0_usize);
+    // SAFETY: with the version flag the kernel takes no structure and returns a number.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, size, VERSION) };
+    i32::try_from(version).unwrap_or(0).max(0)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut request = loopback_request(0);
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request is an initialised `ifreq` that lives across the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives the loopback interface a further IPv4 address, the `alias`th (`netdevice(7)`).
+pub(crate) fn loopback_address(
+    socket: BorrowedFd<'_>,
+    alias: usize,
+    address: std::net::Ipv4Addr,
+) -> io::Result<()> {
+    let mut request = loopback_request(alias);
+    let inet = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both structures are `sockaddr`s of the same size; the request is initialised and lives
+    // across the call.
+    let result = unsafe {
+        request.ifr_ifru.ifru_addr = std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(inet);
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR as _, &raw const request)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn loopback_request(alias: usize) -> libc::ifreq {
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = if alias == 0 { "lo".to_owned() } else { format!("lo:{alias}") };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    request
+}
+
+/// What an attempt is called, and the attempt.
+pub(crate) type Forbidden = (&'static str, fn() -> io::Result<()>);
+
+/// System calls that no confined child may make, each with harmless arguments.
+pub(crate) fn forbidden() -> [Forbidden; 6] {
+    fn result(value: libc::c_long) -> io::Result<()> {
+        if value == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    fn trace() -> io::Result<()> {
+        // SAFETY: asks to be traced by the parent, which takes no pointer that is read.
+        result(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<c_void>(), 0) })
+    }
+    fn namespace() -> io::Result<()> {
+        // SAFETY: as in `own_user_namespace`.
+        result(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER) })
+    }
+    fn memory_file() -> io::Result<()> {
+        // SAFETY: the name is a NUL-terminated string.
+        result(unsafe { libc::syscall(libc::SYS_memfd_create, c"canary".as_ptr(), 0) })
+    }
+    fn ring() -> io::Result<()> {
+        // SAFETY: a null structure is an error where the call is known, and not read where it isn't.
+        let made = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0, ptr::null::<c_void>()) };
+        match result(made) {
+            // The kernel looked at the arguments, so that nothing keeps a child from it.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EFAULT | libc::EINVAL)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+    fn program_of_kernel() -> io::Result<()> {
+        // SAFETY: a null structure of size 0 is an error and not read.
+        let made = unsafe { libc::syscall(libc::SYS_bpf, 0, ptr::null::<c_void>(), 0) };
+        match result(made) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            other => other,
+        }
+    }
+    fn keys() -> io::Result<()> {
+        const GET_ID_OF_SESSION: [libc::c_long; 3] = [0, -3, 0];
+        let [operation, session, create] = GET_ID_OF_SESSION;
+        // SAFETY: takes numbers alone.
+        result(unsafe { libc::syscall(libc::SYS_keyctl, operation, session, create) })
+    }
+    [
+        ("trace", trace),
+        ("new-namespace", namespace),
+        ("memory-file", memory_file),
+        ("ring", ring),
+        ("bpf", program_of_kernel),
+        ("keys", keys),
+    ]
 }

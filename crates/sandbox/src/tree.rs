@@ -69,6 +69,13 @@ impl Tree {
         false
     }
 
+    /// How the program ended, once [`main_ended`](Self::main_ended) says that it did.
+    pub(crate) fn reap_main(&mut self) -> Option<Event> {
+        let (_, status) =
+            rustix::process::waitpid(self.main.take(), WaitOptions::empty()).ok()??;
+        Some(ending(status))
+    }
+
     /// Kills and reaps everything; returns when nothing is left. Reports how the program ended.
     pub(crate) fn end(mut self, mut report: impl FnMut(Event)) {
         if let Some(main) = self.main {

@@ -80,6 +80,7 @@ pub(super) async fn run(
         let spec = ChildSpec {
             program: program.path,
             expected: program.file,
+            pinned: Vec::new(),
             argv: order.argv.into_iter().map(OsString::from).collect(),
             env: order.env,
             workdir: order.workdir,

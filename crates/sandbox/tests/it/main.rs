@@ -11,6 +11,10 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod confined;
+#[cfg(target_os = "linux")]
+mod escape;
+#[cfg(target_os = "linux")]
 mod parent;
 #[cfg(target_os = "linux")]
 mod probe;
@@ -35,6 +39,7 @@ fn main() {
     }
     let mut trials = starting::trials();
     trials.extend(tree::trials());
+    trials.extend(confined::trials());
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit();
 }
 

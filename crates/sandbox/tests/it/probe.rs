@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use crate::escape::{self, Outside};
+
 pub fn run(arguments: &[String]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
@@ -26,9 +28,69 @@ pub fn run(arguments: &[String]) {
         ["scattered-bomb"] => scattered_bomb(),
         ["bounded-bomb", depth] => bounded_bomb(depth.parse().unwrap()),
         ["runner"] => runner(),
+        ["escape", file, socket, port, parent, readable] => {
+            escape::run(&Outside { file, socket, port, parent, readable }, false);
+        }
+        ["harmless", told] => {
+            let told: Vec<&str> = told.lines().collect();
+            let [file, socket, port, parent, readable] = told[..] else { panic!("{told:?}") };
+            escape::run(&Outside { file, socket, port, parent, readable }, true);
+        }
+        ["fill-disk", directories @ ..] => escape::fill_disk(directories),
+        ["fill-memory"] => escape::fill_memory(),
+        ["fork-all"] => escape::fork_all(),
+        ["old-door"] => escape::old_door(),
+        ["view", place] => view(place),
+        ["connect", address] => connect(address),
         ["orphans", count] => orphans(count.parse().unwrap()),
         other => panic!("no such probe: {other:?}"),
     }
+}
+
+/// What a confined program sees of the system.
+fn view(place: &str) {
+    let list = |path: &str| {
+        let names = fs::read_dir(path).map(|entries| {
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        });
+        let mut names: Vec<String> = names.unwrap_or_else(|error| vec![error.to_string()]);
+        names.sort();
+        names
+    };
+    let processes = list("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
+    println!("granted={}", fs::read_to_string(format!("{place}/granted")).unwrap_or_default());
+    println!("processes={}", processes.collect::<Vec<_>>().join(" "));
+    println!("home={}", list("/home/somebody").join(" "));
+    println!("devices={}", list("/dev").join(" "));
+    println!("etc={}", list("/etc").join(" "));
+    println!("root={}", list("/").join(" "));
+    println!(
+        "interfaces={}",
+        list("/proc/sys/net/ipv4/conf")
+            .into_iter()
+            .filter(|name| name != "all" && name != "default")
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    println!("hostname={}", fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    println!("capabilities={} {} {}", field("CapPrm:"), field("CapEff:"), field("CapBnd:"));
+    println!("user={}", field("Uid:"));
+}
+
+/// Reads what the one address that it may reach says, and tries others.
+fn connect(address: &str) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    print!("{text}");
+    let others = ["127.0.0.1:22", "192.0.2.1:443", "127.0.0.1:6443"];
+    let held = others.iter().filter(|other| std::net::TcpStream::connect(other).is_err()).count();
+    eprintln!("{held} held");
 }
 
 fn show() {

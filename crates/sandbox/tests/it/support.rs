@@ -22,6 +22,7 @@ pub fn spec(program: impl AsRef<Path>, arguments: &[&str]) -> ChildSpec {
     ChildSpec {
         program: program.to_owned(),
         expected: FileIdentity::of(program).unwrap(),
+        pinned: Vec::new(),
         argv: argv.chain(arguments.iter().map(OsString::from)).collect(),
         env: Vec::new(),
         workdir: "/".into(),

@@ -1,0 +1,168 @@
+//! The first process of the child's own namespaces. It builds the child's surroundings, starts the
+//! program, reaps what is orphaned, and ends with the program: the kernel then ends all that is left.
+//!
+//! No signal from inside its namespace reaches it, not even `SIGKILL`.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::confinement::Confinement;
+use crate::event::Event;
+use crate::helper::{self, HELPER_FAILED};
+use crate::spec::{ChildSpec, Job};
+use crate::tree::Tree;
+use crate::{program, root, sys};
+
+/// Makes a user namespace for this process, in which its user and group are themselves and nobody
+/// else is anybody. To be called while `/proc/self` is still this process's own, which it is not once
+/// its memory is closed to others.
+pub(crate) fn own_user() -> io::Result<()> {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    sys::own_user_namespace().map_err(|error| {
+        io::Error::other(format!("the kernel gives no user namespace ({error})"))
+    })?;
+    let write = |file: &str, text: String| {
+        fs::write(format!("/proc/self/{file}"), text)
+            .map_err(|error| io::Error::other(format!("`{file}` can't be written ({error})")))
+    };
+    write("uid_map", format!("{user} {user} 1", user = user.as_raw()))?;
+    // Without this an unprivileged user may not map a group: dropping one could widen its rights.
+    write("setgroups", "deny".to_owned())?;
+    write("gid_map", format!("{group} {group} 1", group = group.as_raw()))
+}
+
+/// What the first process does. It speaks to the helper alone, through `link`; when the helper is
+/// gone, it ends.
+pub(crate) fn first_process(
+    job: &Job,
+    mut link: UnixStream,
+    signals: OwnedFd,
+    null: &OwnedFd,
+) -> ! {
+    let started = surround(&job.spec, &link)
+        .map_err(|error| program::unprepared(&job.spec, &error))
+        .and_then(|()| program::start(job, &link));
+    let main = match started {
+        Ok(main) => main,
+        Err(event) => {
+            helper::send(&mut link, &event);
+            sys::exit_now(HELPER_FAILED)
+        }
+    };
+    // The program and its children alone now hold the output open.
+    let _ = rustix::stdio::dup2_stdout(null);
+    let _ = rustix::stdio::dup2_stderr(null);
+    helper::send(&mut link, &Event::Started);
+    let ending = watch(main, signals, &link);
+    if let Some(event) = ending {
+        helper::send(&mut link, &event);
+    }
+    sys::exit_now(0)
+}
+
+/// Everything around the program, from the file tree to the network.
+fn surround(spec: &ChildSpec, link: &UnixStream) -> io::Result<()> {
+    let walls = &spec.confinement;
+    root::enter(walls, &spec.pinned)?;
+    let _ = rustix::system::sethostname(b"confined");
+    if let Some(most) = walls.limits.processes {
+        // Since Linux 6.14 of this namespace alone; before that it can't be written from here, and
+        // the limit by user is what there is. The kernel takes no less than 301.
+        let _ = fs::write("/proc/sys/kernel/pid_max", most.max(301).to_string());
+    }
+    listen(walls, link)
+}
+
+/// Opens the addresses on which the parent serves, and hands them over.
+fn listen(walls: &Confinement, link: &UnixStream) -> io::Result<()> {
+    let addresses = &walls.network.listen;
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let fail = |error: io::Error| io::Error::other(format!("the network can't be made ({error})"));
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    );
+    let socket = socket.map_err(|errno| fail(errno.into()))?;
+    sys::loopback_up(socket.as_fd()).map_err(fail)?;
+    let mut aliases = 0;
+    let mut given = std::collections::BTreeSet::new();
+    for address in addresses {
+        if let IpAddr::V4(ip) = address.ip()
+            && !ip.is_loopback()
+            && given.insert(ip)
+        {
+            aliases += 1;
+            sys::loopback_address(socket.as_fd(), aliases, ip).map_err(fail)?;
+        }
+    }
+    let bind = |address: &SocketAddr| {
+        std::net::TcpListener::bind(address)
+            .map_err(|error| io::Error::other(format!("nothing can listen on {address} ({error})")))
+    };
+    let listeners: Vec<_> = addresses.iter().map(bind).collect::<io::Result<_>>()?;
+    crate::handover::send(link, &listeners)
+}
+
+/// Waits for the program's end and reaps orphans meanwhile. `None` when the helper is gone.
+fn watch(main: Pid, signals: OwnedFd, link: &UnixStream) -> Option<Event> {
+    let mut tree = Tree::new(main, signals);
+    loop {
+        let mut watched = [
+            PollFd::from_borrowed_fd(tree.signals(), PollFlags::IN),
+            // Nothing is ever said on it in this direction, so that it only tells its end.
+            PollFd::new(link, PollFlags::IN),
+        ];
+        if matches!(rustix::event::poll(&mut watched, None), Err(error) if error != Errno::INTR) {
+            return None;
+        }
+        let [_, helper] = watched;
+        let helper_is_gone = !helper.revents().is_empty();
+        if tree.main_ended() {
+            return tree.reap_main();
+        }
+        if helper_is_gone {
+            return None;
+        }
+    }
+}
+
+/// Lets go of every capability, those that a later program could regain included.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet, CapabilitySets};
+    let bits = Bits::NO_ROOT
+        | Bits::NO_ROOT_LOCKED
+        | Bits::NO_SETUID_FIXUP
+        | Bits::NO_SETUID_FIXUP_LOCKED
+        | Bits::NO_CAP_AMBIENT_RAISE
+        | Bits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    // These two need CAP_SETPCAP. Who hasn't it has nothing that `exec` could give back under
+    // `no_new_privs`.
+    let held = rustix::thread::capabilities(None)?;
+    if held.effective.contains(CapabilitySet::SETPCAP) {
+        rustix::thread::set_capabilities_secure_bits(bits)?;
+        for number in 0..64 {
+            let one = CapabilitySet::from_bits_retain(1 << number);
+            match rustix::thread::remove_capability_from_bounding_set(one) {
+                Ok(()) => {}
+                // Beyond the last that this kernel knows.
+                Err(Errno::INVAL) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}

@@ -1,0 +1,285 @@
+//! The child's own file tree: a small read-only root with the granted places bound into it.
+//!
+//! All of it happens in a mount namespace that nobody else is in. What isn't bound isn't there.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    mount_change, move_mount, open_tree, unmount,
+};
+
+use crate::confinement::{Access, Confinement};
+use crate::spec::FileIdentity;
+use crate::sys::{self, MountAttributes};
+
+/// Private and writable in every child.
+pub(crate) const SCRATCH: [&str; 2] = ["/tmp", "/dev/shm"];
+
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const DEVICE_LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// The root itself holds directories, links and a few small files.
+const ROOT_BYTES: &str = "4m";
+/// How many files and directories each private place may hold.
+const INODES: &str = "65536";
+
+const READ_ONLY: MountAttributes =
+    MountAttributes { read_only: true, no_exec: false, no_devices: true };
+const WRITABLE: MountAttributes =
+    MountAttributes { read_only: false, no_exec: true, no_devices: true };
+const DEVICE: MountAttributes =
+    MountAttributes { read_only: false, no_exec: true, no_devices: false };
+
+/// Builds the tree and moves this process into it. Nothing of the old one can be reached afterwards.
+pub(crate) fn enter(walls: &Confinement, pinned: &[(PathBuf, FileIdentity)]) -> io::Result<()> {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(|errno| step("the mounts can't be made private", errno))?;
+    let top = temporary("755", ROOT_BYTES)?;
+    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&top, "", CWD, "/", onto)
+        .map_err(|errno| step("the root can't be mounted", errno))?;
+    let root = Root { top };
+    root.places(walls)?;
+    for (path, identity) in pinned {
+        root.pin(path, identity)?;
+    }
+    for path in &walls.hidden {
+        root.hide(path)?;
+    }
+    root.devices()?;
+    root.process_list()?;
+    for (link, target) in walls.links.iter().map(|(link, target)| (&**link, &**target)) {
+        root.link(link, target)?;
+    }
+    for (path, text) in &walls.texts {
+        root.text(path, text)?;
+    }
+    root.become_root()
+}
+
+/// The new root, which lies on top of the old one and isn't this process's root yet. Its paths are
+/// resolved from its own descriptor, without symbolic links: an earlier child may have left some in a
+/// directory that it could write.
+struct Root {
+    top: OwnedFd,
+}
+
+/// What is mounted at a path.
+enum Place<'a> {
+    /// What the old tree has there.
+    Bound { writable: bool },
+    /// An empty directory that lives and dies with the child.
+    Scratch { mode: &'a str },
+}
+
+impl Root {
+    /// Mounts what is granted and what is private, outer places first; where both are meant, the
+    /// grant comes on top. What lies in a place that is bound already, with the same right to write,
+    /// needs no mount of its own.
+    fn places(&self, walls: &Confinement) -> io::Result<()> {
+        let scratch = SCRATCH.map(|path| (Path::new(path), Place::Scratch { mode: "1777" }));
+        let home = walls.home.iter().map(|home| (&**home, Place::Scratch { mode: "700" }));
+        let grants = walls.grants.iter().map(|grant| {
+            let writable = grant.access == Access::Write;
+            (&*grant.path, Place::Bound { writable })
+        });
+        let mut places: Vec<_> = scratch.into_iter().chain(home).chain(grants).collect();
+        // A stable sort, which keeps grants after what is private.
+        places.sort_by_key(|(path, _)| path.components().count());
+        let size = walls.scratch_bytes.to_string();
+        let mut done: Vec<(&Path, Option<bool>)> = Vec::new();
+        for (path, place) in &places {
+            match place {
+                Place::Scratch { mode } => {
+                    self.put(&temporary(mode, &size)?, path, true)?;
+                    done.push((path, None));
+                }
+                Place::Bound { writable } => {
+                    let around = done.iter().rev().find(|(outer, _)| path.starts_with(outer));
+                    if around.is_none_or(|(_, held)| *held != Some(*writable)) {
+                        self.bind(path, if *writable { &WRITABLE } else { &READ_ONLY })?;
+                        done.push((path, Some(*writable)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds a place of the old tree to the same path of the new one.
+    fn bind(&self, path: &Path, attributes: &MountAttributes) -> io::Result<()> {
+        let flags = CLONE | OpenTreeFlags::AT_RECURSIVE;
+        let tree = open_tree(CWD, path, flags).map_err(|errno| at(path, "be bound", errno))?;
+        sys::restrict_mount(tree.as_fd(), attributes, true)
+            .map_err(|error| at(path, "be restricted", error))?;
+        self.put(&tree, path, is_directory(&tree)?)
+    }
+
+    /// Binds one file, and only if it is the one that was checked.
+    fn pin(&self, path: &Path, identity: &FileIdentity) -> io::Result<()> {
+        let held = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| at(path, "be found", errno))?;
+        let held = std::fs::File::from(held);
+        if FileIdentity::from_metadata(&held.metadata()?) != *identity {
+            return Err(Errno::STALE.into());
+        }
+        let tree = open_tree(&held, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
+            .map_err(|errno| at(path, "be bound", errno))?;
+        sys::restrict_mount(tree.as_fd(), &READ_ONLY, false)
+            .map_err(|error| at(path, "be restricted", error))?;
+        self.put(&tree, path, false)
+    }
+
+    /// Puts an empty file or directory over what is at a path. What isn't there needs no cover.
+    fn hide(&self, path: &Path) -> io::Result<()> {
+        let covered = match self.look(path) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(at(path, "be looked at", errno)),
+        };
+        let cover = temporary("000", "4k")?;
+        if is_directory(&covered)? {
+            return self.put(&cover, path, true);
+        }
+        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&cover, "empty", flags, Mode::empty());
+        drop(made.map_err(|errno| at(path, "be covered", errno))?);
+        let file =
+            open_tree(&cover, "empty", CLONE).map_err(|errno| at(path, "be covered", errno))?;
+        sys::restrict_mount(file.as_fd(), &READ_ONLY, false)?;
+        self.put(&file, path, false)
+    }
+
+    fn devices(&self) -> io::Result<()> {
+        for name in DEVICES {
+            self.bind(&Path::new("/dev").join(name), &DEVICE)?;
+        }
+        DEVICE_LINKS.iter().try_for_each(|(link, to)| self.link(Path::new(link), Path::new(to)))
+    }
+
+    /// The processes of the own namespace alone.
+    fn process_list(&self) -> io::Result<()> {
+        let fail = |errno: Errno| step("`/proc` can't be mounted", errno);
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let open = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
+        fsconfig_create(&open).map_err(fail)?;
+        let tree = fsmount(&open, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(fail)?;
+        self.put(&tree, Path::new("/proc"), true)
+    }
+
+    fn link(&self, link: &Path, target: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(link)?;
+        match rustix::fs::symlinkat(target, &parent, name) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(at(link, "be made", errno)),
+        }
+    }
+
+    fn text(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444))
+            .map_err(|errno| at(path, "be made", errno))?;
+        io::Write::write_all(&mut std::fs::File::from(file), text)
+    }
+
+    /// Attaches a mount at a path, making the place for it where there is none.
+    fn put(&self, mount: &OwnedFd, path: &Path, directory: bool) -> io::Result<()> {
+        let place = match self.look(path) {
+            Ok(place) => place,
+            Err(Errno::NOENT) => {
+                let (parent, name) = self.parent(path)?;
+                let made = if directory {
+                    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+                } else {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444)).map(drop)
+                };
+                made.map_err(|errno| at(path, "be made", errno))?;
+                self.look(path).map_err(|errno| at(path, "be found", errno))?
+            }
+            Err(errno) => return Err(at(path, "be looked at", errno)),
+        };
+        let flags =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(mount, "", &place, "", flags).map_err(|errno| at(path, "be mounted", errno))
+    }
+
+    /// The directory that holds a path, made with all that lead to it where they are absent.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(at(path, "be made", Errno::INVAL));
+        };
+        if let Ok(found) = self.look(parent) {
+            return Ok((found, name));
+        }
+        let (above, last) = self.parent(parent)?;
+        match rustix::fs::mkdirat(&above, last, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(at(parent, "be made", errno)),
+        }
+        Ok((self.look(parent).map_err(|errno| at(parent, "be found", errno))?, name))
+    }
+
+    fn look(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let ways = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.top, inside, flags, Mode::empty(), ways)
+    }
+
+    /// Makes this the root, and lets go of the old one.
+    fn become_root(&self) -> io::Result<()> {
+        let attributes = MountAttributes { read_only: true, no_exec: true, no_devices: true };
+        sys::restrict_mount(self.top.as_fd(), &attributes, false)?;
+        let fail = |errno: Errno| step("the root can't be changed", errno);
+        rustix::process::fchdir(&self.top).map_err(fail)?;
+        rustix::process::pivot_root(".", ".").map_err(fail)?;
+        unmount(".", UnmountFlags::DETACH).map_err(fail)?;
+        rustix::process::chdir("/").map_err(fail)
+    }
+}
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
+/// A file system in memory that is attached nowhere yet. Nothing in it can be executed.
+fn temporary(mode: &str, size: &str) -> io::Result<OwnedFd> {
+    let make = || {
+        let open = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&open, "mode", mode)?;
+        fsconfig_set_string(&open, "size", size)?;
+        fsconfig_set_string(&open, "nr_inodes", INODES)?;
+        fsconfig_create(&open)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(&open, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    make().map_err(|errno| step("a private directory can't be made", errno))
+}
+
+fn is_directory(file: &OwnedFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode).is_dir())
+}
+
+fn step(what: &str, errno: Errno) -> io::Error {
+    io::Error::other(format!("{what} ({})", io::Error::from(errno)))
+}
+
+fn at(path: &Path, what: &str, error: impl Into<io::Error>) -> io::Error {
+    io::Error::other(format!("`{}` can't {what} ({})", path.display(), error.into()))
+}
