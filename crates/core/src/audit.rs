@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod chain;
 pub mod checkpoint;
 pub mod epoch;
+pub mod log;
 pub mod note;
 pub mod policy;
 pub mod record;

@@ -69,12 +69,14 @@ pub enum ComposeError {
 /// The ledger's file in the user's state directory: `$XDG_STATE_HOME/lar/ledger.db`, or
 /// `~/.local/state/lar/ledger.db` (XDG Base Directory Specification).
 pub fn default_ledger() -> Result<PathBuf, ComposeError> {
+    Ok(state_directory().ok_or(ComposeError::NoStateDirectory)?.join("lar/ledger.db"))
+}
+
+/// The user's state directory: `$XDG_STATE_HOME`, or `~/.local/state`.
+pub(crate) fn state_directory() -> Option<PathBuf> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-        .ok_or(ComposeError::NoStateDirectory)?;
-    Ok(state.join("lar/ledger.db"))
+    absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
 }
 
 /// Opens the ledger at `path`, or the default one.

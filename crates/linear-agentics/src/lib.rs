@@ -28,6 +28,7 @@
 //! [`AuditTrail`] for what it did, [`table`] and [`report`] to show it.
 
 mod compose;
+pub mod keys;
 pub mod manifest;
 mod options;
 pub mod report;

@@ -26,6 +26,11 @@ pub struct Flaw {
 /// value, both as they are written.
 pub fn object<'a>(text: &'a str, mut field: impl FnMut(&'a str, &'a str)) -> Result<(), Flaw> {
     let mut scan = Scan { text, bytes: text.as_bytes(), at: 0 };
+    // No control character stands bare anywhere in canonical JSON, between its values either.
+    if scan.bytes.iter().fold(false, |bare, byte| bare | (*byte < 0x20)) {
+        let at = scan.bytes.iter().position(|byte| *byte < 0x20).unwrap_or_default();
+        return Err(Flaw { what: "a control character stands bare", at });
+    }
     scan.fields(1, &mut field)?;
     if scan.at != scan.bytes.len() { scan.flaw("something follows the record") } else { Ok(()) }
 }
@@ -47,9 +52,23 @@ struct Scan<'a> {
     at: usize,
 }
 
-/// Whether a byte stands for itself within a string.
-fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte != b'"' && byte != b'\\'
+/// Where the first quote or backslash stands, eight bytes at a time: most of a record is text.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::MAX / 255;
+    const HIGH: u64 = LOW << 7;
+    // The lowest byte that is zero has the lowest bit set here.
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ (LOW * b'"' as u64)) | zeros(word ^ (LOW * b'\\' as u64));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?;
+    rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).map(|found| at + found)
 }
 
 impl<'a> Scan<'a> {
@@ -153,8 +172,7 @@ impl<'a> Scan<'a> {
         let start = self.at;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| !is_plain(*byte));
-            let Some(plain) = plain else {
+            let Some(plain) = quote_or_backslash(rest) else {
                 return self.flaw("a string doesn't end");
             };
             self.at += plain;
@@ -164,8 +182,7 @@ impl<'a> Scan<'a> {
                     self.at += 1;
                     return Ok(inner);
                 }
-                Some(b'\\') => self.escape()?,
-                _ => return self.flaw("a control character stands bare"),
+                _ => self.escape()?,
             }
         }
     }

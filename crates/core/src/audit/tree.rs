@@ -80,18 +80,24 @@ impl Frontier {
         self.size
     }
 
-    /// Adds a leaf by its hash. Returns the subtrees of height 1 and more that it completed, lowest
-    /// first.
-    pub fn push(&mut self, leaf: Digest) -> Result<Vec<(Subtree, Digest)>, ProofError> {
+    /// Adds a leaf by its hash.
+    pub fn push(&mut self, leaf: Digest) -> Result<(), ProofError> {
         self.push_subtree(0, leaf)
     }
 
     /// Adds `1 << level` leaves at once by the root over them.
-    pub fn push_subtree(
+    pub fn push_subtree(&mut self, level: u8, root: Digest) -> Result<(), ProofError> {
+        self.push_and_tell(level, root, |_, _| {})
+    }
+
+    /// Adds leaves by the root over them, and tells which subtrees this completed above it, lowest
+    /// first.
+    pub fn push_and_tell(
         &mut self,
         level: u8,
         root: Digest,
-    ) -> Result<Vec<(Subtree, Digest)>, ProofError> {
+        mut completed: impl FnMut(Subtree, Digest),
+    ) -> Result<(), ProofError> {
         if level >= MOST_LEVELS || !self.size.is_multiple_of(1 << level) {
             return Err(ProofError::Misplaced);
         }
@@ -99,16 +105,16 @@ impl Frontier {
         if size >> MOST_LEVELS != 0 {
             return Err(ProofError::OutOfTree);
         }
-        let (mut completed, mut level, mut root) = (Vec::new(), level, root);
+        let (mut level, mut root) = (level, root);
         while (self.size >> level) & 1 == 1 {
             let left = self.peaks.pop().ok_or(ProofError::Length)?;
             root = node_hash(&left, &root);
             level += 1;
-            completed.push((Subtree { level, index: (size - 1) >> level }, root));
+            completed(Subtree { level, index: (size - 1) >> level }, root);
         }
         self.peaks.push(root);
         self.size = size;
-        Ok(completed)
+        Ok(())
     }
 
     /// The root. That of no leaves is SHA-256 of the empty text.

@@ -15,8 +15,12 @@ pub struct Line<'a> {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are records, and a box each would cost more"
+)]
 pub(super) enum Content<'a> {
-    Record { leaf: Digest, fields: Box<Fields<'a>> },
+    Record { leaf: Digest, fields: Fields<'a> },
     Gap(Gap),
     Flawed(String),
 }
@@ -49,7 +53,7 @@ impl<'a> Line<'a> {
                 None => Content::Flawed("it is neither a record nor a gap".to_owned()),
             },
             _ => match Fields::read(bytes) {
-                Ok(fields) => Content::Record { leaf: leaf_hash(bytes), fields: Box::new(fields) },
+                Ok(fields) => Content::Record { leaf: leaf_hash(bytes), fields },
                 Err(why) => Content::Flawed(why),
             },
         };

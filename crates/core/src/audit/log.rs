@@ -1,0 +1,166 @@
+//! The log over all records of a ledger: its signed head, and the hashes that proofs are made of.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+
+use super::bundle::Gap;
+use super::note::NoteSignature;
+use super::tree::{Frontier, ProofError, Subtree, consistency_plan, inclusion_plan, subtrees};
+use super::tree::{fold, node_hash};
+use crate::id::RunId;
+use crate::json::Digest;
+use crate::ledger::LedgerError;
+
+/// How many hashes a tile holds, as a power of two (<https://c2sp.org/tlog-tiles>).
+pub const TILE_HEIGHT: u8 = 8;
+
+/// The head of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The log's name.
+    pub origin: String,
+    /// How many records it has.
+    pub size: u64,
+    /// The root over them.
+    pub root: Digest,
+    /// The signed checkpoint with the cosignatures of witnesses; `None` when nothing signs.
+    pub checkpoint: Option<String>,
+    /// The epoch of the key that signs, from 1.
+    pub epoch: u64,
+}
+
+/// Certifies the key of a new epoch: it is told how many records the log has, and gives the signed
+/// certificate, or none where no root is kept.
+pub type Certify = Box<dyn FnOnce(u64) -> Result<Option<String>, LedgerError> + Send>;
+
+/// A ledger's log.
+///
+/// # Contract
+///
+/// - A record is in the log before its commit is acknowledged, unless the ledger integrates records
+///   later; then [`Log::positions`] gives none for those that are not in it yet.
+/// - The head is signed once a commit, over all that the commit holds, and never over less than a head
+///   before it.
+/// - What was once part of a head never changes.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// The newest head.
+    async fn head(&self) -> Result<Head, LedgerError>;
+
+    /// Where a run's records from number `from` on stand in the log, at most `limit`, in order.
+    async fn positions(
+        &self,
+        run: &RunId,
+        from: u64,
+        limit: u64,
+    ) -> Result<Vec<Option<u64>>, LedgerError>;
+
+    /// Roots of complete subtrees of height `level`, a multiple of [`TILE_HEIGHT`], from `from` on;
+    /// as many as there are, at most `count`.
+    async fn hashes(&self, level: u8, from: u64, count: u64) -> Result<Vec<Digest>, LedgerError>;
+
+    /// The log's records from leaf `from` on, as their exact bytes, at most `limit`.
+    async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, LedgerError>;
+
+    /// Puts cosignatures beneath the head of this size, if it is still the newest. Returns whether it
+    /// was.
+    async fn cosign(&self, size: u64, signatures: Vec<NoteSignature>) -> Result<bool, LedgerError>;
+
+    /// Begins the next epoch of the signing key, and records it.
+    async fn rotate(&self, epoch: u64, key: String, certify: Certify) -> Result<Head, LedgerError>;
+
+    /// The certificates of all epochs, oldest first.
+    async fn certificates(&self) -> Result<Vec<String>, LedgerError>;
+}
+
+fn damaged(_: ProofError) -> LedgerError {
+    LedgerError::Damaged("the log's hashes don't fit together; restore a backup".to_owned())
+}
+
+/// The root of a complete subtree, from the hashes that are kept.
+pub async fn subtree(log: &dyn Log, wanted: Subtree) -> Result<Digest, LedgerError> {
+    let above = wanted.level % TILE_HEIGHT;
+    let (level, count) = (wanted.level - above, 1 << above);
+    let hashes = log.hashes(level, wanted.index << above, count).await?;
+    join(&hashes, count).ok_or_else(|| damaged(ProofError::Length))
+}
+
+/// The root over `count` roots that stand side by side; `count` is a power of two.
+pub fn join(roots: &[Digest], count: u64) -> Option<Digest> {
+    if roots.len() as u64 != count || !count.is_power_of_two() {
+        return None;
+    }
+    let mut row = roots.to_vec();
+    while row.len() > 1 {
+        row = row
+            .chunks_exact(2)
+            .filter_map(|pair| match pair {
+                [left, right] => Some(node_hash(left, right)),
+                _ => None,
+            })
+            .collect();
+    }
+    row.first().copied()
+}
+
+/// The right edge of the tree of the first `size` leaves.
+pub async fn frontier(log: &dyn Log, size: u64) -> Result<Frontier, LedgerError> {
+    let mut peaks = Vec::new();
+    for wanted in subtrees(0..size) {
+        peaks.push(subtree(log, wanted).await?);
+    }
+    Frontier::resume(size, peaks).map_err(damaged)
+}
+
+async fn roots(log: &dyn Log, plan: Vec<Range<u64>>) -> Result<Vec<Digest>, LedgerError> {
+    let mut proof = Vec::with_capacity(plan.len());
+    for range in plan {
+        let mut parts = Vec::new();
+        for wanted in subtrees(range) {
+            parts.push(subtree(log, wanted).await?);
+        }
+        proof.push(fold(&parts).ok_or_else(|| damaged(ProofError::Length))?);
+    }
+    Ok(proof)
+}
+
+/// The inclusion proof of a leaf in the tree of `size`.
+///
+/// # Errors
+/// When the leaf isn't in that tree, or the hashes can't be read.
+pub async fn prove_inclusion(
+    log: &dyn Log,
+    leaf: u64,
+    size: u64,
+) -> Result<Vec<Digest>, LedgerError> {
+    roots(log, inclusion_plan(leaf, size).map_err(damaged)?).await
+}
+
+/// The proof that the tree of `new` leaves is that of `old` with some added.
+///
+/// # Errors
+/// When `old` is larger, or the hashes can't be read.
+pub async fn prove_consistency(
+    log: &dyn Log,
+    old: u64,
+    new: u64,
+) -> Result<Vec<Digest>, LedgerError> {
+    roots(log, consistency_plan(old, new).map_err(damaged)?).await
+}
+
+/// The gap over leaves that a bundle doesn't show; none over no leaves.
+///
+/// # Errors
+/// When the hashes can't be read.
+pub async fn gap(log: &dyn Log, leaves: Range<u64>) -> Result<Option<Gap>, LedgerError> {
+    if leaves.is_empty() {
+        return Ok(None);
+    }
+    let count = leaves.end - leaves.start;
+    let mut roots = Vec::new();
+    for wanted in Gap::plan(leaves) {
+        roots.push(subtree(log, wanted).await?);
+    }
+    Ok(Some(Gap { leaves: count, roots }))
+}

@@ -1,0 +1,179 @@
+//! The keys that sign a ledger's checkpoints: made on first use, kept apart from the ledger, held by
+//! this process or by a program that signs in its stead.
+//!
+//! They lie in the state directory, in a directory of mode 0700 with files of mode 0600, where no
+//! token's scope may reach. A ledger has its own key for each epoch.
+
+mod external;
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lar_core::audit::epoch::Epoch;
+use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteError, NoteKey, NoteSigner};
+
+pub use external::ExternalSigner;
+pub use file::{new_root, read_root};
+
+/// The directory in which a ledger's keys lie.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    directory: PathBuf,
+    origin: String,
+}
+
+/// A key can't be had, made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file of it can't be read or written.
+    #[error("the key file `{path}`: {why}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers, so that no key can be made")]
+    NoRandom,
+    /// A name or a key has no form that it could take.
+    #[error("{0}")]
+    Note(#[from] NoteError),
+    /// The signing program failed.
+    #[error(transparent)]
+    Signer(#[from] lar_core::audit::note::SignerError),
+    /// The state directory can't be told.
+    #[error(
+        "neither `XDG_STATE_HOME` nor `HOME` is an absolute path, so that there is no place for keys"
+    )]
+    NoStateDirectory,
+}
+
+/// What is known of a ledger's keys.
+#[derive(Debug, Clone)]
+pub struct KeyLine {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// The public key.
+    pub key: NoteKey,
+    /// The certificate by an offline root, as a signed note.
+    pub certificate: Option<String>,
+    /// Whether a program holds the secret.
+    pub external: bool,
+}
+
+impl Keys {
+    /// The keys of the ledger with this origin, in the user's state directory.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn of(origin: &str) -> Result<Self, KeyError> {
+        let state = crate::compose::state_directory().ok_or(KeyError::NoStateDirectory)?;
+        Ok(Self::within(&state.join("lar/keys"), origin))
+    }
+
+    /// The keys of the ledger with this origin, in another directory.
+    pub fn within(directory: &Path, origin: &str) -> Self {
+        // An origin may hold a slash; a file's name may not.
+        let name: String =
+            origin.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        Self { directory: directory.join(name), origin: origin.to_owned() }
+    }
+
+    /// Where they lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Every epoch's key, oldest first.
+    ///
+    /// # Errors
+    /// When a file can't be read, or isn't a key.
+    pub fn list(&self) -> Result<Vec<KeyLine>, KeyError> {
+        let mut lines = Vec::new();
+        for epoch in 1.. {
+            let external = ExternalSigner::read(&self.path(epoch, "toml"), &self.origin)?;
+            let key = match &external {
+                Some(signer) => signer.key().clone(),
+                None => match file::read(&self.path(epoch, "pem"))? {
+                    Some(secret) => {
+                        NoteKey::new(&self.origin, KeyKind::Ed25519, secret.verifying_key())?
+                    }
+                    None => break,
+                },
+            };
+            let certificate = file::read_text(&self.path(epoch, "note"))?;
+            lines.push(KeyLine { epoch, key, certificate, external: external.is_some() });
+        }
+        Ok(lines)
+    }
+
+    /// Whatever signs now. A key is made when there is none yet.
+    ///
+    /// # Errors
+    /// When no key can be read or made. The ledger then takes nothing.
+    pub fn signer(&self) -> Result<Arc<dyn NoteSigner>, KeyError> {
+        let last = self.list()?.last().map_or(0, |line| line.epoch);
+        if last == 0 {
+            file::create(&self.path(1, "pem"))?;
+        }
+        let epoch = last.max(1);
+        if let Some(signer) = ExternalSigner::read(&self.path(epoch, "toml"), &self.origin)? {
+            return Ok(Arc::new(signer));
+        }
+        let path = self.path(epoch, "pem");
+        let secret = file::read(&path)?.ok_or_else(|| file::error(&path, "it is gone"))?;
+        Ok(Arc::new(KeySigner::new(&self.origin, KeyKind::Ed25519, secret)?))
+    }
+
+    /// Begins the next epoch: makes a key, or takes the one that a program holds, and certifies it
+    /// with the root where one is given.
+    ///
+    /// # Errors
+    /// When the key or its certificate can't be written. Until both are, the epoch before goes on.
+    pub fn next_epoch(
+        &self,
+        from: u64,
+        external: Option<&[String]>,
+        public: Option<&str>,
+        root: Option<&KeySigner>,
+    ) -> Result<KeyLine, KeyError> {
+        let epoch = self.list()?.last().map_or(0, |line| line.epoch) + 1;
+        let (key, secret) = match (external, public) {
+            (Some(command), public) => {
+                (ExternalSigner::declare(command, public, &self.origin)?.key().clone(), None)
+            }
+            _ => {
+                let secret = file::generate()?;
+                let key = NoteKey::new(&self.origin, KeyKind::Ed25519, secret.verifying_key())?;
+                (key, Some(secret))
+            }
+        };
+        let certificate = match root {
+            Some(root) => {
+                let origin = self.origin.clone();
+                let text = Epoch { origin, number: epoch, from, key: key.clone() }.text();
+                Some(Note::sign(text, root)?.to_string())
+            }
+            None => None,
+        };
+        // The key's own file comes last: it is what makes the epoch begin.
+        if let Some(certificate) = &certificate {
+            file::write(&self.path(epoch, "note"), certificate.as_bytes())?;
+        }
+        match (&secret, external) {
+            (Some(secret), _) => file::write_key(&self.path(epoch, "pem"), secret)?,
+            (None, Some(command)) => {
+                let text = ExternalSigner::text(command, &key);
+                file::write(&self.path(epoch, "toml"), text.as_bytes())?;
+            }
+            (None, None) => {}
+        }
+        Ok(KeyLine { epoch, key, certificate, external: secret.is_none() })
+    }
+
+    fn path(&self, epoch: u64, extension: &str) -> PathBuf {
+        self.directory.join(format!("epoch-{epoch}.{extension}"))
+    }
+}

@@ -1,0 +1,57 @@
+//! A report for people and for programs.
+
+use lar_core::audit::policy::{Judged, Policy};
+use lar_core::audit::verify::Report;
+use lar_core::display::{Mode, escape};
+use serde_json::{Value, json as object};
+
+/// The report in lines, without a newline at the end. Hostile characters are shown visibly.
+pub fn text(report: &Report, policy: &Policy) -> String {
+    let visible = |text: &str| escape(text, Mode::Line);
+    let run = report.run.as_deref().unwrap_or("(no run)");
+    let mut lines = vec![format!("run {}: {} records", visible(run), report.records)];
+    if let Some(head) = report.head {
+        lines.push(format!("  head          {head}"));
+    }
+    if let Some(checkpoint) = &report.checkpoint {
+        lines.push(format!(
+            "  checkpoint    {}, {} records, root {}",
+            visible(&checkpoint.origin),
+            checkpoint.size,
+            checkpoint.root
+        ));
+    }
+    if let Some(key) = &report.signed_by {
+        lines.push(format!("  signed by     {}", visible(key)));
+    }
+    for judged in Judged::ALL {
+        let required = if policy.requires(judged) { "" } else { " (not required)" };
+        let finding = visible(&report.finding(judged).to_string());
+        lines.push(format!("  {:<13} {finding}{required}", judged.as_str()));
+    }
+    lines.join("\n")
+}
+
+/// The report as JSON.
+pub fn json(report: &Report, policy: &Policy) -> Value {
+    let mut value = object!({
+        "ok": report.satisfies(policy),
+        "run": report.run,
+        "records": report.records,
+        "head": report.head,
+        "closed": report.closed,
+        "signed_by": report.signed_by,
+    });
+    if let Some(fields) = value.as_object_mut() {
+        for judged in Judged::ALL {
+            fields.insert(judged.as_str().to_owned(), object!(report.finding(judged)));
+        }
+        if let Some(checkpoint) = &report.checkpoint {
+            let checkpoint = object!({
+                "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root,
+            });
+            fields.insert("checkpoint".to_owned(), checkpoint);
+        }
+    }
+    value
+}
