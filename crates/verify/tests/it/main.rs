@@ -1,4 +1,9 @@
 //! The library on long input, and the program as an auditor runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::path::Path;
 use std::process::Command;
