@@ -138,20 +138,21 @@ impl Authorized {
         let seq = self.commit(ledger, transition, decided).await?.seq;
 
         let name = self.token.name();
+        // Whoever denied it, and be it by silence: a model that asks again and again wears people out.
+        if !matches!(answer, Answer::Yes { .. } | Answer::Stopped)
+            && let Some(entry) = self.held.entry()
+        {
+            entry.note_denied();
+        }
         match answer {
             Answer::Yes { .. } => {
                 let Self { held, token, invocation } = self;
                 Ok(Approved { held, token, invocation, consent: Some(Consent { fence, seq }) })
             }
-            Answer::No { approver } => {
-                if let Some(entry) = self.held.entry() {
-                    entry.note_denied();
-                }
-                Err(Refusal::ApprovalDenied(format!(
-                    "`{}` did not approve this use of token `{name}`",
-                    approver.name
-                )))
-            }
+            Answer::No { approver } => Err(Refusal::ApprovalDenied(format!(
+                "`{}` did not approve this use of token `{name}`",
+                approver.name
+            ))),
             Answer::Silence => Err(Refusal::ApprovalTimeout(format!(
                 "nobody approved this use of token `{name}` within {} seconds",
                 gate.patience().as_secs()

@@ -94,6 +94,31 @@ pub fn clip(escaped: &str, max_cols: usize) -> String {
     out
 }
 
+/// Folds one line of escaped text into lines of at most `max_cols` columns (at least 20, so that
+/// every escape fits).
+///
+/// A terminal folds a long line by itself, but then what follows the fold stands at the left edge,
+/// where a text of many spaces could pass for a line of ours. Whoever shows foreign text folds it and
+/// puts something of their own before each piece. An escape, and a character with its marks, stay
+/// whole.
+pub fn fold(escaped: &str, max_cols: usize) -> Vec<String> {
+    let max_cols = max_cols.max(20);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for unit in units(escaped) {
+        let columns = width(unit);
+        if used + columns > max_cols {
+            lines.push(String::new());
+            used = 0;
+        }
+        used += columns;
+        if let Some(line) = lines.last_mut() {
+            line.push_str(unit);
+        }
+    }
+    lines
+}
+
 fn note(cut: usize) -> String {
     let s = if cut == 1 { "" } else { "s" };
     format!("‹+{cut} character{s}›")
@@ -205,6 +230,16 @@ fn is_unseen(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folded_line_loses_nothing_and_tears_nothing() {
+        let text = escape(&format!("{}\u{202e}日本語e\u{301}x", "a".repeat(18)), Mode::Line);
+        let lines = fold(&text, 20);
+        assert_eq!(lines.concat(), text);
+        assert_eq!(lines, ["a".repeat(18), "‹U+202E›日本語e\u{301}x".to_owned()]);
+        assert!(lines.iter().all(|line| width(line) <= 20));
+        assert_eq!(fold("", 80), [""]);
+    }
 
     #[test]
     fn plain_text_stays_as_it_is() {

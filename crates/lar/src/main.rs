@@ -64,5 +64,5 @@ fn main() -> ExitCode {
         Command::Schema(args) => commands::schema::run(args),
         Command::Init(args) => commands::init::run(args),
     };
-    exit.into()
+    output::ended(exit).into()
 }

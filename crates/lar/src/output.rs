@@ -1,7 +1,8 @@
 //! How things look: exit codes, and the only places that write to stdout and stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a command ended. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +34,29 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Writes to stdout. A reader that went away (`| head`) is no error of ours.
+/// Whether something could not be written to stdout.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes to stdout. A reader that went away (`| head`) is no error of ours; a full disk is, and the
+/// command then doesn't end as if all were well.
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            if !LOST.swap(true, Ordering::Relaxed) {
+                complain(&format!("the result can't be written to stdout ({})", error.kind()));
+            }
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// How the program ends when a command ended so: a result that was lost is an error.
+pub fn ended(exit: Exit) -> Exit {
+    match exit {
+        Exit::Complete if LOST.load(Ordering::Relaxed) => Exit::Error,
+        exit => exit,
+    }
 }
 
 /// Writes to stdout and ends the line.

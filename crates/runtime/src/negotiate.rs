@@ -85,9 +85,9 @@ impl CapabilityProvider for HumanCapabilityProvider {
     ) -> Choice {
         let asked = ApprovalRequest {
             token_name: NEGOTIATE.to_owned(),
-            scope: request.scope.clone(),
+            scope: "what you choose below, and nothing else".to_owned(),
             message: "the model asks for a further capability".to_owned(),
-            lines: vec![("asks for".to_owned(), request.scope.clone())],
+            lines: vec![("in the model's words".to_owned(), request.scope.clone())],
             action_digest: None,
             uses_left: 0,
             rationale: Some(request.justification.clone()),

@@ -95,14 +95,10 @@ fn read(args: &Args) -> Result<Manifest, Exit> {
         println(&visible_json(&format!("{value:#}")));
         Exit::Usage
     };
-    let unread = |kind: std::io::ErrorKind| {
-        invalid(
-            json!([{"message": format!("the manifest can't be read ({kind}); name an existing file")}]),
-        )
-    };
-    let bytes = super::read_capped(&args.manifest).map_err(|error| unread(error.kind()))?;
-    let base =
-        super::base_of(&args.manifest).ok_or_else(|| unread(std::io::ErrorKind::NotFound))?;
+    let unread = |what: &str| invalid(json!([{"message": format!("the manifest {what}")}]));
+    let bytes = super::read_capped(&args.manifest).map_err(|what| unread(&what))?;
+    let base = super::base_of(&args.manifest)
+        .ok_or_else(|| unread("lies in no directory; name an existing file"))?;
     Manifest::read_bytes(&bytes, &base).map_err(|error| invalid(json!(error.diagnostics())))
 }
 

@@ -154,7 +154,7 @@ fn report_kind(path: &std::path::Path) -> Result<Report, Exit> {
 fn show(args: &Args, report: Option<Report>, result: &AgentResult) -> Exit {
     let trail = &result.audit_trail;
     if args.json {
-        println(&result.to_json());
+        println(&report::visible_json(&result.to_json()));
     } else {
         println(&summary(result));
         println(&table::render(trail, stdout_width()));

@@ -52,8 +52,7 @@ pub(super) fn read_bytes(bytes: &[u8], base: &Path) -> Result<Manifest, Manifest
 pub(super) fn read(text: &str, base: &Path) -> Result<Manifest, ManifestError> {
     let mut sink = Sink::default();
     if text.len() > MAX_BYTES {
-        let message =
-            format!("the manifest has {} bytes; at most {MAX_BYTES} are read", text.len());
+        let message = format!("the manifest has more than the {MAX_BYTES} bytes that are read");
         sink.push(Diagnostic::new(None, message));
         return Err(refused(sink, ""));
     }

@@ -210,7 +210,7 @@ error: the manifest is not UTF-8 from here on
 "#);
     let large = format!("{BUDGET}#{}", " ".repeat(MAX_BYTES));
     let error = Manifest::read(&large, base()).unwrap_err().to_string();
-    assert!(error.contains("at most 1048576"), "{error}");
+    assert!(error.contains("more than the 1048576 bytes"), "{error}");
 }
 
 #[test]

@@ -75,12 +75,17 @@ fn an_invalid_manifest_is_pointed_at() {
     lab.write("manifest.toml", b"[budget]\n\xff\x1b]0;evil\x07".as_slice());
     let ended = lar(&lab, &["check", "manifest.toml"]).exits(2);
     shows_everything(&ended.stderr);
+    assert!(std::process::Command::new("mkfifo").arg(lab.path("pipe")).status().unwrap().success());
     for (args, says) in [
         (&["check", "none.toml"][..], "can't be read"),
         (&["test", "none.toml"], "can't be read"),
         (&["tools", "none.toml"], "can't be read"),
         (&["try", "none.toml", "x", "{}"], "can't be read"),
-        (&["check", "."], "can't be read"),
+        (&["check", "."], "is not a regular file"),
+        // Nobody writes into it: to read it is to wait for ever.
+        (&["check", "pipe"], "is not a regular file"),
+        (&["run", "pipe"], "is not a regular file"),
+        (&["check", "/dev/zero", "--json"], ""),
     ] {
         let ended = lar(&lab, args).exits(2);
         assert!(ended.stderr.contains(says), "{args:?}: {}", ended.stderr);

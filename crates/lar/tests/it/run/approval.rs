@@ -156,6 +156,17 @@ fn three_denials_close_a_token() {
 }
 
 #[test]
+fn silence_is_a_denial_that_counts() {
+    let lab = Lab::new(&format!("[approval]\ntimeout = \"1s\"\n{}", gated("max_uses = 9")));
+    let turns =
+        [command("touch a"), command("touch b"), command("touch c"), command("touch d"), done()];
+    let person = Terminal::start(&lab.replay(&turns));
+    let ended = person.wait().exits(0);
+    assert_eq!(ended.stderr.matches("approval needed").count(), 3, "nobody is asked a fourth time");
+    assert_eq!(ended.errors().pop().unwrap()["error_type"], "TokenClosedError");
+}
+
+#[test]
 fn out_of_scope_is_refused_before_anybody_is_asked() {
     let lab = Lab::new(&gated(""));
     let mut person =

@@ -43,6 +43,7 @@ fn a_granted_candidate_is_a_tool_from_then_on() {
     {
         assert!(ended.stderr.contains(shown), "`{shown}` is not on the screen:\n{}", ended.stderr);
     }
+    assert!(ended.stderr.contains("in the model's words  make a file"), "{}", ended.stderr);
     let names = |index: usize| -> Vec<String> {
         let request = server.requests()[index].json();
         let tools = request["tools"].as_array().unwrap().iter();
@@ -72,7 +73,9 @@ fn a_granted_candidate_is_a_tool_from_then_on() {
 #[test]
 fn whatever_is_not_a_choice_grants_nothing() {
     std::thread::scope(|scope| {
-        for line in ["yes", "1", "no", "yes 0", "yes 3", "yes 1 2", "YES 1", "yes -1"] {
+        for line in
+            ["yes", "1", "no", "yes 0", "yes 3", "yes 1 2", "yes 01", "yes +1", "YES 1", "yes -1"]
+        {
             scope.spawn(move || {
                 let lab = lab();
                 let turns =

@@ -1,5 +1,7 @@
 //! What a run leaves for people and programs.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use standin::Reply;
 use standin::messages::Server;
@@ -293,4 +295,33 @@ fn a_person_can_play_the_model() {
     assert_eq!(code, Some(0), "{err}\n{out}");
     let result: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(result["audit_trail"]["proofs"][0]["outcome"], "succeeded", "{err}");
+}
+
+#[test]
+fn a_result_that_is_lost_on_the_way_is_an_error() {
+    let lab = Lab::new(&shell(&["echo"], ""));
+    lab.replay(&[done()]);
+    let to = |file: &str, args: &[&str]| {
+        let mut command = lab.bare("ledger.db").command(&[]);
+        command.args(args).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(std::fs::OpenOptions::new().write(true).open(file).unwrap());
+        command.output().unwrap()
+    };
+    let full = to("/dev/full", &[]);
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!(full.status.code(), Some(1), "{said}");
+    assert!(said.contains("can't be written to stdout"), "{said}");
+    assert_eq!(to("/dev/null", &[]).status.code(), Some(0));
+    // The run itself is whole.
+    assert_eq!(lab.trails()[0].run.stop_reason.as_deref(), Some("complete"));
+}
+
+#[test]
+fn json_on_a_terminal_holds_nothing_that_it_obeys() {
+    let lab = Lab::new(&shell(&["echo"], ""));
+    let words = "\u{9b}2J\u{202e}\u{200b}";
+    let turn = turn(vec![json!({"type": "text", "text": words})], "end_turn");
+    let ended = lab.replay(&[turn]).go().exits(0);
+    assert!(!ended.stdout.contains(['\u{9b}', '\u{202e}', '\u{200b}']), "{:?}", ended.stdout);
+    assert_eq!(ended.json()["final_message"], words, "and says the same");
 }
