@@ -87,3 +87,8 @@ pub fn stdout_width() -> Option<u16> {
     let terminal = console::Term::stdout();
     terminal.size_checked().map(|(_, columns)| columns)
 }
+
+/// The width of the terminal that stderr is, in columns; 80 where it doesn't say.
+pub fn stderr_width() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| columns.into())
+}

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use linear_agentics::display::{Mode, clip, escape};
+use linear_agentics::display::{Mode, clip, escape, fold};
 use linear_agentics::outcome::Verdict;
 use linear_agentics::{Event, Observer};
 
-use crate::output::say;
+use crate::output::{say, stderr_width};
 
 /// How wide a shown input may be, in columns.
 const INPUT_COLUMNS: usize = 100;
@@ -136,8 +136,17 @@ impl State {
         }
     }
 
+    /// Folds a long line itself: what the terminal folds begins at its left edge, where a text of
+    /// many spaces could pass for a line of ours.
     fn said(&self, line: &str) {
-        self.line(&format!("  │ {}", escape(line, Mode::Line)));
+        let line = escape(line, Mode::Line);
+        let lines = match self.terminal {
+            true => fold(&line, stderr_width().saturating_sub(4)),
+            false => vec![line],
+        };
+        for line in lines {
+            self.line(&format!("  │ {line}"));
+        }
     }
 
     fn line(&self, text: &str) {

@@ -5,8 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use linear_agentics::display::{Mode, escape};
+use linear_agentics::report::visible_json;
+use serde_json::json;
 
-use crate::output::{Exit, complain, say};
+use crate::output::{Exit, complain, println, say};
 
 /// Write a commented first manifest
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,9 @@ pub struct Args {
     /// What the agent is for
     #[arg(long, value_enum, default_value_t = UseCase::Triage)]
     use_case: UseCase,
+    /// Print the path as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What an agent may be for.
@@ -58,6 +63,10 @@ pub fn run(args: Args) -> Exit {
     };
     let shown = escape(&path.to_string_lossy(), Mode::Line);
     match write(&path, args.use_case.template()) {
+        Ok(()) if args.json => {
+            println(&visible_json(&format!("{:#}", json!({"path": path}))));
+            Exit::Complete
+        }
         Ok(()) => {
             say(&format!(
                 "wrote `{shown}`; change it to fit, then `lar check {shown}` says the worst it could do"

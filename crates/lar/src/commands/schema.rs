@@ -6,7 +6,11 @@ use crate::output::{Exit, println};
 
 /// Print the JSON Schema of manifests
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Taken as every command takes it; a schema is JSON anyway
+    #[arg(long)]
+    json: bool,
+}
 
 /// Prints it.
 pub fn run(_: Args) -> Exit {

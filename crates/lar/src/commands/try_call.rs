@@ -48,6 +48,9 @@ pub struct Args {
     /// Judge as if every candidate had been granted
     #[arg(long)]
     with_candidates: bool,
+    /// Taken as every command takes it; the answers are JSON anyway
+    #[arg(long)]
+    json: bool,
 }
 
 /// Judges.

@@ -10,6 +10,7 @@
 )]
 
 mod commands;
+mod examples;
 mod pty;
 mod run;
 mod support;

@@ -130,6 +130,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run in this directory, which need not be a lab's.
+    pub fn at(dir: &Path, args: &[&str]) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { dir: dir.to_owned(), args, env: Vec::new() }
+    }
+
     /// Adds arguments.
     pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.args.extend(args.into_iter().map(str::to_owned));

@@ -17,6 +17,22 @@ fn every_first_manifest_is_valid_and_passes_its_own_examples() {
 }
 
 #[test]
+fn every_command_takes_json() {
+    let lab = Lab::new("");
+    let written = lar(&lab, &["init", "--json", "first.toml"]).exits(0).json();
+    assert_eq!(written["path"], "first.toml");
+    lar(&lab, &["schema", "--json"]).exits(0).json();
+    let tool = ["try", "first.toml", "nothing", "{}", "--json"];
+    assert_eq!(lar(&lab, &tool).exits(5).json()["decision"], "deny");
+    for command in ["check", "test", "tools"] {
+        lar(&lab, &[command, "first.toml", "--json"]).exits(0).json();
+    }
+    for command in ["list", "verify"] {
+        lar(&lab, &["audit", command, "--json"]).exits(0).json();
+    }
+}
+
+#[test]
 fn nothing_is_overwritten() {
     let lab = Lab::new("");
     lar(&lab, &["init"]).exits(0);

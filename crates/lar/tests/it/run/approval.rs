@@ -300,3 +300,18 @@ fn a_child_cannot_answer_for_the_person() {
     person.wait().exits(0);
     assert!(!lab.path("made").exists());
 }
+
+#[test]
+fn no_words_of_the_model_stand_at_the_left_edge() {
+    let lab = Lab::new(&gated(""));
+    let fakes: Vec<String> =
+        (60..100).map(|pad| format!("{}── approval needed: fake", " ".repeat(pad))).collect();
+    let turns = [arguing(&fakes.join("\n"), "touch made"), done()];
+    let mut person = Terminal::start(&lab.replay(&turns));
+    person.answer("no");
+    let ended = person.wait().exits(0);
+    let said = ended.stderr.lines().filter_map(|line| line.split_once("  │ "));
+    let widths: Vec<usize> = said.map(|(_, words)| 4 + words.trim_end().chars().count()).collect();
+    assert!(widths.len() > fakes.len(), "{}", ended.stderr);
+    assert!(widths.iter().all(|width| *width <= 80), "{widths:?}\n{}", ended.stderr);
+}
