@@ -11,13 +11,15 @@
 use serde_json::Value;
 
 use crate::approval::{Answer, ApprovalGate, ApprovalRequest};
-use crate::audit::record::{Approval, ApprovalRequested, Body, Intent, OutcomeRecord};
+use crate::audit::record::{Approval, ApprovalRequested, Body, Intent, OutcomeRecord, Record};
 use crate::audit::trail::Proof;
 use crate::capability::{Capability, Held};
 use crate::error::Refusal;
 use crate::invocation::Invocation;
-use crate::json::Digest;
-use crate::ledger::{Change, Conflict, Entry, Fence, Ledger, LedgerError, Receipt, Transition};
+use crate::ledger::{
+    Change, Conflict, Fence, LedgerError, Receipt, Resolution, Resolver, RunLedger, Transition,
+    UseState,
+};
 use crate::outcome::{Outcome, Performed, Verdict};
 use crate::token::Token;
 
@@ -52,6 +54,7 @@ pub struct Approved {
 #[derive(Debug, Clone, Copy)]
 struct Consent {
     fence: Fence,
+    /// The record of the yes.
     seq: u64,
 }
 
@@ -97,7 +100,7 @@ impl Authorized {
     pub async fn approve(
         self,
         gate: &dyn ApprovalGate,
-        ledger: &dyn Ledger,
+        ledger: &RunLedger,
     ) -> Result<Approved, Refusal> {
         if !self.token.requires_approval() {
             let Self { held, token, invocation } = self;
@@ -114,7 +117,15 @@ impl Authorized {
         // The hold outlasts the answer by a minute, for the way from the yes to the spend.
         let lease = gate.patience().saturating_add(std::time::Duration::from_secs(60));
         let lease_ms = crate::scope::wait::millis(lease);
-        let fence = self.commit(ledger, Transition::Reserve { lease_ms }, asked).await?.fence;
+        let held = self.commit(ledger, Transition::Reserve { lease_ms }, asked).await?;
+        let fence = held.fence;
+        if held.approved_until.is_some() {
+            // A person approved this very attempt before a crash, and the approval still holds.
+            let seq = approval_of(ledger, &self.invocation).await?;
+            let Self { held, token, invocation } = self;
+            let consent = Some(Consent { fence, seq });
+            return Ok(Approved { held, token, invocation, consent });
+        }
 
         let answer = gate.ask(&request).await;
         let (approved, approver, identity) = match &answer {
@@ -133,8 +144,12 @@ impl Authorized {
             approver: approver.to_owned(),
             approver_identity: identity.to_owned(),
         });
-        let transition =
-            if approved { Transition::Approve { fence } } else { Transition::Release { fence } };
+        // The yes holds as long as the use is held for it.
+        let transition = if approved {
+            Transition::Approve { not_after: held.timestamp.plus_millis(lease_ms) }
+        } else {
+            Transition::Release { fence }
+        };
         let seq = self.commit(ledger, transition, decided).await?.seq;
 
         let name = self.token.name();
@@ -180,21 +195,21 @@ impl Authorized {
 
     async fn commit(
         &self,
-        ledger: &dyn Ledger,
+        ledger: &RunLedger,
         transition: Transition,
         record: Body,
     ) -> Result<Receipt, Refusal> {
-        let entry = entry(&self.invocation, transition, record);
-        ledger.commit(entry).await.map_err(|error| refused(&self.held, &self.token, error))
+        let change = change(&self.invocation, transition);
+        ledger.change(change, record).await.map_err(|error| refused(&self.held, &self.token, error))
     }
 }
 
 impl Approved {
     /// Spends the use: the point of no return. The intent is durable when this returns `Ok`.
     ///
-    /// When the ledger's answer is lost, the use is taken for spent and nothing is done: it is never
-    /// tried again, and the capability doesn't go back.
-    pub async fn spend(self, ledger: &dyn Ledger) -> Result<Spent, Refusal> {
+    /// When the ledger's answer is lost, the attempt is looked up, and what stands there counts. It is
+    /// never tried again: where it can't be told, the use is taken for spent and nothing is done.
+    pub async fn spend(self, ledger: &RunLedger) -> Result<Spent, Refusal> {
         let Self { held, token, invocation, consent } = self;
         let intent = Intent {
             token_name: token.name().to_owned(),
@@ -206,17 +221,18 @@ impl Approved {
             approval_seq: consent.map(|consent| consent.seq),
         };
         let transition = Transition::Start { held: consent.map(|consent| consent.fence) };
-        let change = entry(&invocation, transition, Body::Intent(intent.clone()));
-        let receipt = match ledger.commit(change).await {
+        let begun = change(&invocation, transition);
+        let receipt = match ledger.change(begun, Body::Intent(intent.clone())).await {
             Ok(receipt) => receipt,
-            Err(error @ (LedgerError::Conflict(_) | LedgerError::BadRecord(_))) => {
-                return Err(refused(&held, &token, error));
-            }
-            Err(error) => {
-                // It is not known whether the spend was written, so the capability never goes back.
-                drop(held.take());
-                return Err(Refusal::Ledger(error));
-            }
+            Err(error) if !error.leaves_doubt() => return Err(refused(&held, &token, error)),
+            Err(error) => match started(ledger, &invocation).await {
+                Some(receipt) => receipt,
+                None => {
+                    // It may have been written, or be written yet, so the capability never goes back.
+                    drop(held.take());
+                    return Err(Refusal::Ledger(error));
+                }
+            },
         };
         let Some(capability) = held.take() else {
             return Err(Refusal::Stopped);
@@ -238,14 +254,31 @@ impl Spent {
     }
 
     /// Seals the outcome. Whatever the outcome, the use stays spent, unless nothing ever began.
-    pub async fn seal(self, performed: Performed, ledger: &dyn Ledger) -> Result<Proof, Refusal> {
+    ///
+    /// When another process has taken the run over in between, the use was recorded as unknown there,
+    /// and what this one knows is added to the record as a resolution.
+    pub async fn seal(self, performed: Performed, ledger: &RunLedger) -> Result<Proof, Refusal> {
         let fence = self.receipt.fence;
         match performed {
             Performed::Ended(outcome) => {
                 let record = self.outcome_record(&outcome);
-                let transition = Transition::Finish { fence, verdict: outcome.verdict };
-                let body = Body::Outcome(record.clone());
-                ledger.commit(entry(&self.invocation, transition, body)).await?;
+                let verdict = outcome.verdict;
+                let ended = change(&self.invocation, Transition::Finish { fence, verdict });
+                match ledger.change(ended, Body::Outcome(record.clone())).await {
+                    Ok(_) => {}
+                    Err(error @ LedgerError::Conflict(Conflict::RunLost)) => {
+                        self.say_late(verdict, &outcome.summary, ledger).await;
+                        return Err(error.into());
+                    }
+                    Err(error) if error.leaves_doubt() => {
+                        let found = ledger.attempt(&self.invocation.attempt()).await;
+                        let wanted = UseState::Ended { fence, verdict };
+                        if !matches!(found, Ok(Some(found)) if found.state == wanted) {
+                            return Err(error.into());
+                        }
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 let Self { intent, receipt, .. } = self;
                 Ok(Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
                     .with_output(outcome.output))
@@ -253,14 +286,29 @@ impl Spent {
             Performed::NeverBegan { reason } => {
                 let outcome = Outcome::new(Verdict::Failed, &reason, "");
                 let record = OutcomeRecord { outcome: None, ..self.outcome_record(&outcome) };
-                let transition = Transition::NeverBegan { fence };
-                let body = Body::Outcome(record);
-                ledger.commit(entry(&self.invocation, transition, body)).await?;
+                let change = change(&self.invocation, Transition::NeverBegan { fence });
+                ledger.change(change, Body::Outcome(record)).await?;
                 let given = std::sync::Arc::clone(self.capability.entry());
                 given.unspend(self.capability);
                 Err(Refusal::NeverBegan(reason))
             }
         }
+    }
+
+    /// The word of an owner who lost the run. It is worth a try and no more: without it the outcome
+    /// stays unknown.
+    async fn say_late(&self, verdict: Verdict, summary: &str, ledger: &RunLedger) {
+        if verdict == Verdict::Unknown {
+            return;
+        }
+        let late = Resolution {
+            run: ledger.run().clone(),
+            attempt: self.invocation.attempt(),
+            by: Resolver::Owner { fence: self.receipt.fence },
+            verdict,
+            note: summary.to_owned(),
+        };
+        let _ = ledger.ledger().resolve(late).await;
     }
 
     fn outcome_record(&self, outcome: &Outcome) -> OutcomeRecord {
@@ -282,19 +330,58 @@ impl Spent {
     }
 }
 
-fn entry(invocation: &Invocation, transition: Transition, record: Body) -> Entry {
-    let action: Digest = invocation.digest();
-    Entry {
-        run: invocation.site().run.clone(),
-        change: Some(Change {
-            attempt: invocation.attempt(),
-            token: invocation.token_name().to_owned(),
-            action,
-            transition,
-        }),
-        grants: Vec::new(),
-        record,
+fn change(invocation: &Invocation, transition: Transition) -> Change {
+    Change {
+        attempt: invocation.attempt(),
+        token: invocation.token_name().to_owned(),
+        action: invocation.digest(),
+        transition,
     }
+}
+
+/// The record in which this attempt was approved before.
+async fn approval_of(ledger: &RunLedger, invocation: &Invocation) -> Result<u64, Refusal> {
+    const PAGE: u64 = 512;
+    let (attempt, digest) = (Some(invocation.attempt()), Some(invocation.digest()));
+    let mut from = 1;
+    loop {
+        let page = ledger.ledger().records(ledger.run(), from, PAGE).await?;
+        for sealed in &page {
+            if let Ok(Record { body: Body::Approval(yes), .. }) = sealed.read()
+                && yes.approved
+                && (yes.attempt, yes.action_digest) == (attempt, digest)
+            {
+                return Ok(sealed.seq);
+            }
+        }
+        let Some(last) = page.last() else {
+            let lost = "an approval stands in no record; restore the ledger from a backup";
+            return Err(LedgerError::Damaged(lost.to_owned()).into());
+        };
+        from = last.seq + 1;
+    }
+}
+
+/// Whether a start whose answer was lost was made: by this very hold, for this very action.
+async fn started(ledger: &RunLedger, invocation: &Invocation) -> Option<Receipt> {
+    let found = ledger.attempt(&invocation.attempt()).await.ok()??;
+    let UseState::Started { fence } = found.state else {
+        return None;
+    };
+    if found.holder != ledger.hold().fence || found.action != invocation.digest() {
+        return None;
+    }
+    let records = ledger.ledger().records(ledger.run(), found.seq, 1).await.ok()?;
+    let record = records.into_iter().next().filter(|record| record.seq == found.seq)?;
+    let timestamp = record.read().ok()?.timestamp;
+    Some(Receipt {
+        seq: record.seq,
+        hash: record.hash,
+        timestamp,
+        fence,
+        uses_left: 0,
+        approved_until: None,
+    })
 }
 
 /// What a conflict means for the model.
@@ -316,10 +403,21 @@ fn refused(held: &Held, token: &Token, error: LedgerError) -> Refusal {
         Conflict::Expired(at) => {
             Refusal::TokenClosed(format!("token `{}` expired at {at}", token.name()))
         }
-        Conflict::LeaseExpired | Conflict::Fenced => Refusal::ApprovalTimeout(format!(
-            "the hold on token `{}` ran out before it was spent",
-            token.name()
-        )),
+        Conflict::GrantExpired(at) => {
+            Refusal::TokenClosed(format!("token `{}`: its grant expired at {at}", token.name()))
+        }
+        Conflict::Revoked => {
+            Refusal::TokenClosed(format!("token `{}`: its grant was revoked", token.name()))
+        }
+        conflict @ (Conflict::Quarantined | Conflict::Locked) => {
+            Refusal::TokenClosed(format!("token `{}`: {conflict}", token.name()))
+        }
+        Conflict::LeaseExpired | Conflict::Fenced | Conflict::ApprovalExpired(_) => {
+            Refusal::ApprovalTimeout(format!(
+                "the hold on token `{}` ran out before it was spent",
+                token.name()
+            ))
+        }
         other => Refusal::Ledger(LedgerError::Conflict(other)),
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::json::Digest;
 
 /// How a started action ended. There is no fourth word: what isn't known is called unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Exit 0, a complete HTTP response, a file read or written whole, a rollout that completed.

@@ -186,6 +186,15 @@ impl CapabilitySet {
         self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
     }
 
+    /// Says that no more than `left` uses of a token can be had: other runs of the grant have spent
+    /// or hold the others. It only ever lowers what this process may spend.
+    pub fn limit(&self, name: &str, left: u32) {
+        let entries = self.entries();
+        if let Some(entry) = entries.iter().find(|entry| entry.token.name() == name) {
+            entry.limit(left);
+        }
+    }
+
     /// The tools that the model is offered now: those of tokens with a use left.
     pub fn tool_definitions(&self) -> Vec<ToolDefinition> {
         self.entries()
@@ -307,6 +316,16 @@ impl Entry {
         }
         let returned = u32::try_from(pool.returned.len()).unwrap_or(u32::MAX);
         (self.token.max_uses() + 1 - pool.next).saturating_add(returned)
+    }
+
+    fn limit(&self, left: u32) {
+        let over = self.uses_left().saturating_sub(left);
+        let mut pool = self.pool();
+        for _ in 0..over {
+            if pool.returned.pop().is_none() && pool.next <= self.token.max_uses() {
+                pool.next += 1;
+            }
+        }
     }
 
     fn mint(self: &Arc<Self>) -> Option<Capability> {

@@ -4,9 +4,9 @@
 //! one transaction, and answers each caller after the commit is on disk (`synchronous=FULL`), so
 //! that many callers share one `fsync`. Between processes, `BEGIN IMMEDIATE` is the order.
 
-mod apply;
 mod read;
 mod schema;
+mod store;
 mod writer;
 
 use std::path::Path;
@@ -14,11 +14,17 @@ use std::path::Path;
 use async_trait::async_trait;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
+use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Closing, Entry, Ledger, LedgerError, Opening, Receipt, RunSummary, UseState,
+    Attempt, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger, LedgerError, Opened,
+    Opening, Receipt, Resolution, RunSummary, Taking,
 };
+use lar_core::time::Timestamp;
 
-use writer::{Command, Writer};
+use store::Store;
+use writer::{Failed, Writer};
+
+type Result<T> = std::result::Result<T, LedgerError>;
 
 /// A ledger in one SQLite file.
 #[derive(Debug)]
@@ -27,43 +33,113 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let connection = schema::open(path)?;
         Ok(Self { writer: Writer::start(connection)? })
+    }
+
+    /// Makes one request: decides it by what is there, then writes all that it changes.
+    async fn request<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Store<'_>, Timestamp) -> Result<(T, Changes)> + Send + 'static,
+    ) -> Result<T> {
+        let work = |connection: &rusqlite::Connection, now| -> std::result::Result<T, Failed> {
+            let mut store = Store::new(connection);
+            let (answer, changes) = decide(&mut store, now)?;
+            store.write(changes).map_err(Failed::Spoilt)?;
+            Ok(answer)
+        };
+        self.writer.ask(work).await
+    }
+
+    /// Reads without a change.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.ask(move |connection, _| Ok(read(connection)?)).await
     }
 }
 
 #[async_trait]
 impl Ledger for Sqlite {
-    async fn open_run(&self, opening: Opening) -> Result<Receipt, LedgerError> {
-        self.writer.ask(|reply| Command::Open(Box::new(opening), reply)).await
+    async fn identity(&self) -> Result<Identity> {
+        self.read(|connection| Store::new(connection).identity()).await
     }
 
-    async fn commit(&self, entry: Entry) -> Result<Receipt, LedgerError> {
-        self.writer.ask(|reply| Command::Commit(Box::new(entry), reply)).await
+    async fn bump_epoch(&self) -> Result<Identity> {
+        self.request(|store, _| transact::bump_epoch(store)).await
     }
 
-    async fn close_run(&self, closing: Closing) -> Result<Receipt, LedgerError> {
-        self.writer.ask(|reply| Command::Close(Box::new(closing), reply)).await
+    async fn issue(&self, issuing: Issuing) -> Result<Grant> {
+        self.request(|store, now| transact::issue(store, now, issuing)).await
     }
 
-    async fn attempt(&self, attempt: &AttemptId) -> Result<Option<UseState>, LedgerError> {
-        let attempt = *attempt;
-        self.writer.ask(|reply| Command::Attempt(attempt, reply)).await
+    async fn revoke(&self, grant: &GrantId, reason: &str) -> Result<Grant> {
+        let (grant, reason) = (grant.clone(), reason.to_owned());
+        self.request(move |store, now| transact::revoke(store, now, &grant, &reason)).await
     }
 
-    async fn records(
-        &self,
-        run: &RunId,
-        from: u64,
-        limit: u64,
-    ) -> Result<Vec<SealedRecord>, LedgerError> {
+    async fn grant(&self, grant: &GrantId) -> Result<Option<Grant>> {
+        let grant = grant.clone();
+        self.read(move |connection| Store::new(connection).grant(&grant)).await
+    }
+
+    async fn grants(&self) -> Result<Vec<Grant>> {
+        self.read(read::grants).await
+    }
+
+    async fn open_run(&self, opening: Opening) -> Result<Opened> {
+        self.request(|store, now| transact::open_run(store, now, opening)).await
+    }
+
+    async fn take_run(&self, taking: Taking) -> Result<Opened> {
+        self.request(|store, now| transact::take_run(store, now, taking)).await
+    }
+
+    async fn renew_run(&self, hold: &Hold) -> Result<Timestamp> {
+        let hold = hold.clone();
+        self.request(move |store, now| transact::renew_run(store, now, &hold)).await
+    }
+
+    async fn commit(&self, entry: Entry) -> Result<Receipt> {
+        self.request(|store, now| transact::commit(store, now, entry)).await
+    }
+
+    async fn close_run(&self, closing: Closing) -> Result<Receipt> {
+        self.request(|store, now| transact::close_run(store, now, closing)).await
+    }
+
+    async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
+        self.request(|store, now| transact::resolve(store, now, resolution)).await
+    }
+
+    async fn attempt(&self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {
+        let (run, attempt) = (run.clone(), *attempt);
+        self.read(move |connection| Store::new(connection).attempt(&run, &attempt)).await
+    }
+
+    async fn attempts(&self, run: &RunId) -> Result<Vec<Attempt>> {
         let run = run.clone();
-        self.writer.ask(|reply| Command::Records { run, from, limit, reply }).await
+        self.read(move |connection| Store::new(connection).attempts(&run)).await
     }
 
-    async fn runs(&self) -> Result<Vec<RunSummary>, LedgerError> {
-        self.writer.ask(Command::Runs).await
+    async fn records(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<SealedRecord>> {
+        let run = run.clone();
+        self.read(move |connection| read::records(connection, &run, from, limit)).await
+    }
+
+    async fn journal(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<Vec<u8>>> {
+        let run = run.clone();
+        self.read(move |connection| read::journal(connection, &run, from, limit)).await
+    }
+
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        self.read(|connection| read::runs(connection, false)).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<RunSummary>> {
+        self.read(|connection| read::runs(connection, true)).await
     }
 }
 

@@ -10,7 +10,7 @@ use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::budget::Budget;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{Granted, Ledger, LedgerError, Opening};
+use lar_core::ledger::{Definitions, Granted, Ledger, LedgerError, Opening, RunLedger, Source};
 use lar_core::redact::Redactor;
 use lar_core::set::{CapabilitySet, SetError};
 use lar_core::time::Timestamp;
@@ -222,16 +222,8 @@ impl Prepared {
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let run = new_run()?;
         let enforcement = crate::enforcement();
-        let opening = opening_of(
-            &run,
-            model,
-            &self.redactor.redact(task),
-            self.manifest,
-            self.budget,
-            &self.capabilities,
-            &enforcement,
-        )?;
-        self.ledger.open_run(opening).await?;
+        let opening = self.opening(&run, model, task, &enforcement)?;
+        let opened = self.ledger.open_run(opening).await?;
         let approvals: Arc<dyn ApprovalGate> = match self.approvals {
             Approvals::Terminal { patience } => {
                 Arc::new(TerminalGate::new(patience, Arc::clone(&self.redactor), enforcement))
@@ -244,15 +236,66 @@ impl Prepared {
         let tools =
             Tools::new(&all, self.programs, self.kube, self.secrets, self.redactor, self.workdir);
         let dispatcher = Dispatcher::new(Parts {
-            run,
             capabilities: self.capabilities,
-            ledger: self.ledger,
+            ledger: RunLedger::new(self.ledger, opened.hold),
             approvals,
             tools,
             stop: self.stop,
             observer: self.observer,
         });
+        dispatcher.keep_hold();
         Ok((dispatcher, Negotiator::new(self.candidates, self.max_requests, self.provider)))
+    }
+
+    /// The first record of the run, and what the ledger keeps of its tokens.
+    fn opening(
+        &self,
+        run: &RunId,
+        model: &str,
+        task: &str,
+        enforcement: &str,
+    ) -> Result<Opening, JsonRefusal> {
+        // What the set has spent before is not granted again.
+        let left = |token: &Token| self.capabilities.uses_left(token.name()).unwrap_or(0);
+        let tokens: Vec<Token> = self.capabilities.tokens();
+        let tokens: Vec<&Token> = tokens.iter().filter(|token| left(token) > 0).collect();
+        let lines = tokens.iter().map(|token| {
+            Ok(TokenLine {
+                name: token.name().to_owned(),
+                scope: token.scope().summary(),
+                definition: token.digest()?,
+                uses: left(token),
+                requires_approval: token.requires_approval(),
+            })
+        });
+        let granted =
+            tokens.iter().map(|token| Ok(Granted { uses: left(token), ..Granted::of(token)? }));
+        let mut granted: Vec<Granted> = granted.collect::<Result<_, JsonRefusal>>()?;
+        // Candidates and their ways back are locked until a person unlocks one.
+        for candidate in &self.candidates {
+            for token in [Some(candidate.clone()), candidate.rollback()].into_iter().flatten() {
+                granted.push(Granted::candidate(&token)?);
+            }
+        }
+        Ok(Opening {
+            run: run.clone(),
+            owner: recover::owner(),
+            lease_ms: recover::LEASE_MS,
+            source: Source::Own {
+                tokens: granted,
+                definitions: Definitions::of(&serde_json::json!({}))?,
+            },
+            record: Body::RunOpen(RunOpen {
+                model: model.to_owned(),
+                task: self.redactor.redact(task).chars().take(1_000).collect(),
+                runtime: env!("CARGO_PKG_VERSION").to_owned(),
+                manifest: self.manifest,
+                grant: None,
+                budget: serde_json::to_value(self.budget).unwrap_or_default(),
+                tokens: lines.collect::<Result<_, JsonRefusal>>()?,
+                enforcement: enforcement.to_owned(),
+            }),
+        })
     }
 }
 
@@ -266,47 +309,6 @@ async fn open_recovered(
         observer.notice(Event::Recovered { run: &run });
     }
     Ok(ledger)
-}
-
-/// The first record of a run, and what the ledger keeps of its tokens.
-fn opening_of(
-    run: &RunId,
-    model: &str,
-    task: &str,
-    manifest: Option<Digest>,
-    budget: Option<Budget>,
-    capabilities: &CapabilitySet,
-    enforcement: &str,
-) -> Result<Opening, JsonRefusal> {
-    // What the set has spent before is not granted again.
-    let left = |token: &Token| capabilities.uses_left(token.name()).unwrap_or(0);
-    let tokens: Vec<Token> = capabilities.tokens();
-    let tokens: Vec<&Token> = tokens.iter().filter(|token| left(token) > 0).collect();
-    let lines = tokens.iter().map(|token| {
-        Ok(TokenLine {
-            name: token.name().to_owned(),
-            scope: token.scope().summary(),
-            definition: token.digest()?,
-            uses: left(token),
-            requires_approval: token.requires_approval(),
-        })
-    });
-    let granted =
-        tokens.iter().map(|token| Ok(Granted { uses: left(token), ..Granted::of(token)? }));
-    Ok(Opening {
-        run: run.clone(),
-        owner: recover::owner(),
-        tokens: granted.collect::<Result<_, JsonRefusal>>()?,
-        record: Body::RunOpen(RunOpen {
-            model: model.to_owned(),
-            task: task.chars().take(1_000).collect(),
-            runtime: env!("CARGO_PKG_VERSION").to_owned(),
-            manifest,
-            budget: serde_json::to_value(budget).unwrap_or_default(),
-            tokens: lines.collect::<Result<_, JsonRefusal>>()?,
-            enforcement: enforcement.to_owned(),
-        }),
-    })
 }
 
 /// A name for a run: when it began, and 32 random bits.

@@ -298,8 +298,12 @@ impl Open {
             None => (self.calls.load(Ordering::Relaxed), 0),
         };
         let details = RunEnd { steps_taken, budget_remaining, ..RunEnd::default() };
-        let closing =
-            Closing { run: self.dispatcher.run().clone(), stop_reason: reason.to_owned(), details };
+        let closing = Closing {
+            hold: self.dispatcher.held().hold().clone(),
+            stop_reason: reason.to_owned(),
+            details,
+            keep_journal: false,
+        };
         self.dispatcher.ledger().close_run(closing).await?;
         Ok(())
     }

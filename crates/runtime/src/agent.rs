@@ -371,7 +371,8 @@ impl Agent {
         let run = self.dispatcher.run().clone();
         let ledger = Arc::clone(self.dispatcher.ledger());
         let closing = Closing {
-            run: run.clone(),
+            hold: self.dispatcher.held().hold().clone(),
+            keep_journal: false,
             stop_reason: end.reason.as_str().to_owned(),
             details: RunEnd {
                 final_message: state.last_words.as_deref().map(|text| clip(text, 4_000)),

@@ -12,13 +12,15 @@ use lar_core::call::{Approved, Authorized};
 use lar_core::error::Refusal;
 use lar_core::id::{AttemptId, CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
-use lar_core::ledger::{Entry, Ledger};
+use lar_core::ledger::{Ledger, RunLedger};
 use lar_core::outcome::Verdict;
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::event::{Event, Observer};
+use crate::recover;
 use crate::stop::Stop;
 use crate::tools::{ROLLOUT_FAILED, Tools};
 
@@ -32,9 +34,8 @@ pub struct Dispatcher {
 }
 
 struct Inner {
-    run: RunId,
     capabilities: CapabilitySet,
-    ledger: Arc<dyn Ledger>,
+    ledger: RunLedger,
     approvals: Stoppable,
     tools: Tools,
     stop: Stop,
@@ -43,16 +44,24 @@ struct Inner {
     succeeded: Mutex<BTreeSet<String>>,
     /// Calls between their spend and their seal.
     under_way: watch::Sender<usize>,
+    /// What keeps the hold on the run.
+    heart: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(heart) = self.heart.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            heart.abort();
+        }
+    }
 }
 
 /// What a dispatcher works with.
 pub struct Parts {
-    /// The run, already opened in the ledger.
-    pub run: RunId,
     /// What may be done.
     pub capabilities: CapabilitySet,
-    /// The durable truth.
-    pub ledger: Arc<dyn Ledger>,
+    /// The durable truth, with the hold on the run.
+    pub ledger: RunLedger,
     /// How a person is asked.
     pub approvals: Arc<dyn ApprovalGate>,
     /// What carries actions out.
@@ -73,7 +82,6 @@ impl Dispatcher {
         };
         Self {
             inner: Arc::new(Inner {
-                run: parts.run,
                 capabilities: parts.capabilities,
                 ledger: parts.ledger,
                 approvals,
@@ -82,7 +90,18 @@ impl Dispatcher {
                 observer: parts.observer,
                 succeeded: Mutex::default(),
                 under_way: watch::Sender::new(0),
+                heart: Mutex::default(),
             }),
+        }
+    }
+
+    /// Keeps the hold on the run as long as this dispatcher, or a handle on it, lives. To be called
+    /// within a tokio runtime.
+    pub fn keep_hold(&self) {
+        let beat = recover::keep_hold(self.inner.ledger.clone(), self.inner.stop.clone());
+        let mut heart = self.inner.heart.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = heart.replace(tokio::spawn(beat).abort_handle()) {
+            before.abort();
         }
     }
 
@@ -109,7 +128,7 @@ impl Dispatcher {
     async fn walk(&self, call: ToolCall) -> Result<Proof, Refusal> {
         let this = &self.inner;
         let authorized = self.judge(call)?;
-        let approved = authorized.approve(&this.approvals, this.ledger.as_ref()).await?;
+        let approved = authorized.approve(&this.approvals, &this.ledger).await?;
         if this.stop.requested().is_some() {
             return Err(Refusal::Stopped);
         }
@@ -237,13 +256,13 @@ impl Dispatcher {
     /// Writes a record of the run.
     pub async fn record(&self, body: Body) -> Result<(), Refusal> {
         let this = &self.inner;
-        this.ledger.commit(Entry::note(this.run.clone(), body)).await?;
+        this.ledger.note(body).await?;
         Ok(())
     }
 
     /// The run.
     pub fn run(&self) -> &RunId {
-        &self.inner.run
+        self.inner.ledger.run()
     }
 
     /// What may be done.
@@ -251,9 +270,14 @@ impl Dispatcher {
         &self.inner.capabilities
     }
 
+    /// The ledger, with the hold on the run.
+    pub fn held(&self) -> &RunLedger {
+        &self.inner.ledger
+    }
+
     /// The ledger.
     pub fn ledger(&self) -> &Arc<dyn Ledger> {
-        &self.inner.ledger
+        self.inner.ledger.ledger()
     }
 
     /// How a person is asked. It answers when the run is stopped, whoever stands behind it.
@@ -293,9 +317,9 @@ impl Inner {
     /// From the point of no return to the proof.
     async fn finish(self: Arc<Self>, approved: Approved) -> Result<Proof, Refusal> {
         let _ended = Ended(&self.under_way);
-        let spent = approved.spend(self.ledger.as_ref()).await?;
+        let spent = approved.spend(&self.ledger).await?;
         let performed = self.tools.perform(&spent, &self.stop).await;
-        let proof = spent.seal(performed, self.ledger.as_ref()).await?;
+        let proof = spent.seal(performed, &self.ledger).await?;
         if proof.outcome() == Verdict::Succeeded {
             let mut succeeded = self.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
             succeeded.insert(proof.token_name().to_owned());

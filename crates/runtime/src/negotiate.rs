@@ -11,7 +11,7 @@ use lar_core::definition;
 use lar_core::error::Refusal;
 use lar_core::id::CallSite;
 use lar_core::json::{self, Fields, JsonRefusal, Limits};
-use lar_core::ledger::{Entry, Granted};
+use lar_core::ledger::Entry;
 use lar_core::token::Token;
 
 use crate::dispatch::{Dispatcher, clip};
@@ -267,12 +267,9 @@ impl Negotiator {
                 reason.unwrap_or_default()
             )));
         };
-        let mut entry = Entry::note(dispatcher.run().clone(), record);
-        for token in [Some(token.clone()), token.rollback()].into_iter().flatten() {
-            let granted =
-                Granted::of(&token).map_err(|error| Refusal::InvalidInput(error.to_string()))?;
-            entry.grants.push(granted);
-        }
+        let mut entry = Entry::note(dispatcher.held().hold().clone(), record);
+        let both = [Some(token.clone()), token.rollback()].into_iter().flatten();
+        entry.unlock = both.map(|token| token.name().to_owned()).collect();
         // In the ledger first: what the set offers is never more than what is durable.
         dispatcher.ledger().commit(entry).await?;
         self.candidates().retain(|candidate| candidate.name() != token.name());

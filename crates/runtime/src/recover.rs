@@ -2,60 +2,101 @@
 //! back, what it had started is recorded as unknown and stays spent.
 
 use std::fs;
+use std::time::Duration;
 
 use lar_core::audit::record::RunEnd;
 use lar_core::id::RunId;
-use lar_core::ledger::{Closing, Ledger, LedgerError};
+use lar_core::ledger::{Closing, Conflict, Ledger, LedgerError, RunLedger, Taking};
 
-/// Names this process so that another on this machine can tell whether it still lives: the boot,
-/// the process, and when it started (`proc_pid_stat(5)`, field 22), because numbers are used again.
+use crate::stop::{Cause, Stop};
+
+/// How long a run is held without a sign of life, in milliseconds.
+pub const LEASE_MS: u64 = 60_000;
+
+/// Names this process so that another on this machine can tell whether it still lives: the boot and
+/// the pid namespace in which numbers mean the same, the process, and when it started
+/// (`proc_pid_stat(5)`, field 22), because numbers are used again.
 pub fn owner() -> String {
     let pid = std::process::id();
-    format!("{} {pid} {}", boot(), started(pid).unwrap_or_default())
+    format!("{} {pid} {}", machine(), started(pid).unwrap_or_default())
 }
 
 /// Closes the runs whose processes are gone, and returns their names.
 pub async fn recover(ledger: &dyn Ledger) -> Result<Vec<RunId>, LedgerError> {
     let mut sealed = Vec::new();
-    for run in ledger.runs().await? {
-        if run.stop_reason.is_some() || lives(&run.owner) {
+    for run in ledger.open_runs().await? {
+        if lives(&run.owner) {
             continue;
         }
+        // Where the process is on another machine, its hold must have run out.
+        let gone = on_this_machine(&run.owner).then(|| run.owner.clone());
+        let taking = Taking {
+            run: run.run.clone(),
+            owner: owner(),
+            lease_ms: LEASE_MS,
+            gone,
+            definitions: None,
+        };
+        let hold = match ledger.take_run(taking).await {
+            Ok(opened) => opened.hold,
+            // It lives on another machine, or another process was quicker.
+            Err(LedgerError::RunHeld { .. } | LedgerError::RunClosed(_)) => continue,
+            Err(error) => return Err(error),
+        };
         let details = RunEnd {
             error: Some("its process was gone; sealed by a later start".to_owned()),
             ..RunEnd::default()
         };
-        let closing = Closing { run: run.run.clone(), stop_reason: "error".to_owned(), details };
+        let stop_reason = "error".to_owned();
+        let closing = Closing { hold, stop_reason, details, keep_journal: false };
         match ledger.close_run(closing).await {
             Ok(_) => sealed.push(run.run),
             // Another process was quicker.
-            Err(LedgerError::RunClosed(_)) => {}
+            Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(sealed)
 }
 
-/// Whether the process that an owner's name stands for is still there. When that can't be told, it
-/// is: a run is never sealed under a living process.
+/// Holds the run while it waits for a model or a person. Every commit does so too, so a renewal that
+/// fails is no harm by itself; when another process has the run, nothing more can be done here.
+pub(crate) async fn keep_hold(held: RunLedger, stop: Stop) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(LEASE_MS / 3)).await;
+        let renewed = held.ledger().renew_run(held.hold()).await;
+        if let Err(LedgerError::Conflict(_) | LedgerError::RunClosed(_)) = renewed {
+            stop.request(Cause::Interrupted);
+            return;
+        }
+    }
+}
+
+/// Whether the process that an owner's name stands for may still be there: when it is on another
+/// machine, its lease tells, not this.
 fn lives(owner: &str) -> bool {
     let mut parts = owner.split(' ');
     let (Some(on), Some(pid), Some(since)) = (parts.next(), parts.next(), parts.next()) else {
-        return true;
+        return false;
     };
     let Ok(pid) = pid.parse::<u32>() else {
-        return true;
-    };
-    if on != boot() {
         return false;
-    }
-    started(pid).is_some_and(|now| now == since)
+    };
+    on == machine() && started(pid).is_some_and(|now| now == since)
 }
 
-fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_else(|_| "unknown".to_owned())
+/// Whether an owner's process is, or was, where this one could see it.
+fn on_this_machine(owner: &str) -> bool {
+    owner.split(' ').next() == Some(&machine())
+}
+
+/// Where process numbers mean the same: this boot of this machine, and this pid namespace.
+fn machine() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let namespace: String =
+        namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    format!("{}/{namespace}", boot.trim())
 }
 
 /// The start time of a process in clock ticks since the boot.
@@ -74,9 +115,11 @@ mod tests {
     fn tells_the_living_from_the_dead() {
         let own = owner();
         assert!(lives(&own));
-        let boot = boot();
-        assert!(!lives(&format!("{boot} {} 1", std::process::id())), "another of that number");
-        assert!(!lives(&format!("other-boot {} 1", std::process::id())));
-        assert!(lives("nonsense"), "what can't be told is left alone");
+        assert!(on_this_machine(&own));
+        let machine = machine();
+        assert!(!lives(&format!("{machine} {} 1", std::process::id())), "another of that number");
+        let elsewhere = format!("other-boot/1 {} 1", std::process::id());
+        assert!(!lives(&elsewhere) && !on_this_machine(&elsewhere), "its lease decides");
+        assert!(!on_this_machine("nonsense"), "what can't be told is left to the lease");
     }
 }

@@ -41,6 +41,7 @@ fn make() -> Made {
         task: "bench".into(),
         runtime: "0".into(),
         manifest: None,
+        grant: None,
         budget: serde_json::json!({}),
         tokens: Vec::new(),
         enforcement: "none".into(),

@@ -25,7 +25,7 @@ pub struct Intact {
     pub records: u64,
     /// The digest of the last one.
     pub head: Digest,
-    /// Whether the last one ends the run. Where it doesn't, the run is still going on, was cut off,
+    /// Whether one of them ends the run. Where none does, the run is still going on, was cut off,
     /// or its end was removed: this can't be told from the records alone.
     pub closed: bool,
 }
@@ -51,9 +51,6 @@ impl Checker {
     pub fn read(&mut self, bytes: &[u8]) -> Result<Record, Broken> {
         let seq = self.next;
         let broken = |reason: &str| Broken { seq, reason: reason.to_owned() };
-        if self.closed {
-            return Err(broken("it stands after the end of the run"));
-        }
         let text = std::str::from_utf8(bytes).map_err(|_| broken("it is not UTF-8"))?;
         json::check(
             text,
@@ -80,6 +77,9 @@ impl Checker {
         }
         if record.prev != self.head {
             return Err(broken("it doesn't follow the record before it"));
+        }
+        if self.closed && !matches!(record.body, Body::Resolution(_)) {
+            return Err(broken("it stands after the end of the run"));
         }
         match (&self.run, &record.body) {
             (None, Body::RunOpen(_)) => self.run = Some(record.run.clone()),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::tree;
 use crate::id::{AttemptId, RunId};
 use crate::json::{Digest, JsonRefusal, canonical};
+use crate::ledger::GrantId;
 use crate::outcome::{ProgramIdentity, Verdict};
 use crate::time::Timestamp;
 
@@ -38,6 +39,11 @@ pub enum Body {
     Negotiation(Negotiation),
     /// Recovery found an intent without an outcome.
     Recovery(Recovery),
+    /// Another process takes the run over.
+    RunResume(RunResume),
+    /// It was said later what became of a use whose outcome was unknown. The only record that may
+    /// follow the end of a run.
+    Resolution(ResolutionRecord),
     /// A run ends.
     RunClose(RunClose),
 }
@@ -54,6 +60,9 @@ pub struct RunOpen {
     /// SHA-256 of the manifest's bytes, when there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub manifest: Option<Digest>,
+    /// The grant that the run draws from, when it isn't its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<GrantId>,
     /// The budget.
     pub budget: Value,
     /// The tokens: name, scope in words, digest of the definition, uses, approval.
@@ -236,6 +245,32 @@ pub struct Recovery {
     pub message: String,
 }
 
+/// Another process takes the run over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResume {
+    /// The new holder's number.
+    pub fence: u64,
+    /// Why the holder before lost it.
+    pub reason: String,
+}
+
+/// It was said later what became of a use whose outcome was unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolutionRecord {
+    /// The token.
+    pub token_name: String,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// How it ended: succeeded or failed. The use stays spent.
+    pub outcome: Verdict,
+    /// Who says so: `owner`, `person` or `target`.
+    pub by: String,
+    /// Their name.
+    pub name: String,
+    /// How that is known, in one line.
+    pub note: String,
+}
+
 /// What the runtime says at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
@@ -284,6 +319,14 @@ pub struct Account {
     pub unknown: u64,
     /// Never used.
     pub unused: u64,
+    /// Spent or held by other runs of the same grant.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub elsewhere: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A record as it is stored: exact bytes, and their digest.
@@ -295,6 +338,17 @@ pub struct SealedRecord {
     pub bytes: Vec<u8>,
     /// The [leaf hash](tree::leaf_hash) of `bytes`.
     pub hash: Digest,
+}
+
+impl SealedRecord {
+    /// What it says. Whether it stands where it should is the chain's business.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no record.
+    pub fn read(&self) -> Result<Record, serde_json::Error> {
+        serde_json::from_slice(&self.bytes)
+    }
 }
 
 /// A record that was read.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::record::{
-    Account, Approval, Body, ErrorRecord, Intent, Negotiation, OutcomeRecord, Record, RunClose,
-    RunOpen,
+    Account, Approval, Body, ErrorRecord, Intent, Negotiation, OutcomeRecord, Record,
+    ResolutionRecord, RunClose, RunOpen,
 };
 use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
@@ -45,6 +45,9 @@ pub struct Proof {
     program: Option<ProgramIdentity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval_seq: Option<u64>,
+    /// What was said later about an unknown outcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<ResolutionRecord>,
     seq: u64,
     #[serde(skip)]
     output: String,
@@ -81,6 +84,7 @@ impl Proof {
             attempt: intent.attempt,
             program: outcome.and_then(|record| record.program.clone()),
             approval_seq: intent.approval_seq,
+            resolution: None,
             seq,
             output: String::new(),
         }
@@ -114,6 +118,11 @@ impl Proof {
     /// How it ended.
     pub fn outcome(&self) -> Verdict {
         self.outcome
+    }
+
+    /// What was said later about an outcome that was unknown.
+    pub fn resolution(&self) -> Option<&ResolutionRecord> {
+        self.resolution.as_ref()
     }
 
     /// Why it did not succeed.
@@ -224,6 +233,8 @@ pub struct RunLine {
     pub tokens_unused: Vec<String>,
     /// How many model turns there were.
     pub model_turns: u64,
+    /// How often the run was taken over by another process.
+    pub resumed: u64,
     /// How many records were read.
     pub records: u64,
     /// The leaf hash of the last record.
@@ -272,6 +283,7 @@ impl AuditTrail {
                 accounts: Vec::new(),
                 tokens_unused: Vec::new(),
                 model_turns: 0,
+                resumed: 0,
                 records: records.len() as u64,
                 head,
             },
@@ -322,6 +334,15 @@ impl AuditTrail {
                     self.errors.push(ErrorLine { error, timestamp, seq });
                 }
             }
+            Body::RunResume(_) => self.run.resumed += 1,
+            Body::Resolution(resolution) => {
+                let of = |proof: &&mut Proof| proof.attempt == resolution.attempt;
+                if let Some(proof) = self.proofs.iter_mut().find(of) {
+                    proof.resolution = Some(resolution.clone());
+                }
+            }
+            // What was only held and given back is no error.
+            Body::Recovery(recovery) if recovery.state == "released" => {}
             Body::Recovery(recovery) => {
                 let error = ErrorRecord {
                     token_name: recovery.token_name.clone(),
@@ -350,7 +371,7 @@ impl AuditTrail {
             .tokens
             .iter()
             // A way back that wasn't needed is no omission.
-            .filter(|account| account.unused == account.granted)
+            .filter(|account| account.succeeded + account.failed + account.unknown == 0)
             .filter(|account| !account.token_name.ends_with(ROLLBACK_SUFFIX))
             .map(|account| account.token_name.clone())
             .collect();

@@ -1,23 +1,29 @@
-//! The states of one use and the rule by which they follow each other: a pure function that every
-//! ledger calls inside its transaction.
+//! The states of one use and the rule by which they follow each other: a pure function of the
+//! position and the event, shared by every ledger and by the model that is checked in
+//! `crates/ledger/tests/it`.
 //!
 //! ```text
 //! READY -> RESERVED -> STARTED -> SUCCEEDED | FAILED | UNKNOWN | NEVER_BEGAN
-//!            |                                                    |
-//!            +-> READY (released, or the lease ran out)           +-> READY
+//!   ^         |           ^                             |            |
+//!   |         |           +--- (no approval needed)     +-> resolved +-> READY
+//!   +---------+ released, or the hold ran out
 //! ```
+//!
+//! Nothing here gives back what was started but the living owner's word that nothing began.
 
 use serde::{Deserialize, Serialize};
 
+use super::run::Resolver;
 use crate::json::Digest;
 use crate::outcome::Verdict;
 use crate::time::Timestamp;
 
-/// Counts how often a use has been taken hold of. Whoever holds an older number has lost it.
+/// Counts how often a use, or a run, has been taken hold of. Whoever holds an older number has lost
+/// it.
 pub type Fence = u64;
 
 /// The state of an attempt's use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum UseState {
     /// Held for a person's answer; nothing has begun.
@@ -28,13 +34,17 @@ pub enum UseState {
         lease_until: Timestamp,
         /// The digest of the action that it is held for.
         action: Digest,
-        /// Whether the answer was yes.
-        approved: bool,
+        /// Until when it may be started, once a person approved it.
+        approved_until: Option<Timestamp>,
     },
     /// Given back before anything began.
     Released {
-        /// The last holder's number.
+        /// A number above the last holder's.
         fence: Fence,
+        /// The digest of the action that it was held for.
+        action: Digest,
+        /// An approval that was given and not used yet.
+        approved_until: Option<Timestamp>,
     },
     /// Spent. The effect may have begun.
     Started {
@@ -48,6 +58,13 @@ pub enum UseState {
         /// How it ended.
         verdict: Verdict,
     },
+    /// Spent; how it ended was unknown at first and was said later.
+    Resolved {
+        /// The holder's number.
+        fence: Fence,
+        /// How it ended: succeeded or failed.
+        verdict: Verdict,
+    },
     /// The living owner said that nothing outside was touched.
     NeverBegan {
         /// The holder's number.
@@ -56,24 +73,26 @@ pub enum UseState {
 }
 
 /// What is asked to happen to a use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// Take hold of a use for so many milliseconds.
     Reserve {
         /// How long the hold lasts.
         lease_ms: u64,
     },
-    /// Note that a held use was approved for the action that it is held for.
+    /// Note that a held use was approved for the action that it is held for. The approval is bound
+    /// to the attempt and the action, not to the hold: it stays when the hold is lost.
     Approve {
-        /// The holder's number.
-        fence: Fence,
+        /// Until when it may be started.
+        not_after: Timestamp,
     },
     /// Give a held use back.
     Release {
         /// The holder's number.
         fence: Fence,
     },
-    /// Spend: from nothing, or from a hold with the approval that was given for this action.
+    /// Spend: from nothing, or from a hold with the approval that was given for this action. The
+    /// approval is used up with it.
     Start {
         /// The holder's number when the use was held.
         held: Option<Fence>,
@@ -85,26 +104,97 @@ pub enum Transition {
         /// How it ended.
         verdict: Verdict,
     },
-    /// Say that nothing began.
+    /// Say that nothing began. Only whoever started it may.
     NeverBegan {
         /// The holder's number.
         fence: Fence,
     },
+    /// Seal what the last holder of the run, who is gone, left open: a hold is given back with a
+    /// higher fence, so that a late start fails; what was started becomes unknown. Made by the
+    /// ledger when a run is taken over or closed.
+    Recover,
+    /// Give back a hold that ran out. Made by the ledger when somebody else needs the use.
+    Expire,
+    /// Say later what became of a use whose outcome is unknown.
+    Resolve {
+        /// Who says so.
+        by: Resolver,
+        /// Succeeded or failed.
+        verdict: Verdict,
+    },
 }
 
-/// What a transition does to the number of uses that are left.
+/// Where everything stands that one step looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The fence of the hold on the run.
+    pub run: Fence,
+    /// The grant.
+    pub grant: GrantPosition,
+    /// The token.
+    pub token: TokenPosition,
+    /// The attempt's use; `None` when the attempt was never made.
+    pub attempt: Option<UseState>,
+}
+
+/// Where the grant stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GrantPosition {
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// Whether it was issued in an older epoch of the ledger than the present one.
+    pub quarantined: bool,
+}
+
+/// Where the token stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TokenPosition {
+    /// How many uses were granted.
+    pub granted: u32,
+    /// How many are neither held nor spent.
+    pub left: u32,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// Whether a use must be held and approved before it is started.
+    pub requires_approval: bool,
+    /// Whether it is a candidate that nobody has unlocked for this run.
+    pub locked: bool,
+}
+
+/// What is asked, by whom and when.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// The ledger's clock.
+    pub now: Timestamp,
+    /// The fence of the asker's hold on the run.
+    pub holder: Fence,
+    /// The digest of the action.
+    pub action: Digest,
+    /// What is asked.
+    pub transition: Transition,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Next {
+    /// The attempt's use.
+    pub attempt: UseState,
+    /// How many uses of the token are left.
+    pub left: u32,
+}
+
+/// What a step does to the number of uses that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uses {
-    /// One is taken.
+enum Uses {
     Take,
-    /// One comes back.
     GiveBack,
-    /// None changes hands.
     Keep,
 }
 
 /// The asked change doesn't fit the state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Conflict {
     /// No use is left.
     #[error("no use of this token is left")]
@@ -115,6 +205,24 @@ pub enum Conflict {
     /// The token has ended.
     #[error("the token expired at {0}")]
     Expired(Timestamp),
+    /// The grant has ended.
+    #[error("the grant expired at {0}")]
+    GrantExpired(Timestamp),
+    /// The grant was revoked.
+    #[error("the grant was revoked")]
+    Revoked,
+    /// The grant is of an older epoch.
+    #[error(
+        "the grant was issued before the ledger's present epoch and takes no spend; see what was \
+         done, then issue another grant"
+    )]
+    Quarantined,
+    /// Nobody has unlocked the token, or it is unlocked already.
+    #[error("the token is a candidate that nobody has granted, or that was granted before")]
+    Locked,
+    /// Another process holds the run by now.
+    #[error("another process has taken this run over")]
+    RunLost,
     /// This very attempt was made before.
     #[error("this attempt was made before; it is never executed a second time")]
     AlreadyAttempted,
@@ -125,8 +233,11 @@ pub enum Conflict {
     #[error("the hold on the use ran out while it was waited for an answer")]
     LeaseExpired,
     /// Nobody has approved it.
-    #[error("the use is held for an approval that was not given")]
+    #[error("the use needs an approval that was not given")]
     NotApproved,
+    /// The approval has run out.
+    #[error("the approval ran out at {0}")]
+    ApprovalExpired(Timestamp),
     /// What would run isn't what was held and approved.
     #[error("the action isn't the one that the use was held for")]
     OtherAction,
@@ -135,19 +246,81 @@ pub enum Conflict {
     OutOfOrder,
 }
 
-/// The next state, and what it does to the uses left. `now` is the ledger's clock.
-pub fn next(
+/// What follows when `event` meets `position`.
+///
+/// The checks come in this order, so that every ledger refuses with the same word: who asks (the
+/// run's fence); what the use allows (its state, the use's fence, the lease, the action, the
+/// approval); and for a step that takes a use or starts it, whether grant and token still stand.
+pub fn next(position: &Position, event: &Event) -> Result<Next, Conflict> {
+    // Anybody may say that a hold ran out, and how an unknown outcome turned out.
+    let from_outside = matches!(event.transition, Transition::Expire | Transition::Resolve { .. });
+    if !from_outside && event.holder != position.run {
+        return Err(Conflict::RunLost);
+    }
+    let (attempt, uses) = step(position.attempt.as_ref(), &position.token, event)?;
+    if uses == Uses::Take || matches!(event.transition, Transition::Start { .. }) {
+        stands(&position.grant, &position.token, event.now)?;
+    }
+    let left = match uses {
+        Uses::Take => position.token.left.checked_sub(1).ok_or(Conflict::NoUseLeft)?,
+        // A ledger in which this doesn't fit was not written by this rule.
+        Uses::GiveBack if position.token.left >= position.token.granted => {
+            return Err(Conflict::OutOfOrder);
+        }
+        Uses::GiveBack => position.token.left + 1,
+        Uses::Keep => position.token.left,
+    };
+    Ok(Next { attempt, left })
+}
+
+/// Whether the grant and the token take a spend.
+fn stands(grant: &GrantPosition, token: &TokenPosition, now: Timestamp) -> Result<(), Conflict> {
+    if grant.revoked {
+        return Err(Conflict::Revoked);
+    }
+    if grant.quarantined {
+        return Err(Conflict::Quarantined);
+    }
+    if let Some(end) = grant.expires.filter(|end| now >= *end) {
+        return Err(Conflict::GrantExpired(end));
+    }
+    if let Some(end) = token.expires.filter(|end| now >= *end) {
+        return Err(Conflict::Expired(end));
+    }
+    if token.locked { Err(Conflict::Locked) } else { Ok(()) }
+}
+
+/// The next state of the use, and what that does to the uses that are left.
+fn step(
     state: Option<&UseState>,
-    transition: &Transition,
-    action: &Digest,
-    now: Timestamp,
+    token: &TokenPosition,
+    event: &Event,
 ) -> Result<(UseState, Uses), Conflict> {
-    match (state, transition) {
+    let now = event.now;
+    match (state, &event.transition) {
         (None, Transition::Reserve { lease_ms }) => {
             let lease_until = now.plus_millis(*lease_ms);
-            let state =
-                UseState::Reserved { fence: 1, lease_until, action: *action, approved: false };
+            let action = event.action;
+            let state = UseState::Reserved { fence: 1, lease_until, action, approved_until: None };
             Ok((state, Uses::Take))
+        }
+        // It was given back before anything began, so it may be held again; an approval of the same
+        // action that hasn't run out still holds.
+        (
+            Some(UseState::Released { fence, action, approved_until }),
+            Transition::Reserve { lease_ms },
+        ) => {
+            let kept = approved_until.filter(|end| *action == event.action && now <= *end);
+            let state = UseState::Reserved {
+                fence: fence + 1,
+                lease_until: now.plus_millis(*lease_ms),
+                action: event.action,
+                approved_until: kept,
+            };
+            Ok((state, Uses::Take))
+        }
+        (None, Transition::Start { held: None }) if token.requires_approval => {
+            Err(Conflict::NotApproved)
         }
         (None, Transition::Start { held: None }) => {
             Ok((UseState::Started { fence: 1 }, Uses::Take))
@@ -156,30 +329,46 @@ pub fn next(
             Err(Conflict::AlreadyAttempted)
         }
         (
-            Some(UseState::Reserved { fence, lease_until, action: held_for, approved }),
-            Transition::Approve { fence: held } | Transition::Start { held: Some(held) },
+            Some(UseState::Reserved { fence, lease_until, action, approved_until }),
+            Transition::Approve { not_after },
+        ) => {
+            in_time(*lease_until, now)?;
+            same_action(action, &event.action)?;
+            if approved_until.is_some() {
+                return Err(Conflict::OutOfOrder);
+            }
+            let (fence, lease_until, action) = (*fence, *lease_until, *action);
+            let approved_until = Some(*not_after);
+            Ok((UseState::Reserved { fence, lease_until, action, approved_until }, Uses::Keep))
+        }
+        (
+            Some(UseState::Reserved { fence, lease_until, action, approved_until }),
+            Transition::Start { held: Some(held) },
         ) => {
             same(*fence, *held)?;
-            if now > *lease_until {
-                return Err(Conflict::LeaseExpired);
-            }
-            if held_for != action {
-                return Err(Conflict::OtherAction);
-            }
-            match (transition, approved) {
-                (Transition::Approve { .. }, false) => {
-                    let (fence, lease_until, action) = (*fence, *lease_until, *action);
-                    let state = UseState::Reserved { fence, lease_until, action, approved: true };
-                    Ok((state, Uses::Keep))
-                }
-                (Transition::Approve { .. }, true) => Err(Conflict::OutOfOrder),
-                (_, true) => Ok((UseState::Started { fence: *fence }, Uses::Keep)),
-                (_, false) => Err(Conflict::NotApproved),
+            in_time(*lease_until, now)?;
+            same_action(action, &event.action)?;
+            match approved_until {
+                None if token.requires_approval => Err(Conflict::NotApproved),
+                Some(end) if now > *end => Err(Conflict::ApprovalExpired(*end)),
+                _ => Ok((UseState::Started { fence: *fence }, Uses::Keep)),
             }
         }
-        (Some(UseState::Reserved { fence, .. }), Transition::Release { fence: held }) => {
+        (Some(UseState::Reserved { fence, action, .. }), Transition::Release { fence: held }) => {
             same(*fence, *held)?;
-            Ok((UseState::Released { fence: fence + 1 }, Uses::GiveBack))
+            // Whoever releases it doesn't want it any more, so the approval goes with it.
+            let (fence, action) = (fence + 1, *action);
+            Ok((UseState::Released { fence, action, approved_until: None }, Uses::GiveBack))
+        }
+        (
+            Some(UseState::Reserved { fence, lease_until, action, approved_until }),
+            Transition::Recover | Transition::Expire,
+        ) => {
+            if event.transition == Transition::Expire && now <= *lease_until {
+                return Err(Conflict::OutOfOrder);
+            }
+            let (fence, action, approved_until) = (fence + 1, *action, *approved_until);
+            Ok((UseState::Released { fence, action, approved_until }, Uses::GiveBack))
         }
         (Some(UseState::Started { fence }), Transition::Finish { fence: held, verdict }) => {
             same(*fence, *held)?;
@@ -188,6 +377,21 @@ pub fn next(
         (Some(UseState::Started { fence }), Transition::NeverBegan { fence: held }) => {
             same(*fence, *held)?;
             Ok((UseState::NeverBegan { fence: *fence }, Uses::GiveBack))
+        }
+        (Some(UseState::Started { fence }), Transition::Recover) => {
+            Ok((UseState::Ended { fence: *fence, verdict: Verdict::Unknown }, Uses::Keep))
+        }
+        (
+            Some(UseState::Ended { fence, verdict: Verdict::Unknown }),
+            Transition::Resolve { by, verdict },
+        ) => {
+            if let Resolver::Owner { fence: held } = by {
+                same(*fence, *held)?;
+            }
+            match verdict {
+                Verdict::Unknown => Err(Conflict::OutOfOrder),
+                known => Ok((UseState::Resolved { fence: *fence, verdict: *known }, Uses::Keep)),
+            }
         }
         (Some(UseState::Released { .. }), Transition::Start { held: Some(_) }) => {
             Err(Conflict::Fenced)
@@ -198,7 +402,10 @@ pub fn next(
             | Transition::Start { .. }
             | Transition::Release { .. }
             | Transition::Finish { .. }
-            | Transition::NeverBegan { .. },
+            | Transition::NeverBegan { .. }
+            | Transition::Recover
+            | Transition::Expire
+            | Transition::Resolve { .. },
         ) => Err(Conflict::OutOfOrder),
     }
 }
@@ -207,22 +414,12 @@ fn same(fence: Fence, held: Fence) -> Result<(), Conflict> {
     if fence == held { Ok(()) } else { Err(Conflict::Fenced) }
 }
 
-/// What recovery makes of an attempt whose owner is gone: a hold that ran out is given back with a
-/// higher fence, so that a late start by the old owner fails; what was started becomes unknown and
-/// is never given back.
-pub fn recover(state: &UseState, now: Timestamp) -> Option<(UseState, Uses)> {
-    match state {
-        UseState::Reserved { fence, lease_until, .. } if now > *lease_until => {
-            Some((UseState::Released { fence: fence + 1 }, Uses::GiveBack))
-        }
-        UseState::Started { fence } => {
-            Some((UseState::Ended { fence: *fence, verdict: Verdict::Unknown }, Uses::Keep))
-        }
-        UseState::Reserved { .. }
-        | UseState::Released { .. }
-        | UseState::Ended { .. }
-        | UseState::NeverBegan { .. } => None,
-    }
+fn in_time(lease_until: Timestamp, now: Timestamp) -> Result<(), Conflict> {
+    if now > lease_until { Err(Conflict::LeaseExpired) } else { Ok(()) }
+}
+
+fn same_action(held_for: &Digest, action: &Digest) -> Result<(), Conflict> {
+    if held_for == action { Ok(()) } else { Err(Conflict::OtherAction) }
 }
 
 impl UseState {
@@ -230,83 +427,28 @@ impl UseState {
     pub fn fence(&self) -> Fence {
         match self {
             Self::Reserved { fence, .. }
-            | Self::Released { fence }
+            | Self::Released { fence, .. }
             | Self::Started { fence }
             | Self::Ended { fence, .. }
+            | Self::Resolved { fence, .. }
             | Self::NeverBegan { fence } => *fence,
+        }
+    }
+
+    /// Whether it is held or was started, and nothing was said about its end.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Reserved { .. } | Self::Started { .. })
+    }
+
+    /// How it ended, if it was started.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Ended { verdict, .. } | Self::Resolved { verdict, .. } => Some(*verdict),
+            Self::Started { .. } => Some(Verdict::Unknown),
+            Self::Reserved { .. } | Self::Released { .. } | Self::NeverBegan { .. } => None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ACTION: &[u8] = b"action";
-
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis)
-    }
-
-    fn step(
-        state: Option<&UseState>,
-        t: Transition,
-        now: i64,
-    ) -> Result<(UseState, Uses), Conflict> {
-        next(state, &t, &Digest::of(ACTION), at(now))
-    }
-
-    #[test]
-    fn a_use_goes_from_reserved_to_started_once() {
-        let (held, uses) = step(None, Transition::Reserve { lease_ms: 100 }, 0).unwrap();
-        assert_eq!(uses, Uses::Take);
-        assert_eq!(
-            step(Some(&held), Transition::Start { held: Some(1) }, 100),
-            Err(Conflict::NotApproved)
-        );
-        let (held, _) = step(Some(&held), Transition::Approve { fence: 1 }, 50).unwrap();
-        assert!(step(Some(&held), Transition::Approve { fence: 1 }, 50).is_err());
-        let (started, uses) = step(Some(&held), Transition::Start { held: Some(1) }, 100).unwrap();
-        assert_eq!(uses, Uses::Keep);
-        for again in [Transition::Start { held: Some(1) }, Transition::Start { held: None }] {
-            assert!(step(Some(&started), again, 100).is_err());
-        }
-    }
-
-    #[test]
-    fn a_late_or_changed_start_is_refused() {
-        let (held, _) = step(None, Transition::Reserve { lease_ms: 100 }, 0).unwrap();
-        let start = Transition::Start { held: Some(1) };
-        assert_eq!(step(Some(&held), start.clone(), 101), Err(Conflict::LeaseExpired));
-        let other = next(Some(&held), &start, &Digest::of(b"other"), at(1));
-        assert_eq!(other, Err(Conflict::OtherAction));
-        let stale = Transition::Start { held: Some(0) };
-        assert_eq!(step(Some(&held), stale, 1), Err(Conflict::Fenced));
-    }
-
-    #[test]
-    fn after_the_start_a_use_never_comes_back_but_by_its_living_owner() {
-        let (started, _) = step(None, Transition::Start { held: None }, 0).unwrap();
-        assert!(step(Some(&started), Transition::Release { fence: 1 }, 0).is_err());
-        assert_eq!(
-            step(Some(&started), Transition::NeverBegan { fence: 2 }, 0),
-            Err(Conflict::Fenced)
-        );
-        let (_, uses) = step(Some(&started), Transition::NeverBegan { fence: 1 }, 0).unwrap();
-        assert_eq!(uses, Uses::GiveBack);
-        let (lost, uses) = recover(&started, at(1)).unwrap();
-        assert_eq!(lost, UseState::Ended { fence: 1, verdict: Verdict::Unknown });
-        assert_eq!(uses, Uses::Keep);
-        assert!(step(Some(&lost), Transition::NeverBegan { fence: 1 }, 0).is_err());
-    }
-
-    #[test]
-    fn recovery_gives_back_only_what_was_held_and_fences_the_old_owner() {
-        let (held, _) = step(None, Transition::Reserve { lease_ms: 100 }, 0).unwrap();
-        assert_eq!(recover(&held, at(100)), None);
-        let (free, uses) = recover(&held, at(101)).unwrap();
-        assert_eq!(uses, Uses::GiveBack);
-        let late = Transition::Start { held: Some(1) };
-        assert_eq!(step(Some(&free), late, 50), Err(Conflict::Fenced));
-    }
-}
+mod tests;

@@ -47,6 +47,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
         task: format!("täsk of {run} \"quoted\"\n"),
         runtime: "0".into(),
         manifest: None,
+        grant: None,
         budget: serde_json::json!({"max_steps": 3}),
         tokens: vec![token("deploy", 9), token("unused", 2)],
         enforcement: "none".into(),
@@ -100,6 +101,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
         failed: 0,
         unknown: 0,
         unused: granted - succeeded,
+        elsewhere: 0,
     };
     all.push(Body::RunClose(RunClose {
         stop_reason: "complete".into(),

@@ -16,6 +16,7 @@ fn bodies(errors: usize) -> Vec<Body> {
         task: "täsk \"quoted\"\n\0".into(),
         runtime: "0".into(),
         manifest: None,
+        grant: None,
         budget: serde_json::json!({"max_steps": 3}),
         tokens: Vec::new(),
         enforcement: "none".into(),

@@ -1,90 +1,35 @@
 //! Uses are conserved: whatever is reserved, dropped and spent, in whatever order, no more uses are
 //! spent than were granted, and none is lost.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use lar_core::approval::NoApprover;
-use lar_core::audit::record::{Body, SealedRecord};
 use lar_core::audit::trail::Proof;
 use lar_core::call::{Authorized, Spent};
 use lar_core::error::Refusal;
-use lar_core::id::{AttemptId, CallSite, Part, RunId};
+use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
-use lar_core::json::Digest;
-use lar_core::ledger::protocol::{self, Uses};
-use lar_core::ledger::{
-    Closing, Conflict, Entry, Ledger, LedgerError, Opening, Receipt, RunSummary, UseState,
-};
+use lar_core::ledger::{GrantId, Granted, RunLedger};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::set::CapabilitySet;
-use lar_core::time::Timestamp;
 use lar_core::token::WaitToken;
+use memory_ledger::Memory;
 use proptest::prelude::*;
 
-/// A ledger in memory, with the production rule of the states.
-struct Memory {
-    inner: Mutex<(u32, HashMap<AttemptId, UseState>, u64)>,
-    /// Every so many commits the answer is lost, after the change was made.
-    lose_every: u64,
+/// A ledger with a run that has `uses` uses of token `x`.
+async fn held(uses: u32, lose_every: u64) -> (Arc<Memory>, RunLedger) {
+    let ledger = Arc::new(Memory::default());
+    let token = WaitToken::new("x", 5).max_uses(uses).build().unwrap();
+    let run = RunId::new("run").unwrap();
+    let tokens = vec![Granted::of(&token).unwrap()];
+    let opened = memory_ledger::open(ledger.as_ref(), &run, tokens).await.unwrap();
+    ledger.lose_every(lose_every);
+    (Arc::clone(&ledger), RunLedger::new(ledger, opened.hold))
 }
 
-impl Memory {
-    fn new(uses: u32, lose_every: u64) -> Self {
-        Self { inner: Mutex::new((uses, HashMap::new(), 0)), lose_every }
-    }
-}
-
-#[async_trait]
-impl Ledger for Memory {
-    async fn open_run(&self, _: Opening) -> Result<Receipt, LedgerError> {
-        unreachable!("no run is opened here")
-    }
-
-    async fn commit(&self, entry: Entry) -> Result<Receipt, LedgerError> {
-        let mut inner = self.inner.lock().unwrap();
-        let (left, attempts, count) = &mut *inner;
-        let timestamp = Timestamp::from_millis(0);
-        *count += 1;
-        let mut receipt =
-            Receipt { seq: *count, hash: Digest::of(b""), timestamp, fence: 0, uses_left: 0 };
-        if let Some(change) = entry.change {
-            let state = attempts.get(&change.attempt);
-            let (next, uses) =
-                protocol::next(state, &change.transition, &change.action, timestamp)?;
-            match uses {
-                Uses::Take if *left == 0 => return Err(Conflict::NoUseLeft.into()),
-                Uses::Take => *left -= 1,
-                Uses::GiveBack => *left += 1,
-                Uses::Keep => {}
-            }
-            receipt.fence = next.fence();
-            receipt.uses_left = *left;
-            attempts.insert(change.attempt, next);
-        }
-        assert!(matches!(entry.record, Body::Intent(_) | Body::Outcome(_) | Body::Error(_)));
-        if self.lose_every > 0 && *count % self.lose_every == 0 {
-            return Err(LedgerError::Unavailable("the answer was lost".into()));
-        }
-        Ok(receipt)
-    }
-
-    async fn close_run(&self, _: Closing) -> Result<Receipt, LedgerError> {
-        unreachable!("no run is closed here")
-    }
-
-    async fn attempt(&self, attempt: &AttemptId) -> Result<Option<UseState>, LedgerError> {
-        Ok(self.inner.lock().unwrap().1.get(attempt).cloned())
-    }
-
-    async fn records(&self, _: &RunId, _: u64, _: u64) -> Result<Vec<SealedRecord>, LedgerError> {
-        Ok(Vec::new())
-    }
-
-    async fn runs(&self) -> Result<Vec<RunSummary>, LedgerError> {
-        Ok(Vec::new())
-    }
+/// Uses of it that are left in the ledger.
+fn left(ledger: &Memory) -> u32 {
+    ledger.left(&GrantId::of_run(&RunId::new("run").unwrap()), "x")
 }
 
 /// What a test does with the next call.
@@ -130,20 +75,20 @@ fn judge(set: &CapabilitySet, turn: u64, seconds: u64) -> Result<Authorized, Ref
     set.reserve(invocation)?.authorize()
 }
 
-async fn spend(set: &CapabilitySet, ledger: &Memory, turn: u64) -> Result<Spent, Refusal> {
+async fn spend(set: &CapabilitySet, ledger: &RunLedger, turn: u64) -> Result<Spent, Refusal> {
     let gate = NoApprover(String::new());
     judge(set, turn, 1)?.approve(&gate, ledger).await?.spend(ledger).await
 }
 
-async fn seal(spent: Spent, ledger: &Memory, verdict: Verdict) -> Result<Proof, Refusal> {
+async fn seal(spent: Spent, ledger: &RunLedger, verdict: Verdict) -> Result<Proof, Refusal> {
     spent.seal(Performed::Ended(Outcome::new(verdict, "", "")), ledger).await
 }
 
 /// Does the deeds, and returns how many effects there would have been.
-async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Memory, u32) {
+async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Arc<Memory>, u32) {
     let set = CapabilitySet::new([WaitToken::new("x", 5).max_uses(uses).build().unwrap()]).unwrap();
     set.mark_reported();
-    let ledger = Memory::new(uses, lose_every);
+    let (memory, ledger) = held(uses, lose_every).await;
     let mut effects = 0;
     for (turn, deed) in (1u64..).zip(deeds) {
         match deed {
@@ -185,7 +130,7 @@ async fn run(uses: u32, lose_every: u64, deeds: &[Deed]) -> (CapabilitySet, Memo
             }
         }
     }
-    (set, ledger, effects)
+    (set, memory, effects)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -197,7 +142,7 @@ proptest! {
     fn no_more_is_spent_than_was_granted_and_nothing_is_lost(uses in 1u32..6, deeds in deeds()) {
         let (set, ledger, effects) = block_on(run(uses, 0, &deeds));
         prop_assert!(effects <= uses);
-        let left = ledger.inner.lock().unwrap().0;
+        let left = left(&ledger);
         prop_assert_eq!(left + effects, uses);
         prop_assert!(set.uses_left("x").unwrap() <= left, "the set never offers more than is left");
     }
@@ -207,7 +152,7 @@ proptest! {
         uses in 1u32..6, lose_every in 1u64..5, deeds in deeds(),
     ) {
         let (set, ledger, effects) = block_on(run(uses, lose_every, &deeds));
-        let left = ledger.inner.lock().unwrap().0;
+        let left = left(&ledger);
         prop_assert!(effects + left <= uses);
         prop_assert!(set.uses_left("x").unwrap() <= uses - effects);
     }

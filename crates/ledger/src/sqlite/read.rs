@@ -1,27 +1,21 @@
-//! What is read inside the transaction.
+//! Rows as values, and what is read outside a request.
 
-use lar_core::audit::record::{Account, SealedRecord};
+use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
-use lar_core::ledger::{LedgerError, RunSummary, UseState};
+use lar_core::ledger::transact::View;
+use lar_core::ledger::{
+    Attempt, Definitions, Grant, GrantId, Granted, LedgerError, Revocation, RunSummary, TokenState,
+    UseState,
+};
 use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::store::Store;
 use super::unavailable;
 
 type Result<T> = std::result::Result<T, LedgerError>;
-
-pub(super) fn attempt(connection: &Connection, attempt: &AttemptId) -> Result<Option<UseState>> {
-    connection
-        .prepare_cached(
-            "SELECT state, fence, lease_until, approved, action FROM attempts WHERE id = ?1",
-        )
-        .and_then(|mut statement| {
-            statement.query_row([attempt.digest().as_bytes()], state_of).optional()
-        })
-        .map_err(|error| unavailable(&error))
-}
 
 pub(super) fn records(
     connection: &Connection,
@@ -29,20 +23,14 @@ pub(super) fn records(
     from: u64,
     limit: u64,
 ) -> Result<Vec<SealedRecord>> {
-    let n: Option<i64> = connection
-        .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))
-        .optional()
-        .map_err(|error| unavailable(&error))?;
-    let Some(n) = n else {
-        return Err(LedgerError::UnknownRun(run.to_string()));
-    };
+    let n = row_of(connection, run)?;
     let read = || -> rusqlite::Result<Vec<SealedRecord>> {
         connection
             .prepare_cached(
                 "SELECT seq, hash, bytes FROM records WHERE run = ?1 AND seq >= ?2
                  ORDER BY seq LIMIT ?3",
             )?
-            .query_map(params![n, from, limit.min(i64::MAX as u64)], |row| {
+            .query_map(params![n, number(from), number(limit)], |row| {
                 Ok(SealedRecord { seq: row.get(0)?, hash: digest(row, 1)?, bytes: row.get(2)? })
             })?
             .collect()
@@ -50,103 +38,179 @@ pub(super) fn records(
     read().map_err(|error| unavailable(&error))
 }
 
-pub(super) fn runs(connection: &Connection) -> Result<Vec<RunSummary>> {
+pub(super) fn journal(
+    connection: &Connection,
+    run: &RunId,
+    from: u64,
+    limit: u64,
+) -> Result<Vec<Vec<u8>>> {
+    let n = row_of(connection, run)?;
+    let read = || -> rusqlite::Result<Vec<Vec<u8>>> {
+        connection
+            .prepare_cached(
+                "SELECT bytes FROM journal WHERE run = ?1 AND page >= ?2 ORDER BY page LIMIT ?3",
+            )?
+            .query_map(params![n, number(from), number(limit)], |row| row.get(0))?
+            .collect()
+    };
+    read().map_err(|error| unavailable(&error))
+}
+
+/// The runs, latest first: all, or those that are open.
+pub(super) fn runs(connection: &Connection, open: bool) -> Result<Vec<RunSummary>> {
+    let which = if open { "WHERE r.stop_reason IS NULL" } else { "" };
     let read = || -> rusqlite::Result<Vec<RunSummary>> {
         connection
-            .prepare_cached(
-                "SELECT id, opened, stop_reason, seq, head, task, owner FROM runs ORDER BY n DESC",
-            )?
-            .query_map([], |row| {
-                let id: String = row.get(0)?;
-                Ok(RunSummary {
-                    run: RunId::new(id).map_err(|_| unreadable(0))?,
-                    opened: Timestamp::from_millis(row.get(1)?),
-                    stop_reason: row.get(2)?,
-                    records: row.get(3)?,
-                    head: digest(row, 4)?,
-                    task: row.get(5)?,
-                    owner: row.get(6)?,
-                })
-            })?
+            .prepare_cached(&format!("SELECT {RUN} {which} ORDER BY r.n DESC"))?
+            .query_map([], run_of)?
             .collect()
     };
     read().map_err(|error| unavailable(&error))
 }
 
-/// Attempts of a run that are held or were started and not sealed.
-pub(super) fn unfinished(
-    connection: &Connection,
-    n: i64,
-) -> Result<Vec<(AttemptId, String, UseState)>> {
-    let read = || -> rusqlite::Result<Vec<_>> {
+/// The named grants, latest first.
+pub(super) fn grants(connection: &Connection) -> Result<Vec<Grant>> {
+    let ids = || -> rusqlite::Result<Vec<GrantId>> {
         connection
-            .prepare_cached(
-                "SELECT state, fence, lease_until, approved, action, id, token FROM attempts
-                 WHERE run = ?1 AND state IN ('reserved', 'started') ORDER BY id",
-            )?
-            .query_map([n], |row| {
-                Ok((AttemptId::from_digest(digest(row, 5)?), row.get(6)?, state_of(row)?))
-            })?
+            .prepare_cached("SELECT id FROM grants WHERE named ORDER BY n DESC")?
+            .query_map([], |row| grant_id(row, 0))?
             .collect()
     };
-    read().map_err(|error| unavailable(&error))
+    let mut store = Store::new(connection);
+    let ids = ids().map_err(|error| unavailable(&error))?;
+    ids.iter().filter_map(|id| store.grant(id).transpose()).collect()
 }
 
-/// What became of every token of a run.
-pub(super) fn accounts(connection: &Connection, n: i64) -> Result<Vec<Account>> {
-    let read = || -> rusqlite::Result<Vec<Account>> {
-        connection
-            .prepare_cached(
-                "SELECT t.name, t.granted, t.uses_left,
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'succeeded'),
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'failed'),
-                        (SELECT count(*) FROM attempts a WHERE a.run = t.run AND a.token = t.name
-                             AND a.state = 'unknown')
-                 FROM tokens t WHERE t.run = ?1 ORDER BY t.position",
-            )?
-            .query_map([n], |row| {
-                Ok(Account {
-                    token_name: row.get(0)?,
-                    granted: row.get(1)?,
-                    unused: row.get(2)?,
-                    succeeded: row.get(3)?,
-                    failed: row.get(4)?,
-                    unknown: row.get(5)?,
-                })
-            })?
-            .collect()
+fn row_of(connection: &Connection, run: &RunId) -> Result<i64> {
+    connection
+        .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))
+        .optional()
+        .map_err(|error| unavailable(&error))?
+        .ok_or_else(|| LedgerError::UnknownRun(run.to_string()))
+}
+
+fn number(asked: u64) -> i64 {
+    i64::try_from(asked).unwrap_or(i64::MAX)
+}
+
+/// The columns of a grant.
+pub(super) const GRANT: &str = "n, id, issued, expires, revoked, reason, epoch, definitions";
+
+pub(super) fn grant_of(row: &Row<'_>) -> rusqlite::Result<(i64, Grant)> {
+    let revoked = match time(row, 4)? {
+        Some(at) => {
+            Some(Revocation { at, reason: row.get::<_, Option<String>>(5)?.unwrap_or_default() })
+        }
+        None => None,
     };
-    read().map_err(|error| unavailable(&error))
+    let grant = Grant {
+        id: grant_id(row, 1)?,
+        issued: Timestamp::from_millis(row.get(2)?),
+        expires: time(row, 3)?,
+        revoked,
+        epoch: row.get(6)?,
+        definitions: Definitions::from_text(row.get::<_, String>(7)?),
+        tokens: Vec::new(),
+    };
+    Ok((row.get(0)?, grant))
 }
 
-/// Reads a state from columns 0 to 4: state, fence, lease_until, approved, action.
-fn state_of(row: &Row<'_>) -> rusqlite::Result<UseState> {
-    let word: String = row.get(0)?;
-    let fence = row.get(1)?;
-    Ok(match word.as_str() {
-        "reserved" => UseState::Reserved {
-            fence,
-            lease_until: Timestamp::from_millis(row.get(2)?),
-            approved: row.get(3)?,
-            action: digest(row, 4)?,
-        },
-        "released" => UseState::Released { fence },
-        "started" => UseState::Started { fence },
-        "never_began" => UseState::NeverBegan { fence },
-        "succeeded" => UseState::Ended { fence, verdict: Verdict::Succeeded },
-        "failed" => UseState::Ended { fence, verdict: Verdict::Failed },
-        "unknown" => UseState::Ended { fence, verdict: Verdict::Unknown },
-        _ => return Err(unreadable(0)),
+/// The columns of a token.
+pub(super) const TOKEN: &str = "name, definition, granted, uses_left, expires, requires_approval, candidate, \
+     unlocked_by";
+
+pub(super) fn token_of(row: &Row<'_>) -> rusqlite::Result<TokenState> {
+    let granted = Granted {
+        name: row.get(0)?,
+        definition: digest(row, 1)?,
+        uses: row.get(2)?,
+        expires: time(row, 4)?,
+        requires_approval: row.get(5)?,
+        candidate: row.get(6)?,
+    };
+    let unlocked_by = match row.get::<_, Option<String>>(7)? {
+        Some(run) => Some(RunId::new(run).map_err(|_| unreadable(7))?),
+        None => None,
+    };
+    Ok(TokenState { granted, uses_left: row.get(3)?, unlocked_by })
+}
+
+/// The columns of a run, with the tables they are in.
+pub(super) const RUN: &str = "r.id, g.id, r.opened, r.stop_reason, r.seq, r.head, r.task, r.owner, \
+     r.fence, r.lease_ms, r.lease_until, r.pages FROM runs r JOIN grants g ON g.n = r.grant_n";
+
+pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
+    let id: String = row.get(0)?;
+    Ok(RunSummary {
+        run: RunId::new(id).map_err(|_| unreadable(0))?,
+        grant: grant_id(row, 1)?,
+        opened: Timestamp::from_millis(row.get(2)?),
+        stop_reason: row.get(3)?,
+        records: row.get(4)?,
+        head: digest(row, 5)?,
+        task: row.get(6)?,
+        owner: row.get(7)?,
+        fence: row.get(8)?,
+        lease_ms: row.get(9)?,
+        lease_until: Timestamp::from_millis(row.get(10)?),
+        pages: row.get(11)?,
     })
 }
 
-pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+/// The columns of an attempt.
+pub(super) const ATTEMPT: &str = "id, token, action, state, fence, lease_until, approved_until, \
+     resolution, holder, seq";
+
+pub(super) fn attempt_of(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let (word, action, fence): (String, Digest, u64) = (row.get(3)?, digest(row, 2)?, row.get(4)?);
+    let approved_until = time(row, 6)?;
+    let state = match word.as_str() {
+        "reserved" => {
+            let lease_until = time(row, 5)?.ok_or_else(|| unreadable(5))?;
+            UseState::Reserved { fence, lease_until, action, approved_until }
+        }
+        "released" => UseState::Released { fence, action, approved_until },
+        "started" => UseState::Started { fence },
+        "never_began" => UseState::NeverBegan { fence },
+        "unknown" => match row.get::<_, Option<String>>(7)? {
+            None => UseState::Ended { fence, verdict: Verdict::Unknown },
+            Some(word) => UseState::Resolved { fence, verdict: verdict(&word, 7)? },
+        },
+        word => UseState::Ended { fence, verdict: verdict(word, 3)? },
+    };
+    Ok(Attempt {
+        id: AttemptId::from_digest(digest(row, 0)?),
+        token: row.get(1)?,
+        action,
+        state,
+        holder: row.get(8)?,
+        seq: row.get(9)?,
+    })
+}
+
+fn verdict(word: &str, column: usize) -> rusqlite::Result<Verdict> {
+    match word {
+        "succeeded" => Ok(Verdict::Succeeded),
+        "failed" => Ok(Verdict::Failed),
+        _ => Err(unreadable(column)),
+    }
+}
+
+fn grant_id(row: &Row<'_>, column: usize) -> rusqlite::Result<GrantId> {
+    let id: String = row.get(column)?;
+    GrantId::try_from(id).map_err(|_| unreadable(column))
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     let bytes: Vec<u8> = row.get(column)?;
     <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::from_bytes).map_err(|_| unreadable(column))
 }
 
-fn unreadable(column: usize) -> rusqlite::Error {
+/// A value that no ledger writes.
+pub(super) fn unreadable(column: usize) -> rusqlite::Error {
     rusqlite::Error::IntegralValueOutOfRange(column, 0)
 }

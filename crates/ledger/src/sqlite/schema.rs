@@ -5,13 +5,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use lar_core::ledger::LedgerError;
+use lar_core::ledger::{LedgerError, LedgerId};
 use rusqlite::{Connection, OpenFlags};
 
 use super::unavailable;
 
 /// The version of the tables. A file with a higher one was written by a newer program.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".
 const APPLICATION: i64 = 0x4c41_526c;
 /// SQLite before 3.51.3 could lose a committed transaction when a WAL was reset
@@ -29,47 +29,76 @@ const NETWORK: [(i64, &str); 6] = [
 ];
 
 const TABLES: &str = "
-    CREATE TABLE clock (
+    CREATE TABLE ledger (
+        only   INTEGER PRIMARY KEY CHECK (only = 1),
+        id     TEXT NOT NULL,
+        epoch  INTEGER NOT NULL,
         -- The highest time that was ever given out, in milliseconds since 1970.
-        id     INTEGER PRIMARY KEY CHECK (id = 1),
         millis INTEGER NOT NULL
     ) STRICT;
-    INSERT INTO clock VALUES (1, 0);
+
+    CREATE TABLE grants (
+        n           INTEGER PRIMARY KEY,
+        id          TEXT NOT NULL UNIQUE,
+        named       INTEGER NOT NULL,
+        issued      INTEGER NOT NULL,
+        expires     INTEGER,
+        revoked     INTEGER,
+        reason      TEXT,
+        epoch       INTEGER NOT NULL,
+        definitions TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX named_grants ON grants (n) WHERE named;
+
+    CREATE TABLE tokens (
+        grant_n           INTEGER NOT NULL REFERENCES grants (n),
+        name              TEXT NOT NULL,
+        position          INTEGER NOT NULL,
+        definition        BLOB NOT NULL,
+        granted           INTEGER NOT NULL CHECK (granted > 0),
+        uses_left         INTEGER NOT NULL CHECK (uses_left BETWEEN 0 AND granted),
+        expires           INTEGER,
+        requires_approval INTEGER NOT NULL,
+        candidate         INTEGER NOT NULL,
+        unlocked_by       TEXT,
+        PRIMARY KEY (grant_n, name)
+    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE runs (
         n           INTEGER PRIMARY KEY,
         id          TEXT NOT NULL UNIQUE,
+        grant_n     INTEGER NOT NULL REFERENCES grants (n),
         owner       TEXT NOT NULL,
+        fence       INTEGER NOT NULL,
+        lease_ms    INTEGER NOT NULL,
+        lease_until INTEGER NOT NULL,
         task        TEXT NOT NULL,
         opened      INTEGER NOT NULL,
         stop_reason TEXT,
         seq         INTEGER NOT NULL,
-        head        BLOB NOT NULL
+        head        BLOB NOT NULL,
+        pages       INTEGER NOT NULL
     ) STRICT;
+    CREATE INDEX open_runs ON runs (n) WHERE stop_reason IS NULL;
 
-    CREATE TABLE tokens (
-        run        INTEGER NOT NULL REFERENCES runs (n),
-        name       TEXT NOT NULL,
-        position   INTEGER NOT NULL,
-        definition BLOB NOT NULL,
-        granted    INTEGER NOT NULL CHECK (granted > 0),
-        uses_left  INTEGER NOT NULL CHECK (uses_left BETWEEN 0 AND granted),
-        expires    INTEGER,
-        PRIMARY KEY (run, name)
-    ) STRICT, WITHOUT ROWID;
-
+    -- The run comes first in the key, so that what happens together lies together.
     CREATE TABLE attempts (
-        id          BLOB PRIMARY KEY,
-        run         INTEGER NOT NULL,
-        token       TEXT NOT NULL,
-        action      BLOB NOT NULL,
-        state       TEXT NOT NULL,
-        fence       INTEGER NOT NULL,
-        lease_until INTEGER,
-        approved    INTEGER,
-        FOREIGN KEY (run, token) REFERENCES tokens (run, name)
+        run            INTEGER NOT NULL REFERENCES runs (n),
+        id             BLOB NOT NULL,
+        grant_n        INTEGER NOT NULL,
+        token          TEXT NOT NULL,
+        action         BLOB NOT NULL,
+        state          TEXT NOT NULL,
+        fence          INTEGER NOT NULL,
+        lease_until    INTEGER,
+        approved_until INTEGER,
+        resolution     TEXT,
+        holder         INTEGER NOT NULL,
+        seq            INTEGER NOT NULL,
+        PRIMARY KEY (run, id),
+        FOREIGN KEY (grant_n, token) REFERENCES tokens (grant_n, name)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX attempts_of_run ON attempts (run, token, state);
+    CREATE INDEX held_attempts ON attempts (grant_n, token, lease_until) WHERE state = 'reserved';
 
     CREATE TABLE records (
         run   INTEGER NOT NULL REFERENCES runs (n),
@@ -78,6 +107,13 @@ const TABLES: &str = "
         bytes BLOB NOT NULL,
         PRIMARY KEY (run, seq)
     ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE journal (
+        run   INTEGER NOT NULL REFERENCES runs (n),
+        page  INTEGER NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (run, page)
+    ) STRICT;
 ";
 
 /// Opens the file, makes it when it is new, and checks that it is a ledger of a known version.
@@ -95,6 +131,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     // NOFOLLOW refuses symbolic links in every part of the path, so the path must be a real one.
     let real = path.canonicalize().map_err(|error| cannot(path, &error))?;
+    refuse_cut(&real)?;
     let mut connection =
         Connection::open_with_flags(real, flags).map_err(|error| unavailable(&error))?;
     prepare(&mut connection)?;
@@ -114,6 +151,8 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        // What is deleted, a closed run's journal, is overwritten.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(mode)
     };
@@ -135,7 +174,14 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
                  update the program, and don't edit the file"
             )));
         }
+        (APPLICATION, older) => {
+            return Err(LedgerError::Damaged(format!(
+                "it was written by an older version (tables {older}, this program writes {VERSION}); \
+                 read it with that version, and name another file with `--ledger`"
+            )));
+        }
         (0, 0) => {
+            let id = new_id()?;
             let make = || -> rusqlite::Result<()> {
                 let tables: i64 =
                     transaction
@@ -144,6 +190,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
                     return Err(rusqlite::Error::InvalidQuery);
                 }
                 transaction.execute_batch(TABLES)?;
+                transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1, 0)", [id.as_str()])?;
                 transaction.pragma_update(None, "application_id", APPLICATION)?;
                 transaction.pragma_update(None, "user_version", VERSION)
             };
@@ -164,6 +211,13 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     transaction.commit().map_err(|error| unavailable(&error))
 }
 
+fn new_id() -> Result<LedgerId, LedgerError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)
+        .map_err(|_| LedgerError::Unavailable("the system gives no random numbers".to_owned()))?;
+    Ok(LedgerId::of_random(bits))
+}
+
 /// Makes the directory with mode 0700 and the file with 0600 where they are missing.
 fn make_private(path: &Path) -> Result<(), LedgerError> {
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -180,6 +234,37 @@ fn make_private(path: &Path) -> Result<(), LedgerError> {
         .open(path)
         .map(drop)
         .map_err(|error| cannot(path, &error))
+}
+
+/// Refuses a file that is shorter than its header says and has no log that could hold the rest: SQLite
+/// would notice only when it reads what is missing (<https://sqlite.org/fileformat.html>, 1.3).
+fn refuse_cut(path: &Path) -> Result<(), LedgerError> {
+    use std::io::Read;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    let mut header = Vec::with_capacity(100);
+    let mut file = fs::File::open(path).map_err(|error| cannot(path, &error))?;
+    let length = file.metadata().map_err(|error| cannot(path, &error))?.len();
+    file.by_ref().take(100).read_to_end(&mut header).map_err(|error| cannot(path, &error))?;
+    let number = |from: usize, to: usize| {
+        header.get(from..to)?.iter().try_fold(0u64, |sum, byte| Some(sum << 8 | u64::from(*byte)))
+    };
+    let (Some(size), Some(changes), Some(pages), Some(valid_for)) =
+        (number(16, 18), number(24, 28), number(28, 32), number(92, 96))
+    else {
+        return Ok(());
+    };
+    let size = if size == 1 { 65_536 } else { size };
+    let sqlite = header.starts_with(b"SQLite format 3\0") && changes == valid_for;
+    if sqlite && length < pages.saturating_mul(size) {
+        return Err(LedgerError::Damaged(
+            "the file was cut short; restore it from a backup".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_network(path: &Path) -> Result<(), LedgerError> {

@@ -1,36 +1,46 @@
 //! The writer thread: takes what has queued up, commits it at once, answers each caller.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lar_core::audit::record::SealedRecord;
-use lar_core::id::{AttemptId, RunId};
-use lar_core::ledger::{Closing, Entry, LedgerError, Opening, Receipt, RunSummary, UseState};
+use lar_core::ledger::{CLOCK_SLACK_MS, LedgerError};
 use lar_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{apply, read, unavailable};
+use super::unavailable;
 
 /// How many commands may wait before callers do.
 const QUEUE: usize = 1024;
 /// How many commands share one commit at the most.
 const BATCH: usize = 256;
-/// How far the clock may run behind the highest time in the ledger before it is refused.
-const CLOCK_SLACK_MS: i64 = 5_000;
 
-type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+/// What the thread is asked to do within a transaction, at the ledger's time. It answers with what is
+/// to be said once all is on disk.
+type Work = Box<dyn FnOnce(&Connection, Timestamp) -> (Answer, Result<(), LedgerError>) + Send>;
 
-/// What the thread is asked to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    Open(Box<Opening>, Reply<Receipt>),
-    Commit(Box<Entry>, Reply<Receipt>),
-    Close(Box<Closing>, Reply<Receipt>),
-    Attempt(AttemptId, Reply<Option<UseState>>),
-    Records { run: RunId, from: u64, limit: u64, reply: Reply<Vec<SealedRecord>> },
-    Runs(Reply<Vec<RunSummary>>),
+/// An answer that waits for the commit.
+type Answer = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
+
+/// Why work gave no value.
+pub(super) enum Failed {
+    /// It was refused, or could not be read, before anything was written.
+    Refused(LedgerError),
+    /// A write failed, so that the whole transaction must be given up.
+    Spoilt(LedgerError),
+}
+
+impl From<LedgerError> for Failed {
+    fn from(error: LedgerError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Work, and how to refuse it when no transaction could be begun.
+struct Command {
+    work: Work,
+    refuse: Answer,
 }
 
 /// A handle on the thread. Dropping it lets the thread finish what is queued and end.
@@ -50,15 +60,42 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Queues a command and waits for the answer, which comes after the commit.
-    pub(super) async fn ask<T>(
+    /// Queues some work and waits for the answer, which comes after the commit. When the queue is
+    /// full, the caller waits for a place.
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
-        command: impl FnOnce(Reply<T>) -> Command,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let gone = || LedgerError::Unavailable("its writer has stopped; start again".to_owned());
         let (reply, answer) = oneshot::channel();
+        // Whichever of the two is called takes the sender; the other is dropped.
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let send = move |reply: &Mutex<Option<oneshot::Sender<Result<T, LedgerError>>>>, value| {
+            let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A caller that has gone away loses its answer; what was committed stays.
+            drop(reply.map(|reply| reply.send(value)));
+        };
+        let command = Command {
+            refuse: Box::new({
+                let reply = Arc::clone(&reply);
+                move |failed| {
+                    let none = "no transaction could be begun".to_owned();
+                    let none = LedgerError::Unavailable(none);
+                    send(&reply, Err(failed.err().unwrap_or(none)));
+                }
+            }),
+            work: Box::new(move |connection, now| {
+                let (value, whole) = match work(connection, now) {
+                    Ok(value) => (Ok(value), Ok(())),
+                    Err(Failed::Refused(error)) => (Err(error), Ok(())),
+                    Err(Failed::Spoilt(error)) => (Err(error.clone()), Err(error)),
+                };
+                let answer: Answer = Box::new(move |committed| send(&reply, committed.and(value)));
+                (answer, whole)
+            }),
+        };
         let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(command(reply)).await.map_err(|_| gone())?;
+        queue.send(command).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -75,9 +112,6 @@ impl Drop for Writer {
         }
     }
 }
-
-/// An answer that waits for the commit.
-type Answer = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 
 fn run(mut connection: Connection, mut commands: mpsc::Receiver<Command>) {
     while let Some(first) = commands.blocking_recv() {
@@ -118,41 +152,29 @@ fn transact(
             transaction.set_drop_behavior(rusqlite::DropBehavior::Rollback);
             Ok((transaction, now))
         });
-    let (mut transaction, now) = match begun {
+    let (transaction, now) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             for command in batch {
-                answers.push(refuse(command));
+                answers.push(command.refuse);
             }
             return Err(error);
         }
     };
+    let mut whole = Ok(());
     for command in batch {
         // SQLite rolls the whole transaction back on some errors, a full disk among them. What
         // follows would then commit by itself, one by one, so nothing follows.
-        if transaction.is_autocommit() {
-            answers.push(refuse(command));
+        if whole.is_err() || transaction.is_autocommit() {
+            answers.push(command.refuse);
             continue;
         }
-        answers.push(match command {
-            Command::Open(opening, reply) => {
-                answer(reply, within(&mut transaction, |c| apply::open_run(c, now, &opening)))
-            }
-            Command::Commit(entry, reply) => {
-                answer(reply, within(&mut transaction, |c| apply::commit(c, now, &entry)))
-            }
-            Command::Close(closing, reply) => {
-                answer(reply, within(&mut transaction, |c| apply::close_run(c, now, &closing)))
-            }
-            Command::Attempt(attempt, reply) => {
-                answer(reply, read::attempt(&transaction, &attempt))
-            }
-            Command::Records { run, from, limit, reply } => {
-                answer(reply, read::records(&transaction, &run, from, limit))
-            }
-            Command::Runs(reply) => answer(reply, read::runs(&transaction)),
-        });
+        let (answer, written) = (command.work)(&transaction, now);
+        answers.push(answer);
+        whole = written;
     }
+    // Dropping the transaction rolls back what was written of it.
+    whole?;
     if transaction.is_autocommit() {
         return Err(LedgerError::Unavailable(
             "a write failed and nothing was kept; check the disk and run again".to_owned(),
@@ -161,50 +183,19 @@ fn transact(
     transaction.commit().map_err(|error| unavailable(&error))
 }
 
-/// Makes one change whole or not at all.
-fn within<T>(
-    transaction: &mut rusqlite::Transaction<'_>,
-    change: impl FnOnce(&Connection) -> Result<T, LedgerError>,
-) -> Result<T, LedgerError> {
-    let savepoint = transaction.savepoint().map_err(|error| unavailable(&error))?;
-    // An error drops the savepoint, which rolls it back.
-    let value = change(&savepoint)?;
-    savepoint.commit().map_err(|error| unavailable(&error))?;
-    Ok(value)
-}
-
-fn answer<T: Send + 'static>(reply: Reply<T>, value: Result<T, LedgerError>) -> Answer {
-    // A caller that has gone away loses its answer; what was committed stays.
-    Box::new(move |committed| drop(reply.send(committed.and(value))))
-}
-
-fn refuse(command: Command) -> Answer {
-    fn with<T: Send + 'static>(reply: Reply<T>) -> Answer {
-        let unknown = Err(LedgerError::Unavailable("no transaction could be begun".to_owned()));
-        answer(reply, unknown)
-    }
-    match command {
-        Command::Open(_, reply) | Command::Commit(_, reply) | Command::Close(_, reply) => {
-            with(reply)
-        }
-        Command::Attempt(_, reply) => with(reply),
-        Command::Records { reply, .. } => with(reply),
-        Command::Runs(reply) => with(reply),
-    }
-}
-
 /// The ledger's time: the system's, but never behind what was given out before.
 fn tick(connection: &Connection) -> Result<Timestamp, LedgerError> {
     let highest: i64 = connection
-        .prepare_cached("SELECT millis FROM clock")
+        .prepare_cached("SELECT millis FROM ledger")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .map_err(|error| unavailable(&error))?;
+    let slack = i64::try_from(CLOCK_SLACK_MS).unwrap_or(i64::MAX);
     let system = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or(0);
-    if system < highest.saturating_sub(CLOCK_SLACK_MS) {
+    if system < highest.saturating_sub(slack) {
         return Err(LedgerError::Unavailable(format!(
             "the clock is {} s behind the ledger's last record; set the clock and run again",
             (highest - system) / 1000
@@ -213,7 +204,7 @@ fn tick(connection: &Connection) -> Result<Timestamp, LedgerError> {
     let now = system.max(highest);
     if now != highest {
         connection
-            .prepare_cached("UPDATE clock SET millis = ?1")
+            .prepare_cached("UPDATE ledger SET millis = ?1")
             .and_then(|mut statement| statement.execute([now]))
             .map_err(|error| unavailable(&error))?;
     }

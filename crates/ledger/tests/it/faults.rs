@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use lar_core::ledger::LedgerError;
+use lar_core::ledger::{Conflict, LedgerError};
 use rusqlite::Connection;
 
 use crate::support::*;
@@ -51,13 +51,13 @@ async fn a_newer_ledger_is_refused() {
 async fn a_clock_that_runs_behind_is_refused() {
     let (_dir, path) = file();
     let ledger = open(&path);
-    ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 1)]).await;
     // The ledger has seen a time an hour from now.
     Connection::open(&path)
         .unwrap()
-        .execute("UPDATE clock SET millis = millis + 3600000", [])
+        .execute("UPDATE ledger SET millis = millis + 3600000", [])
         .unwrap();
-    let error = step(ledger.as_ref(), "r", 1, START).await.unwrap_err();
+    let error = step(ledger.as_ref(), &hold, 1, START).await.unwrap_err();
     assert!(error.to_string().contains("clock"), "{error}");
     assert_eq!(ledger_left(&path), 1, "nothing was spent");
 }
@@ -72,13 +72,12 @@ fn ledger_left(path: &Path) -> u32 {
 #[tokio::test]
 async fn damaged_pages_are_reported_as_damage() {
     let (_dir, path) = file();
-    {
-        let ledger = open(&path);
-        ledger.open_run(opening("r", vec![granted("t", 1)])).await.unwrap();
-        for _ in 0..200 {
-            ledger.commit(note("r")).await.unwrap();
-        }
+    let ledger = open(&path);
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 1)]).await;
+    for _ in 0..200 {
+        ledger.commit(note(&hold)).await.unwrap();
     }
+    drop(ledger);
     let mut bytes = fs::read(&path).unwrap();
     for byte in bytes.iter_mut().skip(4096) {
         *byte = 0xAA;
@@ -86,7 +85,7 @@ async fn damaged_pages_are_reported_as_damage() {
     fs::write(&path, bytes).unwrap();
     let error = match lar_ledger::open(&path) {
         Err(error) => error,
-        Ok(ledger) => step(ledger.as_ref(), "r", 1, START).await.unwrap_err(),
+        Ok(ledger) => step(ledger.as_ref(), &hold, 1, START).await.unwrap_err(),
     };
     assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
 }
@@ -95,8 +94,8 @@ async fn damaged_pages_are_reported_as_damage() {
 async fn a_row_that_was_cut_shows_against_the_head() {
     let (_dir, path) = file();
     let ledger = open(&path);
-    ledger.open_run(opening("r", vec![])).await.unwrap();
-    ledger.commit(note("r")).await.unwrap();
+    let hold = start(ledger.as_ref(), "r", vec![]).await;
+    ledger.commit(note(&hold)).await.unwrap();
     Connection::open(&path).unwrap().execute("DELETE FROM records WHERE seq = 2", []).unwrap();
     let summary = ledger.runs().await.unwrap().remove(0);
     let records = ledger.records(&run("r"), 1, 10).await.unwrap();
@@ -109,4 +108,22 @@ async fn a_row_that_was_cut_shows_against_the_head() {
 fn a_place_that_cannot_be_written_is_named() {
     let error = refusal(Path::new("/proc/lar/l.db"));
     assert!(error.to_string().contains("/proc/lar"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_opening_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/er/l.db");
+    let ledger = open(&path);
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 1)]).await;
+    step(ledger.as_ref(), &hold, 1, START).await.unwrap();
+    let id = ledger.identity().await.unwrap();
+    drop(ledger);
+    let ledger = open(&path);
+    assert_eq!(conflict(step(ledger.as_ref(), &hold, 2, START).await), Conflict::NoUseLeft);
+    assert_eq!(ledger.identity().await.unwrap(), id, "it is the same ledger");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lar_core::audit::record::{Body, ErrorRecord, RunEnd, RunOpen};
+use lar_core::audit::record::{Body, ErrorRecord, RunEnd};
 use lar_core::id::{AttemptId, CallSite, Part, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::{
-    Change, Closing, Entry, Granted, Ledger, LedgerError, Opening, Receipt, Transition,
+    Change, Closing, Conflict, Definitions, Entry, Granted, Hold, Ledger, LedgerError, Opened,
+    Opening, Receipt, Source, Transition, UseState,
 };
 use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
@@ -21,37 +22,53 @@ pub fn run(name: &str) -> RunId {
 }
 
 pub fn granted(name: &str, uses: u32) -> Granted {
-    Granted { name: name.into(), definition: Digest::of(name), uses, expires: None }
-}
-
-pub fn opening(name: &str, tokens: Vec<Granted>) -> Opening {
-    Opening {
-        run: run(name),
-        owner: "test 1 1".into(),
-        tokens,
-        record: Body::RunOpen(RunOpen {
-            model: "replay".into(),
-            task: "a task".into(),
-            runtime: "0".into(),
-            manifest: None,
-            budget: serde_json::json!({}),
-            tokens: Vec::new(),
-            enforcement: "none".into(),
-        }),
+    Granted {
+        name: name.into(),
+        definition: Digest::of(name),
+        uses,
+        expires: None,
+        requires_approval: false,
+        candidate: false,
     }
 }
 
-pub fn closing(name: &str) -> Closing {
-    Closing { run: run(name), stop_reason: "complete".into(), details: RunEnd::default() }
+pub fn with_approval(name: &str, uses: u32) -> Granted {
+    Granted { requires_approval: true, ..granted(name, uses) }
 }
 
-pub fn attempt(name: &str, turn: u64) -> AttemptId {
-    AttemptId::at(&CallSite { run: run(name), turn, index: 0, part: Part::Call })
+pub fn definitions() -> Definitions {
+    Definitions::from_text("{\"a\":1}")
 }
 
-pub fn note(name: &str) -> Entry {
+pub fn opening(name: &str, tokens: Vec<Granted>) -> Opening {
+    memory_ledger::opening(&run(name), Source::Own { tokens, definitions: definitions() })
+}
+
+/// Opens a run with a grant of its own.
+pub async fn start(ledger: &dyn Ledger, name: &str, tokens: Vec<Granted>) -> Hold {
+    start_opened(ledger, name, tokens).await.hold
+}
+
+pub async fn start_opened(ledger: &dyn Ledger, name: &str, tokens: Vec<Granted>) -> Opened {
+    ledger.open_run(opening(name, tokens)).await.unwrap()
+}
+
+pub fn closing(hold: &Hold) -> Closing {
+    Closing {
+        hold: hold.clone(),
+        stop_reason: "complete".into(),
+        details: RunEnd::default(),
+        keep_journal: false,
+    }
+}
+
+pub fn attempt(name: &RunId, turn: u64) -> AttemptId {
+    AttemptId::at(&CallSite { run: name.clone(), turn, index: 0, part: Part::Call })
+}
+
+pub fn note(hold: &Hold) -> Entry {
     Entry::note(
-        run(name),
+        hold.clone(),
         Body::Error(ErrorRecord {
             token_name: "t".into(),
             error_type: "TokenScopeError".into(),
@@ -65,26 +82,59 @@ pub fn note(name: &str) -> Entry {
 /// One step of the attempt of `turn` on token `t`.
 pub async fn step(
     ledger: &dyn Ledger,
-    name: &str,
+    hold: &Hold,
     turn: u64,
     transition: Transition,
 ) -> Result<Receipt, LedgerError> {
-    let mut entry = note(name);
+    step_on(ledger, hold, "t", turn, transition).await
+}
+
+pub async fn step_on(
+    ledger: &dyn Ledger,
+    hold: &Hold,
+    token: &str,
+    turn: u64,
+    transition: Transition,
+) -> Result<Receipt, LedgerError> {
+    let mut entry = note(hold);
     entry.change = Some(Change {
-        attempt: attempt(name, turn),
-        token: "t".into(),
+        attempt: attempt(&hold.run, turn),
+        token: token.into(),
         action: Digest::of("action"),
         transition,
     });
     ledger.commit(entry).await
 }
 
+pub async fn state(ledger: &dyn Ledger, run: &RunId, turn: u64) -> UseState {
+    ledger.attempt(run, &attempt(run, turn)).await.unwrap().unwrap().state
+}
+
 pub const START: Transition = Transition::Start { held: None };
+pub const HOLD: Transition = Transition::Reserve { lease_ms: 60_000 };
 
 pub fn finish(verdict: Verdict) -> Transition {
     Transition::Finish { fence: 1, verdict }
 }
 
+/// Approves for an hour from the receipt on.
+pub fn approve(receipt: &Receipt) -> Transition {
+    Transition::Approve { not_after: receipt.timestamp.plus_millis(3_600_000) }
+}
+
 pub fn past() -> Timestamp {
     Timestamp::from_millis(1)
+}
+
+#[track_caller]
+pub fn conflict<T>(result: Result<T, LedgerError>) -> Conflict {
+    match result {
+        Err(LedgerError::Conflict(conflict)) => conflict,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was taken"),
+    }
+}
+
+pub async fn a_moment() {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
 }

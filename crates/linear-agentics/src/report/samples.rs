@@ -61,6 +61,7 @@ pub fn whole() -> AuditTrail {
         failed,
         unknown,
         unused: granted - succeeded - failed - unknown,
+        elsewhere: 0,
     };
     bodies.push(Body::RunClose(RunClose {
         stop_reason: "error".into(),
@@ -141,6 +142,7 @@ pub fn hostile() -> AuditTrail {
             failed: 0,
             unknown: 0,
             unused: 1,
+            elsewhere: 0,
         }],
         records: bodies.len() as u64 + 1,
     }));
@@ -153,6 +155,7 @@ fn open_body(task: &str) -> Body {
         task: task.into(),
         runtime: "0.1.0".into(),
         manifest: None,
+        grant: None,
         budget: json!({}),
         tokens: vec![TokenLine {
             name: "pods".into(),

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use lar_core::approval::NoApprover;
 use lar_core::audit::chain::Checker;
-use lar_core::audit::record::{Body, Record, RunOpen};
+use lar_core::audit::record::{Body, Record};
 use lar_core::audit::trail::Proof;
 use lar_core::error::Refusal;
 use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::ToolCall;
 use lar_core::json::Digest;
-use lar_core::ledger::{Granted, Ledger, Opening};
+use lar_core::ledger::{Granted, Ledger, RunLedger};
 use lar_core::outcome::Verdict;
 use lar_core::set::CapabilitySet;
 use lar_core::token::{DeployToken, Token};
@@ -169,21 +169,8 @@ impl Bench {
         let redactor = Arc::new(secrets.redactor(kube.secrets()).unwrap());
         let ledger = lar_ledger::open(&self.dir.path().join("ledger/ledger.db")).unwrap();
         let run = RunId::new("run-1").unwrap();
-        let opening = Opening {
-            run: run.clone(),
-            owner: "test".to_owned(),
-            tokens: set.tokens().iter().map(|token| Granted::of(token).unwrap()).collect(),
-            record: Body::RunOpen(RunOpen {
-                model: "none".to_owned(),
-                task: "deploy".to_owned(),
-                runtime: "test".to_owned(),
-                manifest: None,
-                budget: json!({}),
-                tokens: Vec::new(),
-                enforcement: "none".to_owned(),
-            }),
-        };
-        ledger.open_run(opening).await.unwrap();
+        let tokens = set.tokens().iter().map(|token| Granted::of(token).unwrap()).collect();
+        let opened = memory_ledger::open(ledger.as_ref(), &run, tokens).await.unwrap();
         let stop = Stop::default();
         let workdir = self.dir.path().to_owned();
         let tools =
@@ -191,9 +178,8 @@ impl Bench {
         // What isn't used here needs no warning.
         set.mark_reported();
         let dispatcher = Dispatcher::new(Parts {
-            run: run.clone(),
             capabilities: set,
-            ledger: Arc::clone(&ledger),
+            ledger: RunLedger::new(Arc::clone(&ledger), opened.hold),
             approvals: Arc::new(NoApprover("nobody is here".to_owned())),
             tools,
             stop: stop.clone(),

@@ -36,6 +36,7 @@ fn lines(records: u64, message: usize) -> Vec<Vec<u8>> {
                 task: "test".into(),
                 runtime: "0".into(),
                 manifest: None,
+                grant: None,
                 budget: serde_json::json!({}),
                 tokens: Vec::new(),
                 enforcement: "none".into(),

@@ -1,0 +1,286 @@
+//! Runs: what opens one, what happens in it, and what ends it.
+
+use std::sync::Arc;
+
+use super::grant::{Definitions, GrantId, Granted, LedgerId, TokenState};
+use super::protocol::{Fence, Transition, UseState};
+use super::{Ledger, LedgerError};
+use crate::audit::record::{Body, RunEnd};
+use crate::id::{AttemptId, RunId};
+use crate::json::Digest;
+use crate::outcome::Verdict;
+use crate::time::Timestamp;
+
+/// What opens a run.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The run.
+    pub run: RunId,
+    /// Which process holds it, so that another on the same machine can tell whether it still lives.
+    pub owner: String,
+    /// How long the run is held without a sign of life, in milliseconds. After that another process
+    /// may take it over.
+    pub lease_ms: u64,
+    /// Where its uses come from.
+    pub source: Source,
+    /// The `run_open` record.
+    pub record: Body,
+}
+
+/// Where a run's uses come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// From a grant of its own, which nobody else draws from.
+    Own {
+        /// Its tokens in the order of their declaration, candidates included.
+        tokens: Vec<Granted>,
+        /// What is pinned: a resumed run must have the same.
+        definitions: Definitions,
+    },
+    /// From a grant that a person issued.
+    Named {
+        /// Its name.
+        grant: GrantId,
+        /// The ledger in which it must lie, when that is known.
+        ledger: Option<LedgerId>,
+        /// What the run would pin; it must be the same.
+        definitions: Definitions,
+    },
+}
+
+/// The right to add to a run: whoever holds an older fence has lost it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The run.
+    pub run: RunId,
+    /// The holder's number.
+    pub fence: Fence,
+}
+
+/// A run that was opened or taken over.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The right to add to it.
+    pub hold: Hold,
+    /// The acknowledgement of the record.
+    pub receipt: Receipt,
+    /// The grant that it draws from.
+    pub grant: GrantId,
+    /// The grant's tokens and what is left of them now.
+    pub tokens: Vec<TokenState>,
+}
+
+/// What takes a run over.
+#[derive(Debug, Clone)]
+pub struct Taking {
+    /// The run.
+    pub run: RunId,
+    /// Which process takes it.
+    pub owner: String,
+    /// How long the run is held from now on without a sign of life, in milliseconds.
+    pub lease_ms: u64,
+    /// The holder of whom the caller knows that its process is gone, as [`RunSummary::owner`] named
+    /// it. Then its lease isn't waited for.
+    pub gone: Option<String>,
+    /// What the taker pins; it must be what the run's grant pins. Recovery, which only seals the
+    /// run, leaves it out.
+    pub definitions: Option<Definitions>,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The right to make it.
+    pub hold: Hold,
+    /// The change of a use's state, if there is one.
+    pub change: Option<Change>,
+    /// Candidates of the grant that a person unlocks with this entry, for this run. Each is unlocked
+    /// once.
+    pub unlock: Vec<String>,
+    /// What is written down. A change always has a record.
+    pub record: Option<Body>,
+    /// What is needed to go on from here after a crash: opaque to the ledger, at most
+    /// [`MOST_JOURNAL_BYTES`](super::MOST_JOURNAL_BYTES).
+    pub journal: Option<Vec<u8>>,
+}
+
+impl Entry {
+    /// A record without a change.
+    pub fn note(hold: Hold, record: Body) -> Self {
+        Self { hold, change: None, unlock: Vec::new(), record: Some(record), journal: None }
+    }
+
+    /// A page of the journal alone.
+    pub fn journal(hold: Hold, page: Vec<u8>) -> Self {
+        Self { hold, change: None, unlock: Vec::new(), record: None, journal: Some(page) }
+    }
+
+    /// A change with its record.
+    pub fn change(hold: Hold, change: Change, record: Body) -> Self {
+        Self { change: Some(change), ..Self::note(hold, record) }
+    }
+}
+
+/// A change of the state of one use.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The token.
+    pub token: String,
+    /// The digest of the action.
+    pub action: Digest,
+    /// What happens to the use.
+    pub transition: Transition,
+}
+
+/// What ends a run.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// The right to end it.
+    pub hold: Hold,
+    /// `complete`, `budget_exhausted`, `timeout` or `error`.
+    pub stop_reason: String,
+    /// What the record says besides the accounts, which the ledger adds.
+    pub details: RunEnd,
+    /// Whether the journal stays.
+    pub keep_journal: bool,
+}
+
+/// What became, as is known later, of a use whose outcome was unknown.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Who says so.
+    pub by: Resolver,
+    /// Succeeded or failed.
+    pub verdict: Verdict,
+    /// How that is known, in one line.
+    pub note: String,
+}
+
+/// Who says later how an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Resolver {
+    /// The process that started it, at the use's fence.
+    Owner {
+        /// The use's fence.
+        fence: Fence,
+    },
+    /// A person, by name.
+    Person(String),
+    /// The target itself, which was asked.
+    Target(String),
+}
+
+/// The acknowledgement of a durable change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The number of the run's last record.
+    pub seq: u64,
+    /// That record's digest.
+    pub hash: Digest,
+    /// When it was written, by the ledger's clock.
+    pub timestamp: Timestamp,
+    /// The use's fence after the change; zero when no use was changed.
+    pub fence: Fence,
+    /// Uses of the token that are left after the change; zero when no use was changed.
+    pub uses_left: u32,
+    /// Until when the held use may be started because a person approved it before: an approval
+    /// outlives the hold for which it was asked.
+    pub approved_until: Option<Timestamp>,
+}
+
+/// A run in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// The grant that it draws from.
+    pub grant: GrantId,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// How it ended; `None` while it is open, or when it was cut off.
+    pub stop_reason: Option<String>,
+    /// How many records it has.
+    pub records: u64,
+    /// The digest of its last record.
+    pub head: Digest,
+    /// Its task, cut short.
+    pub task: String,
+    /// Which process holds it.
+    pub owner: String,
+    /// The holder's number.
+    pub fence: Fence,
+    /// How long a sign of life holds the run, in milliseconds.
+    pub lease_ms: u64,
+    /// When the hold ends, unless it is renewed.
+    pub lease_until: Timestamp,
+    /// How many pages its journal has.
+    pub pages: u64,
+}
+
+/// What is known of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The attempt.
+    pub id: AttemptId,
+    /// The token.
+    pub token: String,
+    /// The digest of the action.
+    pub action: Digest,
+    /// Where its use stands.
+    pub state: UseState,
+    /// The fence of the hold on the run by which it was last changed.
+    pub holder: Fence,
+    /// The number of the record that came with the last change.
+    pub seq: u64,
+}
+
+/// A ledger with the hold on one run: all that the path of a call needs. Clones are handles on the
+/// same hold.
+#[derive(Clone)]
+pub struct RunLedger {
+    ledger: Arc<dyn Ledger>,
+    hold: Hold,
+}
+
+impl RunLedger {
+    /// Joins a ledger and a hold that it gave.
+    pub fn new(ledger: Arc<dyn Ledger>, hold: Hold) -> Self {
+        Self { ledger, hold }
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The hold.
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.hold.run
+    }
+
+    /// Makes a change with its record.
+    pub async fn change(&self, change: Change, record: Body) -> Result<Receipt, LedgerError> {
+        self.ledger.commit(Entry::change(self.hold.clone(), change, record)).await
+    }
+
+    /// Writes a record.
+    pub async fn note(&self, record: Body) -> Result<Receipt, LedgerError> {
+        self.ledger.commit(Entry::note(self.hold.clone(), record)).await
+    }
+
+    /// What is known of an attempt of the run.
+    pub async fn attempt(&self, attempt: &AttemptId) -> Result<Option<Attempt>, LedgerError> {
+        self.ledger.attempt(&self.hold.run, attempt).await
+    }
+}

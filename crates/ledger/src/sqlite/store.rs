@@ -1,0 +1,327 @@
+//! How the requests of [`transact`](lar_core::ledger::transact) read and change the tables. All of it
+//! runs inside one transaction.
+
+use lar_core::id::{AttemptId, RunId};
+use lar_core::ledger::protocol::GrantPosition;
+use lar_core::ledger::transact::{Changes, View};
+use lar_core::ledger::{
+    Attempt, Grant, GrantId, Identity, LedgerError, LedgerId, RunSummary, TokenState, UseState,
+};
+use lar_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, named_params, params};
+
+use super::read::{self, unreadable};
+use super::unavailable;
+
+type Result<T> = std::result::Result<T, LedgerError>;
+
+/// The tables within a transaction.
+pub(super) struct Store<'c> {
+    connection: &'c Connection,
+}
+
+impl<'c> Store<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The number of a grant's row.
+    fn grant_row(&self, grant: &GrantId) -> Result<Option<i64>> {
+        self.one("SELECT n FROM grants WHERE id = ?1", [grant.as_str()], |row| row.get(0))
+    }
+
+    fn run_row(&self, run: &RunId) -> Result<i64> {
+        self.one("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))?
+            .ok_or_else(|| LedgerError::UnknownRun(run.to_string()))
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(params, read).optional())
+            .map_err(|error| unavailable(&error))
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_map(params, read)?.collect())
+            .map_err(|error| unavailable(&error))
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params))
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// Writes all that a request changes.
+    pub(super) fn write(&self, changes: Changes) -> Result<()> {
+        if let Some(epoch) = changes.epoch {
+            self.execute("UPDATE ledger SET epoch = ?1", [epoch])?;
+        }
+        if let Some(grant) = &changes.granted {
+            self.add_grant(grant)?;
+        }
+        if let Some((grant, revocation)) = changes.revoked {
+            self.execute(
+                "UPDATE grants SET revoked = ?2, reason = ?3 WHERE id = ?1 AND revoked IS NULL",
+                params![grant.as_str(), revocation.at.as_millis(), revocation.reason],
+            )?;
+        }
+        for (grant, token, run) in changes.unlocked {
+            self.execute(
+                "UPDATE tokens SET unlocked_by = ?3
+                 WHERE grant_n = (SELECT n FROM grants WHERE id = ?1) AND name = ?2",
+                params![grant.as_str(), token, run.as_str()],
+            )?;
+        }
+        for ((grant, token), left) in changes.left {
+            self.execute(
+                "UPDATE tokens SET uses_left = ?3
+                 WHERE grant_n = (SELECT n FROM grants WHERE id = ?1) AND name = ?2",
+                params![grant.as_str(), token, left],
+            )?;
+        }
+        for run in changes.runs.values() {
+            self.put_run(run)?;
+        }
+        for (run, attempt) in &changes.attempts {
+            self.put_attempt(run, attempt)?;
+        }
+        for (run, record) in &changes.records {
+            self.execute(
+                "INSERT INTO records (run, seq, hash, bytes) VALUES (?1, ?2, ?3, ?4)",
+                params![self.run_row(run)?, record.seq, record.hash.as_bytes(), record.bytes],
+            )?;
+        }
+        if let Some((run, page, bytes)) = changes.page {
+            self.execute(
+                "INSERT INTO journal (run, page, bytes) VALUES (?1, ?2, ?3)",
+                params![self.run_row(&run)?, page, bytes],
+            )?;
+        }
+        if let Some(run) = changes.journal_dropped {
+            self.execute("DELETE FROM journal WHERE run = ?1", [self.run_row(&run)?])?;
+        }
+        Ok(())
+    }
+
+    fn add_grant(&self, grant: &Grant) -> Result<()> {
+        self.execute(
+            "INSERT INTO grants (id, named, issued, expires, epoch, definitions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                grant.id.as_str(),
+                grant.id.is_named(),
+                grant.issued.as_millis(),
+                grant.expires.map(Timestamp::as_millis),
+                grant.epoch,
+                grant.definitions.as_str()
+            ],
+        )?;
+        let n = self.connection.last_insert_rowid();
+        for (position, token) in (0i64..).zip(&grant.tokens) {
+            let granted = &token.granted;
+            self.execute(
+                "INSERT INTO tokens (grant_n, name, position, definition, granted, uses_left, expires,
+                     requires_approval, candidate)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    n,
+                    granted.name,
+                    position,
+                    granted.definition.as_bytes(),
+                    granted.uses,
+                    token.uses_left,
+                    granted.expires.map(Timestamp::as_millis),
+                    granted.requires_approval,
+                    granted.candidate
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn put_run(&self, run: &RunSummary) -> Result<()> {
+        self.execute(
+            "INSERT INTO runs (id, grant_n, owner, fence, lease_ms, lease_until, task, opened,
+                 stop_reason, seq, head, pages)
+             VALUES (:id, (SELECT n FROM grants WHERE id = :grant), :owner, :fence, :lease_ms,
+                 :lease_until, :task, :opened, :stop_reason, :seq, :head, :pages)
+             ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, fence = excluded.fence,
+                 lease_ms = excluded.lease_ms, lease_until = excluded.lease_until,
+                 stop_reason = excluded.stop_reason, seq = excluded.seq, head = excluded.head,
+                 pages = excluded.pages",
+            named_params! {
+                ":id": run.run.as_str(),
+                ":grant": run.grant.as_str(),
+                ":owner": run.owner,
+                ":fence": run.fence,
+                ":lease_ms": run.lease_ms,
+                ":lease_until": run.lease_until.as_millis(),
+                ":task": run.task,
+                ":opened": run.opened.as_millis(),
+                ":stop_reason": run.stop_reason,
+                ":seq": run.records,
+                ":head": run.head.as_bytes(),
+                ":pages": run.pages,
+            },
+        )
+        .map(drop)
+    }
+
+    fn put_attempt(&self, run: &RunId, attempt: &Attempt) -> Result<()> {
+        let mut resolution = None;
+        let (word, lease, approved) = match &attempt.state {
+            UseState::Reserved { lease_until, approved_until, .. } => {
+                ("reserved", Some(lease_until.as_millis()), *approved_until)
+            }
+            UseState::Released { approved_until, .. } => ("released", None, *approved_until),
+            UseState::Started { .. } => ("started", None, None),
+            UseState::Ended { verdict, .. } => (verdict.as_str(), None, None),
+            UseState::Resolved { verdict, .. } => {
+                resolution = Some(verdict.as_str());
+                ("unknown", None, None)
+            }
+            UseState::NeverBegan { .. } => ("never_began", None, None),
+        };
+        self.execute(
+            "INSERT INTO attempts (run, id, grant_n, token, action, state, fence, lease_until,
+                 approved_until, resolution, holder, seq)
+             SELECT n, :id, grant_n, :token, :action, :state, :fence, :lease_until, :approved_until,
+                 :resolution, :holder, :seq FROM runs WHERE id = :run
+             ON CONFLICT (run, id) DO UPDATE SET action = excluded.action, state = excluded.state,
+                 fence = excluded.fence, lease_until = excluded.lease_until,
+                 approved_until = excluded.approved_until, resolution = excluded.resolution,
+                 holder = excluded.holder, seq = excluded.seq",
+            named_params! {
+                ":run": run.as_str(),
+                ":id": attempt.id.digest().as_bytes(),
+                ":token": attempt.token,
+                ":action": attempt.action.as_bytes(),
+                ":state": word,
+                ":fence": attempt.state.fence(),
+                ":lease_until": lease,
+                ":approved_until": approved.map(Timestamp::as_millis),
+                ":resolution": resolution,
+                ":holder": attempt.holder,
+                ":seq": attempt.seq,
+            },
+        )
+        .map(drop)
+    }
+}
+
+impl View for Store<'_> {
+    fn identity(&mut self) -> Result<Identity> {
+        self.one("SELECT id, epoch FROM ledger", [], |row| {
+            let id: String = row.get(0)?;
+            let ledger = LedgerId::new(id).map_err(|_| unreadable(0))?;
+            Ok(Identity { ledger, epoch: row.get(1)? })
+        })?
+        .ok_or_else(|| LedgerError::Damaged("its own row is gone; restore a backup".to_owned()))
+    }
+
+    fn grant(&mut self, grant: &GrantId) -> Result<Option<Grant>> {
+        let found = self.one(
+            &format!("SELECT {} FROM grants WHERE id = ?1", read::GRANT),
+            [grant.as_str()],
+            read::grant_of,
+        )?;
+        let Some((n, mut grant)) = found else {
+            return Ok(None);
+        };
+        grant.tokens = self.all(
+            &format!("SELECT {} FROM tokens WHERE grant_n = ?1 ORDER BY position", read::TOKEN),
+            [n],
+            read::token_of,
+        )?;
+        Ok(Some(grant))
+    }
+
+    fn position(&mut self, grant: &GrantId) -> Result<Option<GrantPosition>> {
+        self.one(
+            "SELECT g.revoked IS NOT NULL, g.expires, g.epoch <> l.epoch FROM grants g, ledger l
+             WHERE g.id = ?1",
+            [grant.as_str()],
+            |row| {
+                Ok(GrantPosition {
+                    revoked: row.get(0)?,
+                    expires: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
+                    quarantined: row.get(2)?,
+                })
+            },
+        )
+    }
+
+    fn token(&mut self, grant: &GrantId, name: &str) -> Result<Option<TokenState>> {
+        let Some(n) = self.grant_row(grant)? else {
+            return Ok(None);
+        };
+        self.one(
+            &format!("SELECT {} FROM tokens WHERE grant_n = ?1 AND name = ?2", read::TOKEN),
+            params![n, name],
+            read::token_of,
+        )
+    }
+
+    fn run(&mut self, run: &RunId) -> Result<Option<RunSummary>> {
+        self.one(&format!("SELECT {} WHERE r.id = ?1", read::RUN), [run.as_str()], read::run_of)
+    }
+
+    fn attempt(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {
+        self.one(
+            &format!(
+                "SELECT {} FROM attempts
+                 WHERE run = (SELECT n FROM runs WHERE id = ?1) AND id = ?2",
+                read::ATTEMPT
+            ),
+            params![run.as_str(), attempt.digest().as_bytes()],
+            read::attempt_of,
+        )
+    }
+
+    fn attempts(&mut self, run: &RunId) -> Result<Vec<Attempt>> {
+        self.all(
+            &format!(
+                "SELECT {} FROM attempts WHERE run = (SELECT n FROM runs WHERE id = ?1) ORDER BY id",
+                read::ATTEMPT
+            ),
+            [run.as_str()],
+            read::attempt_of,
+        )
+    }
+
+    fn expired_holds(
+        &mut self,
+        grant: &GrantId,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Vec<(RunId, Attempt)>> {
+        self.all(
+            &format!(
+                "SELECT {}, (SELECT id FROM runs WHERE n = attempts.run) FROM attempts
+                 WHERE grant_n = (SELECT n FROM grants WHERE id = ?1) AND token = ?2
+                     AND state = 'reserved' AND lease_until < ?3",
+                read::ATTEMPT
+            ),
+            params![grant.as_str(), token, now.as_millis()],
+            |row| {
+                let run: String = row.get(10)?;
+                Ok((RunId::new(run).map_err(|_| unreadable(10))?, read::attempt_of(row)?))
+            },
+        )
+    }
+}
