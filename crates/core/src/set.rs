@@ -154,6 +154,22 @@ impl CapabilitySet {
         Some(Self { inner: Arc::new(inner) })
     }
 
+    /// Takes the tokens of another set in, each with what is left of its uses; the other is empty
+    /// afterwards. When they don't go together, nothing was moved.
+    pub fn absorb(&self, other: &Self) -> Result<(), SetError> {
+        let moved = other.entries();
+        for (count, entry) in moved.iter().enumerate() {
+            if let Err(error) = self.adopt(Arc::clone(entry)) {
+                let mut entries =
+                    self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+                entries.retain(|held| !moved.iter().take(count).any(|new| Arc::ptr_eq(held, new)));
+                return Err(error);
+            }
+        }
+        other.inner.entries.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
     /// Joins the tokens of `others` into one set, each with what is left of its uses. The others are
     /// empty afterwards; when two tokens don't go together, nothing was moved.
     pub fn join(others: &[Self]) -> Result<Self, SetError> {

@@ -167,9 +167,9 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         Some(set) => set.tokens(),
         None => options.tokens.clone(),
     };
-    let declared = tokens.iter().chain(&options.candidates);
+    let declared: Vec<Token> = tokens.iter().chain(&options.candidates).cloned().collect();
     let kube =
-        Kubeconfigs::resolve(declared, &programs, &KubeconfigSource::from_environment()).await?;
+        Kubeconfigs::resolve(&declared, &programs, &KubeconfigSource::from_environment()).await?;
     let candidates: Vec<Token> =
         options.candidates.into_iter().map(|token| kube.pin(token)).collect();
     let secrets = Secrets::read(tokens.iter().chain(&candidates))?;

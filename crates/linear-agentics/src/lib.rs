@@ -72,6 +72,16 @@ pub fn init() {
     lar_sandbox::init();
 }
 
+/// Names the program whose `main` calls [`init`], for one whose own `main` can't: a Python extension
+/// names the `lar` that lies beside it. See [`lar_sandbox::use_helper`].
+///
+/// # Errors
+///
+/// When it can't be opened, or when there is a helper already.
+pub fn use_helper(path: &std::path::Path) -> Result<(), lar_sandbox::SpawnError> {
+    lar_sandbox::use_helper(path)
+}
+
 /// What the kernel enforces on children here, in words for the record and the approval prompt.
 pub fn enforcement() -> String {
     lar_sandbox::Tier::C.to_string()

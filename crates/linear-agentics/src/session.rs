@@ -109,6 +109,12 @@ impl Session {
         &self.set
     }
 
+    /// Whether a run is open, or an agent has the set.
+    pub fn is_open(&self) -> bool {
+        self.agent.load(Ordering::SeqCst)
+            || self.open.try_read().map_or(true, |open| open.is_some())
+    }
+
     /// The latest proof of a token.
     pub fn proof(&self, token: &str) -> Option<Proof> {
         locked(&self.proofs).get(token).cloned()
@@ -122,7 +128,11 @@ impl Session {
         let site = CallSite { run, turn: 0, index: 0, part: Part::Call };
         let call =
             ToolCall { site, tool: tool.to_owned(), input: input.to_owned(), rationale: None };
-        judge(call, &self.set).map(|authorized| authorized.invocation().clone())
+        let authorized = match self.open.try_read().as_ref().map(|open| open.as_ref()) {
+            Ok(Some(open)) => open.dispatcher.judge(call)?,
+            _ => judge(call, &self.set)?,
+        };
+        Ok(authorized.invocation().clone())
     }
 
     /// Takes a call of the model, or of the program, along the one path.

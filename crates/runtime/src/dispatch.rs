@@ -2,6 +2,7 @@
 //! of the caller's own, and a dry run, which takes the same first steps and stops before the fourth.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -72,6 +73,9 @@ pub struct Parts {
     pub observer: Arc<dyn Observer>,
 }
 
+/// A call on its way. It can lead to another, a rollback, and so has no size of its own.
+type Walk<'a> = Pin<Box<dyn Future<Output = Result<Proof, Refusal>> + Send + 'a>>;
+
 impl Dispatcher {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
@@ -108,33 +112,40 @@ impl Dispatcher {
     /// Takes a call from the model's bytes to a sealed proof, or refuses it. A refusal is recorded
     /// before it is returned.
     pub async fn dispatch(&self, call: ToolCall) -> Result<Proof, Refusal> {
-        let this = &self.inner;
         self.announce(&call.tool, &call.input);
         let (site, tool, input) = (call.site.clone(), call.tool.clone(), call.input.clone());
-        let proof = match self.walk(call).await {
-            Ok(proof) => proof,
+        match self.walk(call).await {
+            Ok(proof) => Ok(proof),
             Err(refusal) => {
                 self.refuse(&site, &tool, &input, &refusal).await?;
-                return Err(refusal);
+                Err(refusal)
             }
-        };
-        this.observer.notice(Event::CallSealed(&proof));
-        self.roll_back(&proof, &site).await;
-        Ok(proof)
+        }
     }
 
     /// The path itself. Up to `approve`, dropping the future gives everything back; from `spend` on
     /// the rest runs to its end whoever is still listening.
-    async fn walk(&self, call: ToolCall) -> Result<Proof, Refusal> {
-        let this = &self.inner;
-        let authorized = self.judge(call)?;
-        let approved = authorized.approve(&this.approvals, &this.ledger).await?;
-        if this.stop.requested().is_some() {
-            return Err(Refusal::Stopped);
-        }
-        this.under_way.send_modify(|count| *count += 1);
-        let rest = tokio::spawn(Arc::clone(this).finish(approved));
-        rest.await.unwrap_or(Err(Refusal::Stopped))
+    fn walk(&self, call: ToolCall) -> Walk<'_> {
+        Box::pin(async move {
+            let (this, site) = (&self.inner, call.site.clone());
+            let authorized = self.judge(call)?;
+            let approved = authorized.approve(&this.approvals, &this.ledger).await?;
+            if this.stop.requested().is_some() {
+                return Err(Refusal::Stopped);
+            }
+            this.under_way.send_modify(|count| *count += 1);
+            let rest = tokio::spawn({
+                let dispatcher = self.clone();
+                async move {
+                    let _ended = Ended(&dispatcher.inner.under_way);
+                    let proof = dispatcher.inner.finish(approved).await?;
+                    dispatcher.inner.observer.notice(Event::CallSealed(&proof));
+                    dispatcher.roll_back(&proof, &site).await;
+                    Ok(proof)
+                }
+            });
+            rest.await.unwrap_or(Err(Refusal::Stopped))
+        })
     }
 
     /// The first steps, which touch nothing: what a dry run takes too. A command's words may spell a
@@ -315,8 +326,7 @@ impl Inner {
     }
 
     /// From the point of no return to the proof.
-    async fn finish(self: Arc<Self>, approved: Approved) -> Result<Proof, Refusal> {
-        let _ended = Ended(&self.under_way);
+    async fn finish(&self, approved: Approved) -> Result<Proof, Refusal> {
         let spent = approved.spend(&self.ledger).await?;
         let performed = self.tools.perform(&spent, &self.stop).await;
         let proof = spent.seal(performed, &self.ledger).await?;

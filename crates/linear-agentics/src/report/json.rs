@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use lar_core::display::{self, Mode};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
 /// The same JSON with every character written as `\u….` that can't be seen, moves other text or
 /// speaks to the terminal. Every reader gets the same values as before.
@@ -32,6 +34,25 @@ pub fn visible(json: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A value as JSON with so many spaces a level, or in one line.
+///
+/// # Errors
+///
+/// When it can't be written as JSON; a trail always can.
+pub fn indented<T: Serialize>(
+    value: &T,
+    indent: Option<usize>,
+) -> Result<String, serde_json::Error> {
+    let Some(indent) = indent else {
+        return serde_json::to_string(value);
+    };
+    let spaces = vec![b' '; indent];
+    let mut bytes = Vec::new();
+    let formatter = PrettyFormatter::with_indent(&spaces);
+    value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
+    String::from_utf8(bytes).map_err(serde::ser::Error::custom)
 }
 
 #[cfg(test)]

@@ -159,7 +159,9 @@ impl Bench {
 
     /// Issues the token, as the start of a run does.
     async fn issue(&self, token: Token) -> Run {
-        let kube = Kubeconfigs::resolve([&token], &self.programs, &self.source).await.unwrap();
+        let kube = Kubeconfigs::resolve(std::slice::from_ref(&token), &self.programs, &self.source)
+            .await
+            .unwrap();
         self.issue_with(token, kube).await
     }
 
@@ -521,7 +523,7 @@ esac"#,
         assert!(!record.contains(secret));
     }
     let kube =
-        wait(Kubeconfigs::resolve([&token().build().unwrap()], &bench.programs, &bench.source));
+        wait(Kubeconfigs::resolve(&[token().build().unwrap()], &bench.programs, &bench.source));
     let shown = format!("{:?}", kube.unwrap());
     assert!(
         !shown.contains(bearer) && !shown.contains(password) && !shown.contains(key),
@@ -566,7 +568,7 @@ fn a_context_that_is_not_there_is_named(kubectl: PathBuf) {
     let server = server(web());
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let resolve = |token: Token| {
-        wait(Kubeconfigs::resolve([&token], &bench.programs, &bench.source))
+        wait(Kubeconfigs::resolve(std::slice::from_ref(&token), &bench.programs, &bench.source))
             .unwrap_err()
             .to_string()
     };
@@ -580,11 +582,12 @@ fn a_context_that_is_not_there_is_named(kubectl: PathBuf) {
 fn without_kubectl_it_says_so() {
     let bench = Bench::with_programs(&[]);
     let resolved =
-        wait(Kubeconfigs::resolve([&token().build().unwrap()], &bench.programs, &bench.source));
+        wait(Kubeconfigs::resolve(&[token().build().unwrap()], &bench.programs, &bench.source));
     assert!(matches!(resolved, Err(ClusterError::NoKubectl { .. })), "{resolved:?}");
     // A set without such a token needs none.
     let other = DeployToken::command("prod", "prod", V2, ["true"]).build().unwrap();
-    wait(Kubeconfigs::resolve([&other], &bench.programs, &bench.source)).unwrap();
+    wait(Kubeconfigs::resolve(std::slice::from_ref(&other), &bench.programs, &bench.source))
+        .unwrap();
 }
 
 fn an_unresolved_cluster_is_not_touched() {

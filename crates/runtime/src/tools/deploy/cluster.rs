@@ -112,8 +112,8 @@ impl Kubeconfigs {
     ///
     /// # Errors
     /// [`ClusterError`] when `kubectl` is absent, or doesn't find the context.
-    pub async fn resolve<'a>(
-        tokens: impl IntoIterator<Item = &'a Token>,
+    pub async fn resolve(
+        tokens: &[Token],
         programs: &Programs,
         source: &KubeconfigSource,
     ) -> Result<Self, ClusterError> {

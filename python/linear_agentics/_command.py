@@ -1,0 +1,17 @@
+"""The command `lar`: the program beside this module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+PROGRAM = Path(__file__).with_name("lar")
+
+
+def main() -> None:
+    """Becomes `lar`, with the arguments of this process."""
+    try:
+        os.execv(PROGRAM, ["lar", *sys.argv[1:]])
+    except FileNotFoundError:
+        sys.exit(f"`{PROGRAM}` is missing; install the package again")

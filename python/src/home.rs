@@ -1,0 +1,205 @@
+//! Where a token's uses are: its own session, or that of the set that it is in. And what the process
+//! shares: its open ledgers, and the runs that are to be ended before it exits.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use linear_agentics::{
+    Budget, CapabilitySet, Cause, ComposeError, Ledger, Proof, RunOptions, Session, SessionError,
+    default_ledger, open_ledger, recover,
+};
+use pyo3::prelude::*;
+
+use crate::awaiting;
+use crate::errors;
+use crate::people;
+
+/// How the runs of a set are opened.
+#[derive(Default)]
+pub struct Settings {
+    /// The ledger's file; the one in the state directory without it.
+    pub ledger: Option<PathBuf>,
+    /// Who is asked for approval; the terminal without it.
+    pub gate: Option<Py<PyAny>>,
+    /// The limits of a set that is used without an agent.
+    pub budget: Option<Budget>,
+}
+
+/// A session and its settings.
+pub struct Home {
+    pub session: Arc<Session>,
+    pub settings: Arc<Settings>,
+    ledger: Arc<OnceLock<Arc<dyn Ledger>>>,
+    process: u32,
+    /// Whether somebody was told of the tokens that were never used.
+    pub reported: AtomicBool,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Home {
+    pub fn new(set: CapabilitySet, settings: Settings) -> Arc<Self> {
+        // Python warns of what is left unused.
+        set.mark_reported();
+        let settings = Arc::new(settings);
+        let ledger: Arc<OnceLock<Arc<dyn Ledger>>> = Arc::default();
+        let make = {
+            let (settings, ledger) = (Arc::clone(&settings), Arc::clone(&ledger));
+            move |set: CapabilitySet| {
+                let mut options =
+                    RunOptions::sharing(set, settings.budget).task("calls of a Python program");
+                options = match ledger.get() {
+                    Some(ledger) => options.open_ledger(Arc::clone(ledger)),
+                    None => return Err(ComposeError::NoStateDirectory),
+                };
+                if let Some(gate) = &settings.gate {
+                    options = people::approvals(options, gate);
+                }
+                Ok(options)
+            }
+        };
+        Arc::new(Self {
+            session: Arc::new(Session::new(set, Box::new(make))),
+            settings,
+            ledger,
+            process: std::process::id(),
+            reported: AtomicBool::new(false),
+            under_way: Arc::default(),
+        })
+    }
+
+    /// A token doesn't cross a fork.
+    pub fn same_process(&self) -> PyResult<()> {
+        if self.process == std::process::id() {
+            return awaiting::same_process();
+        }
+        Err(errors::ForkedError::new_err(
+            "this token was declared before the process was forked, and the other side holds it too; \
+             declare it after the fork",
+        ))
+    }
+
+    /// What runs of this home are opened in.
+    pub async fn open_ledger(&self) -> Result<Arc<dyn Ledger>, SessionError> {
+        if let Some(ledger) = self.ledger.get() {
+            return Ok(Arc::clone(ledger));
+        }
+        let ledger = process_ledger(self.settings.ledger.as_deref()).await?;
+        Ok(Arc::clone(self.ledger.get_or_init(|| ledger)))
+    }
+
+    /// Takes a call along the one path.
+    pub async fn dispatch(&self, tool: &str, input: &str) -> Result<Proof, SessionError> {
+        self.open_ledger().await?;
+        let _ended = self.begin();
+        self.session.dispatch(tool, input, None).await
+    }
+
+    /// Spends a deployment's way back.
+    pub async fn rollback(&self, token: &str) -> Result<Proof, SessionError> {
+        self.open_ledger().await?;
+        let _ended = self.begin();
+        self.session.rollback(token).await
+    }
+
+    /// Counts a call in, and out when what is returned is dropped.
+    pub fn begin(&self) -> UnderWay {
+        remember(&self.session, &self.under_way);
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(Arc::clone(&self.under_way))
+    }
+}
+
+/// A call that goes on.
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Home {
+    /// Nobody can call any more, so that the run has ended.
+    fn drop(&mut self) {
+        if self.process != std::process::id() || !awaiting::is_running() {
+            return;
+        }
+        if locked(&USED).contains_key(&key(&self.session)) {
+            let session = Arc::clone(&self.session);
+            pyo3_async_runtimes::tokio::get_runtime().spawn(async move {
+                let _ = session.close("complete").await;
+                locked(&USED).remove(&key(&session));
+            });
+        }
+    }
+}
+
+type Used = (Arc<Session>, Arc<AtomicUsize>);
+
+/// Sessions that were used and may have a run open.
+static USED: Mutex<std::collections::BTreeMap<usize, Used>> =
+    Mutex::new(std::collections::BTreeMap::new());
+
+fn key(session: &Arc<Session>) -> usize {
+    Arc::as_ptr(session).addr()
+}
+
+fn remember(session: &Arc<Session>, under_way: &Arc<AtomicUsize>) {
+    let used = (Arc::clone(session), Arc::clone(under_way));
+    locked(&USED).entry(key(session)).or_insert(used);
+}
+
+/// How long the end of the process waits for what is being stopped.
+const LAST_WAIT: Duration = Duration::from_secs(15);
+
+/// Ends every run of this process: what still goes on is stopped and sealed. Called before the
+/// interpreter exits.
+pub fn end_all(py: Python<'_>) {
+    if !awaiting::is_running() {
+        return;
+    }
+    let used: Vec<Used> = locked(&USED).values().cloned().collect();
+    py.detach(|| {
+        let runtime = pyo3_async_runtimes::tokio::get_runtime();
+        runtime.block_on(async {
+            let ends = used.into_iter().map(|(session, under_way)| {
+                runtime.spawn(async move {
+                    let idle = under_way.load(Ordering::SeqCst) == 0;
+                    session.stop(Cause::Interrupted);
+                    let _ = session.close(if idle { "complete" } else { "error" }).await;
+                })
+            });
+            let ends: Vec<_> = ends.collect();
+            let all = async {
+                for end in ends {
+                    let _ = end.await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_WAIT, all).await;
+        });
+    });
+}
+
+/// A ledger, opened once in this process. What a crash left open in it is sealed then.
+pub async fn process_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, ComposeError> {
+    static OPEN: OnceLock<tokio::sync::Mutex<HashMap<PathBuf, Arc<dyn Ledger>>>> = OnceLock::new();
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => default_ledger()?,
+    };
+    let mut open = OPEN.get_or_init(Default::default).lock().await;
+    if let Some(ledger) = open.get(&path) {
+        return Ok(Arc::clone(ledger));
+    }
+    let ledger = open_ledger(Some(&path))?;
+    recover::recover(ledger.as_ref()).await?;
+    open.insert(path, Arc::clone(&ledger));
+    Ok(ledger)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

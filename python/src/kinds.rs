@@ -1,0 +1,120 @@
+//! The kinds of tokens: their arguments, handed to the runtime's builders, which judge them.
+
+mod command;
+mod deploy;
+mod file;
+mod http;
+mod secret;
+mod wait;
+
+use std::time::Duration;
+
+use linear_agentics::time::Timestamp;
+use linear_agentics::tokens::{Token, TokenError};
+use pyo3::PyClass;
+use pyo3::prelude::*;
+
+use crate::errors::{self, TokenDefinitionError};
+use crate::token::{LinearToken, MultiUseToken};
+
+/// Adds the kinds to the module.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LinearToken>()?;
+    module.add_class::<MultiUseToken>()?;
+    module.add_class::<command::ShellToken>()?;
+    module.add_class::<command::MultiUseShellToken>()?;
+    module.add_class::<http::HttpToken>()?;
+    module.add_class::<file::FileToken>()?;
+    module.add_class::<file::MultiUseFileToken>()?;
+    module.add_class::<deploy::DeployToken>()?;
+    module.add_class::<secret::SecretToken>()?;
+    module.add_class::<secret::SecretInjection>()?;
+    module.add_class::<wait::WaitToken>()
+}
+
+/// What every kind takes.
+struct Common {
+    uses: u32,
+    requires_approval: bool,
+    required: bool,
+    expires: Option<Timestamp>,
+}
+
+impl Common {
+    fn new(
+        uses: u32,
+        requires_approval: bool,
+        required: bool,
+        expires: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let expires = expires.map(moment).transpose()?;
+        Ok(Self { uses, requires_approval, required, expires })
+    }
+}
+
+/// Hands what every kind takes to a builder.
+macro_rules! with_common {
+    ($builder:expr, $common:expr) => {{
+        let common: $crate::kinds::Common = $common;
+        let mut builder = $builder
+            .max_uses(common.uses)
+            .requires_approval(common.requires_approval)
+            .required(common.required);
+        if let Some(moment) = common.expires {
+            builder = builder.expires(moment);
+        }
+        builder
+    }};
+}
+use with_common;
+
+/// A token with one use.
+fn single<T>(token: Result<Token, TokenError>, class: T) -> PyResult<PyClassInitializer<T>>
+where
+    T: PyClass<BaseType = LinearToken>,
+{
+    let token = token.map_err(errors::definition)?;
+    Ok(PyClassInitializer::from(LinearToken::lone(token)?).add_subclass(class))
+}
+
+/// A token with more than one use.
+fn multi<T>(token: Result<Token, TokenError>, class: T) -> PyResult<PyClassInitializer<T>>
+where
+    T: PyClass<BaseType = MultiUseToken>,
+{
+    let token = token.map_err(errors::definition)?;
+    let base = PyClassInitializer::from(LinearToken::lone(token)?).add_subclass(MultiUseToken);
+    Ok(base.add_subclass(class))
+}
+
+/// A moment: a text by RFC 3339, or a `datetime` with a time zone.
+fn moment(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
+    let text: String = match value.extract() {
+        Ok(text) => text,
+        Err(_) => value.call_method0("isoformat")?.extract()?,
+    };
+    let wrong = |error| TokenDefinitionError::new_err(format!("`expires`: {error}"));
+    text.parse().map_err(wrong)
+}
+
+/// A time in seconds, or a `timedelta`.
+pub fn duration(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds: f64 = match value.extract() {
+        Ok(seconds) => seconds,
+        Err(error) => value
+            .call_method0("total_seconds")
+            .and_then(|seconds| seconds.extract())
+            .map_err(|_| error)?,
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        TokenDefinitionError::new_err(format!("`{field}`: {seconds} is no number of seconds"))
+    })
+}
+
+/// The base of a kind.
+macro_rules! base {
+    ($slf:expr) => {
+        $slf.cast::<$crate::token::LinearToken>()?.get()
+    };
+}
+use base;

@@ -1,0 +1,62 @@
+//! The Python front: conversion of values and mapping of errors. Every rule is the runtime's.
+//!
+//! What this crate never does: it judges no scope, counts no use, writes no record and starts no
+//! program. A token's uses are those of a [`Session`](linear_agentics::Session), whoever asks for them.
+
+mod action;
+mod agent;
+mod awaiting;
+mod convert;
+mod errors;
+mod home;
+mod kinds;
+mod people;
+mod records;
+mod set;
+mod token;
+mod trail;
+mod warning;
+
+use pyo3::prelude::*;
+
+/// The compiled part of `linear_agentics`.
+#[pymodule]
+mod _native {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        errors::add(module)?;
+        module.add("UnusedTokenWarning", module.py().get_type::<warning::UnusedTokenWarning>())?;
+        kinds::add(module)?;
+        module.add_class::<action::Action>()?;
+        module.add_class::<agent::Agent>()?;
+        module.add_class::<agent::Budget>()?;
+        module.add_class::<people::ApprovalRequest>()?;
+        module.add_class::<people::CapabilityRequest>()?;
+        module.add_class::<records::Proof>()?;
+        module.add_class::<records::ApprovalRecord>()?;
+        module.add_class::<records::ErrorRecord>()?;
+        module.add_class::<records::NegotiationRecord>()?;
+        module.add_class::<set::CapabilitySet>()?;
+        module.add_class::<trail::AgentResult>()?;
+        module.add_class::<trail::AuditTrail>()
+    }
+
+    /// Names the program that starts commands: the `lar` beside this module.
+    #[pyfunction]
+    fn use_helper(path: PathBuf) -> PyResult<()> {
+        linear_agentics::use_helper(&path)
+            .map_err(|error| errors::SandboxError::new_err(error.to_string()))
+    }
+
+    /// Ends what still goes on, before the interpreter exits.
+    #[pyfunction]
+    fn end_all(py: Python<'_>) {
+        warning::leave();
+        home::end_all(py);
+    }
+}
