@@ -45,6 +45,35 @@ pub fn escape(text: &str, mode: Mode) -> String {
     out
 }
 
+/// Foreign text as it stands within a message of ours: at most `most` characters, then `…`, and each
+/// one that can't be seen as `\\u{202e}`.
+///
+/// A message is escaped once more by whoever shows it, as everything is. This notation passes that
+/// unchanged, where the marks of [`escape`] would be escaped themselves; it is not as strict: text
+/// that holds `\\u{202e}` letter by letter looks the same.
+///
+/// ```
+/// use lar_core::display::visible;
+///
+/// assert_eq!(visible("rm \u{202e}x", 64), "rm \\u{202e}x");
+/// assert_eq!(visible("kubectl", 4), "kube…");
+/// ```
+pub fn visible(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    for (count, c) in text.chars().enumerate() {
+        if count == most {
+            out.push('…');
+            break;
+        }
+        if is_unseen(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Renders bytes that may not be UTF-8: each byte that belongs to no character is `‹0xFF›`.
 pub fn escape_bytes(bytes: &[u8], mode: Mode) -> String {
     let mut out = String::with_capacity(bytes.len());
@@ -188,7 +217,7 @@ fn columns(c: char) -> usize {
 }
 
 /// Characters that show nothing, show as a plain space without being one, or move other text.
-fn is_unseen(c: char) -> bool {
+pub(crate) fn is_unseen(c: char) -> bool {
     match c {
         ' '..='~' => false,
         // C0, DEL and C1: a terminal obeys them.

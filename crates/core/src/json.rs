@@ -255,7 +255,7 @@ const MAX_SHOWN_KEY: usize = 64;
 const MAX_SHOWN_STEPS: usize = 8;
 
 fn shown_key(key: &str) -> String {
-    let shown = display::escape(key, display::Mode::Line);
+    let shown = display::visible(key, usize::MAX);
     if display::width(&shown) > MAX_SHOWN_KEY {
         format!("(a name of {} bytes)", key.len())
     } else {
@@ -543,7 +543,7 @@ mod tests {
         let input = read("{\"co\u{202e}m\":1,\"z\":2}");
         assert_eq!(
             finish(&input, &["command", "reason"]).unwrap_err().to_string(),
-            "field `co‹U+202E›m` (and 1 more) is not known here: the fields are `command`, `reason`"
+            "field `co\\u{202e}m` (and 1 more) is not known here: the fields are `command`, `reason`"
         );
         let long = "k".repeat(500);
         assert_eq!(

@@ -263,10 +263,7 @@ impl CapabilitySet {
             entries.iter().filter(|e| e.offered()).map(|e| (e.tool.as_str(), ())).collect();
         let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         Err(Refusal::UnknownTool {
-            tool: crate::display::escape(
-                &tool.chars().take(128).collect::<String>(),
-                crate::display::Mode::Line,
-            ),
+            tool: crate::display::visible(tool, 128),
             known: if known.is_empty() { "none".to_owned() } else { known },
         })
     }

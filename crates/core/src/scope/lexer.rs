@@ -6,14 +6,14 @@
 //!
 //! Source: POSIX.1-2017, Shell Command Language, 2.2 (quoting), 2.3 (tokens), 2.4 (reserved words).
 
-mod visible;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::str::Chars;
 
-pub(crate) use visible::{is_invisible, visible};
+/// What a person can't see, a command may not hold outside quotes.
+pub(crate) use crate::display::is_unseen as is_invisible;
+pub(crate) use crate::display::visible;
 
 /// The longest source that is read, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;

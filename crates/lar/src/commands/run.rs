@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use linear_agentics::display::{Mode, escape};
 use linear_agentics::manifest::Manifest;
 use linear_agentics::{
     AgentResult, Cause, ComposeError, RunOptions, Stop, StopReason, report, start, table,
@@ -60,6 +61,12 @@ pub fn run(args: Args) -> Exit {
         Ok(report) => report,
         Err(exit) => return exit,
     };
+    if let Some(problem) =
+        [&args.audit, &args.report].into_iter().flatten().find_map(|p| misplaced(p))
+    {
+        complain(&problem);
+        return Exit::Usage;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(_) => {
@@ -140,6 +147,20 @@ fn listen(stop: Stop) {
     });
 }
 
+/// Why a file can't be written there, as far as that can be told before the run: it is found out
+/// while nothing is spent yet.
+fn misplaced(path: &std::path::Path) -> Option<String> {
+    let shown = escape(&path.to_string_lossy(), Mode::Line);
+    if path.is_dir() {
+        return Some(format!("`{shown}` is a directory; name a file in it"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+    (!parent.is_dir()).then(|| {
+        let parent = escape(&parent.to_string_lossy(), Mode::Line);
+        format!("there is no directory `{parent}` for `{shown}`; create it, or name another file")
+    })
+}
+
 fn report_kind(path: &std::path::Path) -> Result<Report, Exit> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("md") => Ok(Report::Markdown),
@@ -191,7 +212,6 @@ fn write(path: &std::path::Path, text: &str, exit: Exit) -> Exit {
 
 /// The result in a few lines.
 fn summary(result: &AgentResult) -> String {
-    use linear_agentics::display::{Mode, escape};
     let mut text = format!("\n{}", result.stop_reason.as_str());
     if let Some(error) = &result.error {
         text.push_str(&format!(": {}", escape(error, Mode::Line)));

@@ -165,18 +165,9 @@ pub(super) fn shown(text: &str) -> String {
     out
 }
 
-/// Writes control, direction-changing and zero-width characters as escapes.
+/// Writes every character that can't be seen as an escape.
 pub(super) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hides = c.is_control()
-            || matches!(u32::from(c),
-                0xad | 0x61c | 0x115f | 0x1160 | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e
-                | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xfff9..=0xfffb
-                | 0xe0000..=0xe0fff);
-        if hides { out.extend(c.escape_unicode()) } else { out.push(c) }
-    }
-    out
+    lar_core::display::visible(text, usize::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use lar_core::display::visible;
 use secrecy::SecretString;
 
 use super::anthropic_request::body;
@@ -15,7 +16,7 @@ use super::retry::{Fault, Retries, RetryPolicy};
 use super::service_error::ServiceError;
 use super::turn::{InvalidTurn, Turn};
 use super::usage::Usage;
-use super::{Model, ModelError, Progress, visible};
+use super::{Model, ModelError, Progress};
 
 const SERVICE: &str = "Anthropic API";
 
@@ -151,7 +152,7 @@ impl Anthropic {
         if let Some(call) = turn.calls().iter().find(|call| used.contains(&call.id)) {
             let what = format!(
                 "the call id `{}` was used before in this conversation",
-                visible::line(&call.id, 64)
+                visible(&call.id, 64)
             );
             return Err(unusable(&InvalidTurn(what)).having_used(turn.usage));
         }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt, stream};
+use lar_core::display::visible;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ModelError;
 use super::retry::Fault;
 use super::service_error::ServiceError;
-use super::{ModelError, visible};
 
 /// The most bytes of one answer that are read, be it whole or streamed.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -281,7 +282,7 @@ impl Endpoint {
             (kind, "") => kind.to_owned(),
             (kind, message) => format!("{kind}: {message}"),
         };
-        visible::line(&self.hide_key(text), 400)
+        visible(&self.hide_key(text), 400)
     }
 
     fn hide_key(&self, text: String) -> String {
@@ -387,7 +388,7 @@ fn root_cause(error: &reqwest::Error) -> String {
         None if error.is_timeout() => "it took too long".to_owned(),
         None => "the HTTP layer gave no reason".to_owned(),
     };
-    visible::line(&text, 200)
+    visible(&text, 200)
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! A person plays the model at a prompt, to try a set of tools by hand.
 
 use async_trait::async_trait;
+use lar_core::display::{Mode, escape, visible};
 use serde_json::{Value, json};
 
 use super::message::{Message, ToolDefinition, TurnRequest, UserBlock};
 use super::object::Object;
 use super::price::Price;
 use super::turn::{Turn, input_fault};
-use super::visible;
 use super::{Model, ModelError, Progress};
+use crate::dispatch::clip;
+
+/// The most characters of one text that are shown.
+const MOST_SHOWN: usize = 16_384;
 
 /// Where the person is. The program supplies a terminal, tests a script.
 #[async_trait]
@@ -40,10 +44,10 @@ impl Human {
         if let Some(Message::User(blocks)) = request.messages.last() {
             for block in blocks {
                 let text = match block {
-                    UserBlock::Text(text) => format!("> {}", visible::lines(text, 16_384)),
+                    UserBlock::Text(text) => format!("> {}", shown(text)),
                     UserBlock::ToolResult { content, is_error, .. } => {
                         let word = if *is_error { "error" } else { "result" };
-                        format!("{word}: {}", visible::lines(content, 16_384))
+                        format!("{word}: {}", shown(content))
                     }
                 };
                 self.show(&text).await?;
@@ -145,7 +149,7 @@ impl Command {
                 Err(format!(
                     "`{}` is neither a command nor a tool; tools: {}; commands: `say TEXT`, \
                      `done [TEXT]`, `tools`",
-                    visible::line(word, 64),
+                    visible(word, 64),
                     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                 ))
             }
@@ -196,7 +200,7 @@ fn overview(tools: &[ToolDefinition]) -> String {
             "  {} {}\n      {}\n",
             tool.name,
             sample(&tool.input_schema),
-            visible::line(&tool.description, 1000)
+            visible(&tool.description, 1000)
         ));
     }
     if tools.is_empty() {
@@ -233,6 +237,13 @@ fn sample(schema: &Value) -> String {
 
 fn at_prompt(source: std::io::Error) -> ModelError {
     ModelError::Io { what: "the prompt can't be used".to_owned(), source }
+}
+
+/// Several lines that a person can read, of which nothing is hidden but what is cut.
+fn shown(text: &str) -> String {
+    let cut = clip(text, MOST_SHOWN);
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", escape(&cut, Mode::Block))
 }
 
 #[cfg(test)]

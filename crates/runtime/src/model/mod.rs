@@ -25,12 +25,12 @@ mod scripted;
 mod service_error;
 mod turn;
 mod usage;
-mod visible;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lar_core::display::visible;
 use secrecy::SecretString;
 
 pub use anthropic::{Anthropic, AnthropicConfig};
@@ -149,7 +149,7 @@ pub enum ModelError {
     #[error("the prompt was closed before `done` was typed")]
     PromptClosed,
     /// A local file or the terminal failed.
-    #[error("{what}")]
+    #[error("{what} ({})", .source.kind())]
     Io {
         /// What was tried, on which file, and what to do.
         what: String,
@@ -188,7 +188,7 @@ impl ModelSpec {
             Some((provider, _)) => Err(ModelError::Config(format!(
                 "unknown model provider `{}`; write a Claude model's name, `anthropic:NAME`, \
                  `openai:NAME` (any OpenAI-compatible endpoint), `replay:FILE` or `human`",
-                visible::line(provider, 64)
+                visible(provider, 64)
             ))),
             None if text == "human" => Ok(Self::Human),
             None if text.is_empty() => Err(ModelError::Config(
@@ -198,7 +198,7 @@ impl ModelSpec {
             )),
             None if text.starts_with("gpt-") => Err(ModelError::Config(format!(
                 "`{}` is not a Claude model; write `openai:{0}`",
-                visible::line(text, 64)
+                visible(text, 64)
             ))),
             None => Ok(Self::Anthropic(text.to_owned())),
         }

@@ -11,11 +11,12 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use lar_core::display::visible;
 
 use super::message::TurnRequest;
 use super::price::Price;
 use super::turn::Turn;
-use super::{Model, ModelError, Progress, visible};
+use super::{Model, ModelError, Progress};
 
 /// The longest line that is read, in bytes.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
@@ -36,14 +37,14 @@ impl Replay {
     /// Opens the file; its lines are read when they are needed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = path.as_ref();
-        let shown = visible::line(&path.to_string_lossy(), 512);
+        let shown = visible(&path.to_string_lossy(), 512);
         let file = File::open(path).map_err(|source| ModelError::Io {
             what: format!("can't open replay file `{shown}`"),
             source,
         })?;
         let file_name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Self {
-            name: format!("replay:{}", visible::line(&file_name.to_string_lossy(), 128)),
+            name: format!("replay:{}", visible(&file_name.to_string_lossy(), 128)),
             path: shown,
             lines: Mutex::new(Lines { reader: BufReader::new(file), number: 0 }),
         })
@@ -143,7 +144,7 @@ impl Recorder {
     /// Creates the file, readable by its owner only. A file that exists is not written over.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = path.as_ref();
-        let shown = visible::line(&path.to_string_lossy(), 512);
+        let shown = visible(&path.to_string_lossy(), 512);
         let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match opened {
             Ok(file) => Ok(Self { path: shown, file }),

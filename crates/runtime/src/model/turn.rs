@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use lar_core::display::visible;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::Object;
 use super::usage::Usage;
-use super::visible;
 
 /// The most content blocks of one turn: far more than services send, few enough that no input
 /// makes the work on them slow.
@@ -62,7 +62,7 @@ impl Stop {
             "refusal" => Self::Refusal,
             "pause_turn" => Self::PauseTurn,
             "stop_sequence" => Self::StopSequence,
-            other => Self::Other(visible::line(other, 64)),
+            other => Self::Other(visible(other, 64)),
         }
     }
 
@@ -315,10 +315,7 @@ fn check_block(
                 )));
             };
             if !ids.insert(id.clone()) {
-                return Err(InvalidTurn(format!(
-                    "two calls share the id `{}`",
-                    visible::line(&id, 64)
-                )));
+                return Err(InvalidTurn(format!("two calls share the id `{}`", visible(&id, 64))));
             }
             let input = block.raw("input").map_or("{}", RawValue::get);
             let fault = input_fault(input);

@@ -325,3 +325,21 @@ fn json_on_a_terminal_holds_nothing_that_it_obeys() {
     assert!(!ended.stdout.contains(['\u{9b}', '\u{202e}', '\u{200b}']), "{:?}", ended.stdout);
     assert_eq!(ended.json()["final_message"], words, "and says the same");
 }
+
+#[test]
+fn where_nothing_can_be_written_is_told_before_anything_is_spent() {
+    let lab = Lab::new(&shell(&["touch"], ""));
+    let run = lab.replay(&[command("touch made"), done()]);
+    for (args, says) in [
+        (["--audit", "none/audit.json"], "there is no directory `none`"),
+        (["--report", "none/report.md"], "there is no directory `none`"),
+        (["--audit", "."], "is a directory"),
+        (["--record", "none/rec.jsonl"], "(entity not found)"),
+    ] {
+        let ended = run.clone().args(args).go().exits(2);
+        assert!(ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
+        assert!(!lab.path("made").exists(), "{args:?}");
+    }
+    run.args(["--audit", "audit.json"]).go().exits(0);
+    assert!(lab.path("made").exists() && lab.path("audit.json").exists());
+}
