@@ -3,7 +3,6 @@
 
 use lar_core::scope::command::{Command, CommandScope};
 use lar_core::scope::lexer;
-use lar_core::scope::sql::{self, Dialect};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -13,16 +12,6 @@ fuzz_target!(|data: &[u8]| {
     let (prefix, rest) = text.split_once('\n').unwrap_or(("x", text));
     splits(text);
     splits(rest);
-    for dialect in [
-        Dialect::Postgres,
-        Dialect::MySql,
-        Dialect::Sqlite,
-        Dialect::Unknown,
-    ] {
-        if let Ok(keyword) = sql::one_statement(rest, dialect) {
-            assert!(rest.contains(keyword) && sql::begins_statement(keyword));
-        }
-    }
 
     let Ok(scope) = CommandScope::new([prefix.to_owned()]) else {
         return;

@@ -8,6 +8,7 @@ use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
 use lar_core::json::Digest;
 use lar_core::scope::command::{Command, CommandScope};
+use lar_core::scope::sql::{Dialect, SqlScope};
 use lar_core::set::CapabilitySet;
 use lar_core::token::ShellToken;
 
@@ -58,4 +59,22 @@ fn authorize(bencher: divan::Bencher<'_, '_>) {
         let invocation = Invocation::parse(call, &set).unwrap();
         set.reserve(invocation).unwrap().authorize().is_ok()
     });
+}
+
+/// A query as an agent sends it, judged whole: cut twice, parsed, walked.
+#[divan::bench]
+fn judge_a_query(bencher: divan::Bencher<'_, '_>) {
+    let scope = SqlScope::new(Dialect::Postgres, &["SELECT".into()], &[]).unwrap();
+    let sql = "SELECT o.id, c.name, sum(i.price) AS total FROM orders o \
+        JOIN customers c ON c.id = o.customer_id JOIN items i ON i.order_id = o.id \
+        WHERE o.created_at > now() - interval '7 days' AND c.country IN ('DE', 'FR') \
+        GROUP BY o.id, c.name ORDER BY total DESC LIMIT 20";
+    bencher.bench(|| scope.permits(divan::black_box(sql)).is_ok());
+}
+
+/// The same, where little is asked.
+#[divan::bench]
+fn judge_a_short_query(bencher: divan::Bencher<'_, '_>) {
+    let scope = SqlScope::new(Dialect::Postgres, &["SELECT".into()], &[]).unwrap();
+    bencher.bench(|| scope.permits(divan::black_box("SELECT count(*) FROM orders")).is_ok());
 }

@@ -15,5 +15,6 @@ mod checkpoint;
 mod conservation;
 mod lexer;
 mod scope;
+mod sql;
 mod text;
 mod types;

@@ -13,4 +13,5 @@ mod commands;
 mod examples;
 mod pty;
 mod run;
+mod sql;
 mod support;

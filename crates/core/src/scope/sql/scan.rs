@@ -30,12 +30,45 @@ impl Token<'_> {
     }
 }
 
+/// A name without its quotes, in lower case.
+pub(super) fn plain(name: &str) -> String {
+    name.trim_matches(['"', '`', '[', ']']).to_ascii_lowercase()
+}
+
+/// Cuts a text by the rules of its dialect. Where a setting of the server would cut it otherwise, it is
+/// refused, unless the other cut is one that the server rejects whole.
 pub(super) fn scan(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, SqlRefusal> {
-    let mut scanner = Scanner { sql, dialect, at: 0, fresh_line: true, tokens: Vec::new() };
+    let (tokens, doubt) = read(sql, dialect, false)?;
+    let Some(at) = doubt else {
+        return Ok(tokens);
+    };
+    let mut other = Scanner::new(sql, dialect, true);
+    let unterminated = loop {
+        match other.peek().map(|c| other.step(c)) {
+            None => break false,
+            Some(Ok(())) => {}
+            Some(Err(why)) => break why.kind == SqlRefusalKind::Unterminated,
+        }
+    };
+    // A client may send what stands before a `;` by itself; PostgreSQL reads a text whole first.
+    let alone = dialect == Dialect::Postgres || other.tokens.iter().all(|token| token.text != ";");
+    if unterminated && alone {
+        return Ok(tokens);
+    }
+    Err(refusal(sql, SqlRefusalKind::Ambiguous, at, "\\'"))
+}
+
+/// The tokens, and the first place at which a backslash before a quote leaves a doubt.
+fn read(
+    sql: &str,
+    dialect: Dialect,
+    otherwise: bool,
+) -> Result<(Vec<Token<'_>>, Option<usize>), SqlRefusal> {
+    let mut scanner = Scanner::new(sql, dialect, otherwise);
     while let Some(c) = scanner.peek() {
         scanner.step(c)?;
     }
-    Ok(scanner.tokens)
+    Ok((scanner.tokens, scanner.doubt))
 }
 
 pub(super) fn refusal(sql: &str, kind: SqlRefusalKind, at: usize, found: &str) -> SqlRefusal {
@@ -49,9 +82,20 @@ struct Scanner<'a> {
     at: usize,
     fresh_line: bool,
     tokens: Vec<Token<'a>>,
+    /// How many square brackets are open.
+    brackets: usize,
+    /// Whether backslashes in plain literals are taken otherwise than the dialect takes them by itself.
+    otherwise: bool,
+    /// Where a backslash before a quote was first met whose meaning a setting decides.
+    doubt: Option<usize>,
 }
 
 impl<'a> Scanner<'a> {
+    fn new(sql: &'a str, dialect: Dialect, otherwise: bool) -> Self {
+        let tokens = Vec::new();
+        Self { sql, dialect, at: 0, fresh_line: true, tokens, brackets: 0, otherwise, doubt: None }
+    }
+
     /// Consumes one token, blank or comment.
     fn step(&mut self, c: char) -> Result<(), SqlRefusal> {
         use Dialect::{MySql, Postgres, Sqlite, Unknown};
@@ -82,6 +126,8 @@ impl<'a> Scanner<'a> {
                 self.refuse(K::ClientCommand, rest.get(..end).unwrap_or("\\"))
             }
             ':' if rest.starts_with("::") => self.push(Kind::Mark, 2),
+            // A slice of an array; `psql -c` replaces nothing.
+            ':' if self.brackets > 0 && self.dialect == Postgres => self.push(Kind::Mark, 1),
             ':' => match rest.chars().nth(1) {
                 Some(n) if is_name(n) || matches!(n, '\'' | '"' | '{') => {
                     let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -97,6 +143,11 @@ impl<'a> Scanner<'a> {
             }
             '.' | '/' if self.fresh_line && self.dialect != Postgres => {
                 self.refuse(K::ClientCommand, if c == '.' { "." } else { "/" })
+            }
+            '[' | ']' => {
+                let open = self.brackets + usize::from(c == '[');
+                self.brackets = open.saturating_sub(usize::from(c == ']'));
+                self.push(Kind::Mark, 1)
             }
             c if c.is_control() || is_invisible(c) => {
                 self.refuse(K::Ambiguous, rest.get(..c.len_utf8()).unwrap_or_default())
@@ -150,12 +201,28 @@ impl<'a> Scanner<'a> {
             if c != quote {
                 continue;
             }
+            let mut ends = !escaped;
             if escaped && !escapes {
-                self.at += at.saturating_sub(1);
-                return self
-                    .refuse(SqlRefusalKind::Ambiguous, if quote == '"' { "\\\"" } else { "\\'" });
+                let place = self.at + at.saturating_sub(1);
+                match self.dialect {
+                    // Neither knows escapes there, whatever is set.
+                    Dialect::Sqlite => ends = true,
+                    Dialect::Postgres if quote == '"' => ends = true,
+                    // `standard_conforming_strings` is on unless turned off, `NO_BACKSLASH_ESCAPES` off
+                    // unless turned on.
+                    Dialect::Postgres | Dialect::MySql => {
+                        self.doubt.get_or_insert(place);
+                        ends = (self.dialect == Dialect::Postgres) != self.otherwise;
+                    }
+                    Dialect::Unknown => {
+                        self.at = place;
+                        let found = if quote == '"' { "\\\"" } else { "\\'" };
+                        return self.refuse(SqlRefusalKind::Ambiguous, found);
+                    }
+                }
+                escaping = false;
             }
-            if escaped || chars.next_if(|(_, next)| *next == quote).is_some() {
+            if !ends || chars.next_if(|(_, next)| *next == quote).is_some() {
                 continue;
             }
             return self.push(Kind::Quoted, at + 1);

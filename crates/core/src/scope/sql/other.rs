@@ -1,0 +1,84 @@
+//! Statements of which no tree is walked: definitions, grants, `SHOW` and the like, which a token has to
+//! name outright. Their words are judged: one that writes beyond the kind is refused wherever it stands
+//! outside a literal.
+
+use super::functions::is_dangerous;
+use super::scan::{Kind, Token, plain, refusal};
+use super::{Dialect, SqlRefusal, SqlRefusalKind, is_one_of};
+
+/// Words that write, or that begin something that does. PostgreSQL lets them stand inside a `WITH`.
+const WRITES: &str = "ALTER CALL COPY CREATE DELETE DO DROP DUMPFILE EXECUTE GRANT INSERT INTO MERGE OUTFILE \
+    PROGRAM REVOKE TRUNCATE UPDATE";
+
+/// Judges what stands after the first `named` tokens, which the scope itself wrote.
+pub(super) fn judge(
+    sql: &str,
+    dialect: Dialect,
+    tokens: &[Token<'_>],
+    named: usize,
+) -> Result<(), SqlRefusal> {
+    use SqlRefusalKind as K;
+    let kind = match tokens.first() {
+        Some(first) => first.text,
+        None => return Err(refusal(sql, K::NoStatement, 0, "")),
+    };
+    let mut before = "";
+    for (index, token) in tokens.iter().enumerate() {
+        let after = tokens.get(index + 1).map_or("", |next| next.text);
+        let refused = if token.text == ";" && !after.is_empty() {
+            Some(K::SecondStatement)
+        } else if index < named {
+            None
+        } else if token.kind == Kind::Word
+            && !kind.eq_ignore_ascii_case("SHOW")
+            && goes_beyond(kind, index, before, token.text, after)
+        {
+            Some(K::Writes)
+        } else if token.may_name() && after == "(" && is_refused(dialect, kind, token) {
+            Some(K::Function)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            return Err(refusal(sql, reason, token.at, token.text));
+        }
+        before = token.text;
+    }
+    Ok(())
+}
+
+/// Whether a word outside literals does more than a statement of this kind may.
+fn goes_beyond(kind: &str, index: usize, before: &str, word: &str, after: &str) -> bool {
+    let is = |text: &str, keyword: &str| text.eq_ignore_ascii_case(keyword);
+    // Row locks: FOR [KEY] SHARE, LOCK IN SHARE MODE. FOR UPDATE is caught as UPDATE.
+    if is(word, "SHARE") {
+        return ["FOR", "KEY", "IN"].iter().any(|k| is(before, k));
+    }
+    // `INSERT OR REPLACE` overwrites rows; `replace(...)` is a function.
+    if is(word, "REPLACE") {
+        return is(kind, "INSERT") && after != "(";
+    }
+    if !is_one_of(word, WRITES) {
+        return false;
+    }
+    let fits = match kind.to_ascii_uppercase().as_str() {
+        "INSERT" => (is(word, "INTO") && index <= 3) || (is(word, "DO") && is(after, "NOTHING")),
+        "REPLACE" => is(word, "INTO") && index <= 2,
+        "MERGE" => (is(word, "INTO") && index == 1) || is(before, "THEN"),
+        // A foreign key's ON DELETE and ON UPDATE; ALTER TABLE drops and alters columns.
+        "CREATE" => is(before, "ON") && (is(word, "DELETE") || is(word, "UPDATE")),
+        "ALTER" => {
+            is(word, "ALTER")
+                || is(word, "DROP")
+                || (is(before, "ON") && (is(word, "DELETE") || is(word, "UPDATE")))
+        }
+        _ => false,
+    };
+    !fits
+}
+
+fn is_refused(dialect: Dialect, kind: &str, token: &Token<'_>) -> bool {
+    // A sequence may be drawn from where rows are written.
+    let name = plain(token.text);
+    is_dangerous(dialect, &name) || (name == "nextval" && !is_one_of(kind, "CREATE ALTER"))
+}

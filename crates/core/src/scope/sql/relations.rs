@@ -1,0 +1,31 @@
+//! Tables that no scope gives away by a statement's kind alone: where servers keep passwords, keys and
+//! what stands in their files. A role may be allowed to read them; an agent that was told to read orders
+//! has no use for them.
+
+use super::{Dialect, is_one_of};
+
+/// Whether a table, named by the parts of its name as the server compares them, holds such secrets.
+pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
+    let Some(name) = parts.last() else {
+        return true;
+    };
+    let schema = parts.iter().rev().nth(1).map(String::as_str);
+    match dialect {
+        Dialect::Postgres | Dialect::Unknown => is_one_of(name, POSTGRES),
+        Dialect::MySql => {
+            (schema == Some("mysql")
+                && !name.starts_with("help_")
+                && !name.starts_with("time_zone"))
+                || (schema == Some("performance_schema") && name.starts_with("replication_"))
+                || (schema.is_none() && is_one_of(name, "global_priv user_attributes"))
+        }
+        // Virtual tables of the command line that read files, reached as tables.
+        Dialect::Sqlite => is_one_of(name, "fsdir zipfile readfile lsdir"),
+    }
+}
+
+/// Password hashes, host rules, credentials of foreign servers and subscriptions, files' contents, and
+/// samples of every column.
+const POSTGRES: &str = "pg_authid pg_shadow pg_hba_file_rules pg_ident_file_mappings pg_file_settings \
+    pg_user_mapping pg_user_mappings pg_subscription pg_largeobject pg_statistic pg_statistic_ext_data \
+    user_mapping_options _pg_user_mappings";

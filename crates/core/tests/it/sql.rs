@@ -1,0 +1,91 @@
+//! The corpus of SQL: what the judge must allow and refuse.
+
+use lar_core::scope::command::{Command, CommandScope};
+use lar_core::scope::sql::{Dialect, SqlScope};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Corpus {
+    group: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    about: String,
+    dialect: Option<String>,
+    #[serde(default)]
+    allowed: Vec<String>,
+    #[serde(default)]
+    functions: Vec<String>,
+    prefix: Option<String>,
+    #[serde(default, rename = "runs")]
+    _runs: bool,
+    honest: Vec<Case>,
+    attack: Vec<Case>,
+}
+
+/// A text, or one that is made of many of the same.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Case {
+    Text(String),
+    Repeated { repeat: String, times: usize, before: String, after: String },
+}
+
+impl Case {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Repeated { repeat, times, before, after } => {
+                format!("{before}{}{after}", repeat.repeat(*times))
+            }
+        }
+    }
+}
+
+fn corpus() -> Corpus {
+    toml::from_str(include_str!("../../../../tests/corpus/sql.toml")).expect("the corpus is TOML")
+}
+
+/// Why a text is refused in a group, if it is.
+fn refusal(group: &Group, text: &str) -> Option<String> {
+    if let Some(prefix) = &group.prefix {
+        let scope = CommandScope::new([prefix.clone()]).expect(prefix);
+        let command = match Command::parse(text) {
+            Ok(command) => command,
+            Err(error) => return Some(error.to_string()),
+        };
+        return scope.permits(&command).err().map(|error| error.to_string());
+    }
+    let dialect = match group.dialect.as_deref() {
+        Some("postgres") => Dialect::Postgres,
+        Some("mysql") => Dialect::MySql,
+        Some("sqlite") => Dialect::Sqlite,
+        other => panic!("{other:?} is no dialect"),
+    };
+    let scope = SqlScope::new(dialect, &group.allowed, &group.functions).expect(&group.about);
+    scope.permits(text).err().map(|error| error.to_string())
+}
+
+#[test]
+fn no_attack_passes_and_no_honest_query_is_refused() {
+    let (mut honest, mut attacks, mut wrong) = (0, 0, Vec::new());
+    for group in corpus().group {
+        for text in group.honest.iter().map(Case::text) {
+            honest += 1;
+            if let Some(why) = refusal(&group, &text) {
+                wrong.push(format!("refused ({}): {text}\n    {why}", group.about));
+            }
+        }
+        for text in group.attack.iter().map(Case::text) {
+            attacks += 1;
+            if refusal(&group, &text).is_none() {
+                wrong.push(format!("ALLOWED ({}): {text}", group.about));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} wrong", wrong.join("\n"), wrong.len());
+    println!("{honest} honest, {attacks} attacks");
+    assert!(honest + attacks >= 300 && honest * 5 >= attacks * 2, "{honest} {attacks}");
+}
