@@ -2,9 +2,12 @@
 
 pub mod audit;
 pub mod check;
+pub mod grants;
 pub mod init;
+pub mod ledger;
 pub mod run;
 pub mod schema;
+pub mod store;
 pub mod test;
 pub mod tools;
 pub mod try_call;

@@ -37,6 +37,10 @@ enum Command {
     Tools(commands::tools::Args),
     /// List, show and verify the records of runs
     Audit(commands::audit::Args),
+    /// Issue, list, show and revoke grants
+    Grants(commands::grants::Args),
+    /// Show a ledger's id, or begin a new epoch in it
+    Ledger(commands::ledger::Args),
     /// Print the JSON Schema of manifests
     Schema(commands::schema::Args),
     /// Write a commented first manifest
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         Command::Test(args) => commands::test::run(args),
         Command::Tools(args) => commands::tools::run(args),
         Command::Audit(args) => commands::audit::run(args),
+        Command::Grants(args) => commands::grants::run(args),
+        Command::Ledger(args) => commands::ledger::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Init(args) => commands::init::run(args),
     };

@@ -10,7 +10,7 @@ use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::budget::Budget;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{Definitions, Granted, Ledger, LedgerError, Opening, RunLedger, Source};
+use lar_core::ledger::{GrantId, Ledger, LedgerError, Opening, RunLedger, Source};
 use lar_core::redact::Redactor;
 use lar_core::set::{CapabilitySet, SetError};
 use lar_core::time::Timestamp;
@@ -26,6 +26,7 @@ use lar_runtime::secrets::{SecretError, Secrets};
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::{ClusterError, KubeconfigSource, Kubeconfigs, Programs, Tools};
 
+use crate::grant::{GrantChoice, difference, granted, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
 
 /// A run can't be started. Nothing was executed or spent.
@@ -58,6 +59,20 @@ pub enum ComposeError {
     /// A definition can't be written down.
     #[error("a token can't be recorded: {0}")]
     Record(#[from] JsonRefusal),
+    /// The grant was issued with other definitions.
+    #[error(
+        "grant `{grant}` was issued with other definitions than these; run with those, or issue \
+         another grant:\n  {}", .lines.join("\n  ")
+    )]
+    OtherDefinitions {
+        /// The grant.
+        grant: String,
+        /// Where they differ.
+        lines: Vec<String>,
+    },
+    /// No grant is named.
+    #[error("no grant is named; say `id` under `[grant]`, or `--grant ID`")]
+    NoGrant,
     /// An agent without limits.
     #[error("an agent needs a budget; say `max_steps` and a timeout")]
     NoBudget,
@@ -136,6 +151,7 @@ pub(crate) struct Prepared {
     provider: Box<dyn CapabilityProvider>,
     budget: Option<Budget>,
     manifest: Option<Digest>,
+    grant: Option<GrantChoice>,
     ledger: Arc<dyn Ledger>,
     approvals: Approvals,
     programs: Programs,
@@ -150,11 +166,12 @@ pub(crate) struct Prepared {
 
 /// Everything but the model and the first record.
 pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeError> {
-    let ledger = match &options.ledger {
-        Store::Open(ledger) => Arc::clone(ledger),
-        Store::File(path) => open_recovered(Some(path), options.observer.as_ref()).await?,
-        Store::Default => open_recovered(None, options.observer.as_ref()).await?,
-    };
+    let ledger = opened(&options.ledger)?;
+    if !matches!(options.ledger, Store::Open(_)) {
+        for run in recover::recover(ledger.as_ref()).await? {
+            options.observer.notice(Event::Recovered { run: &run });
+        }
+    }
     let programs = options.programs.unwrap_or_else(Programs::from_environment);
     let workdir = match options.workdir {
         Some(workdir) => workdir,
@@ -200,6 +217,7 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         provider: options.provider,
         budget: options.budget,
         manifest: options.manifest,
+        grant: options.grant,
         ledger,
         approvals: options.approvals,
         programs,
@@ -222,8 +240,19 @@ impl Prepared {
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let run = new_run()?;
         let enforcement = crate::enforcement();
-        let opening = self.opening(&run, model, task, &enforcement)?;
-        let opened = self.ledger.open_run(opening).await?;
+        let opened = match self.opening(&run, model, task, &enforcement) {
+            Ok(opening) => self.draw(opening).await,
+            Err(error) => Err(error.into()),
+        };
+        let opened = opened.inspect_err(|_| self.capabilities.mark_reported())?;
+        let mut candidates = self.candidates;
+        for token in &opened.tokens {
+            self.capabilities.limit(&token.granted.name, token.uses_left);
+            // Another run of the grant has it.
+            if token.unlocked_by.is_some() {
+                candidates.retain(|candidate| candidate.name() != token.granted.name);
+            }
+        }
         let approvals: Arc<dyn ApprovalGate> = match self.approvals {
             Approvals::Terminal { patience } => {
                 Arc::new(TerminalGate::new(patience, Arc::clone(&self.redactor), enforcement))
@@ -231,7 +260,7 @@ impl Prepared {
             Approvals::Gate(gate) => gate,
         };
         let tokens = self.capabilities.tokens();
-        let all: Vec<Token> = tokens.iter().chain(&self.candidates).cloned().collect();
+        let all: Vec<Token> = tokens.iter().chain(&candidates).cloned().collect();
         self.programs.identify_in_background(&all, &self.workdir);
         let tools =
             Tools::new(&all, self.programs, self.kube, self.secrets, self.redactor, self.workdir);
@@ -244,7 +273,27 @@ impl Prepared {
             observer: self.observer,
         });
         dispatcher.keep_hold();
-        Ok((dispatcher, Negotiator::new(self.candidates, self.max_requests, self.provider)))
+        Ok((dispatcher, Negotiator::new(candidates, self.max_requests, self.provider)))
+    }
+
+    /// Opens the run in the ledger; where a grant doesn't fit, says in what.
+    async fn draw(&self, opening: Opening) -> Result<lar_core::ledger::Opened, ComposeError> {
+        let here = match &opening.source {
+            Source::Own { definitions, .. } | Source::Named { definitions, .. } => {
+                definitions.clone()
+            }
+        };
+        match self.ledger.open_run(opening).await {
+            Err(LedgerError::OtherDefinitions(grant)) => {
+                let found = match GrantId::new(grant.clone()) {
+                    Ok(id) => self.ledger.grant(&id).await?,
+                    Err(_) => None,
+                };
+                let lines = found.map(|found| difference(&found.definitions, &here));
+                Err(ComposeError::OtherDefinitions { grant, lines: lines.unwrap_or_default() })
+            }
+            other => Ok(other?),
+        }
     }
 
     /// The first record of the run, and what the ledger keeps of its tokens.
@@ -255,8 +304,11 @@ impl Prepared {
         task: &str,
         enforcement: &str,
     ) -> Result<Opening, JsonRefusal> {
-        // What the set has spent before is not granted again.
-        let left = |token: &Token| self.capabilities.uses_left(token.name()).unwrap_or(0);
+        // What the set has spent before is not granted again; a named grant was issued as declared.
+        let left = |token: &Token| match self.grant {
+            Some(_) => token.max_uses(),
+            None => self.capabilities.uses_left(token.name()).unwrap_or(0),
+        };
         let tokens: Vec<Token> = self.capabilities.tokens();
         let tokens: Vec<&Token> = tokens.iter().filter(|token| left(token) > 0).collect();
         let lines = tokens.iter().map(|token| {
@@ -268,29 +320,32 @@ impl Prepared {
                 requires_approval: token.requires_approval(),
             })
         });
-        let granted =
-            tokens.iter().map(|token| Ok(Granted { uses: left(token), ..Granted::of(token)? }));
-        let mut granted: Vec<Granted> = granted.collect::<Result<_, JsonRefusal>>()?;
-        // Candidates and their ways back are locked until a person unlocks one.
-        for candidate in &self.candidates {
-            for token in [Some(candidate.clone()), candidate.rollback()].into_iter().flatten() {
-                granted.push(Granted::candidate(&token)?);
+        let all = self.capabilities.tokens();
+        let definitions = pinned(&all, &self.candidates, &self.approvals, self.max_requests)?;
+        let source = match &self.grant {
+            Some(GrantChoice { id, ledger }) => {
+                Source::Named { grant: id.clone(), ledger: ledger.clone(), definitions }
             }
-        }
+            None => {
+                let mut tokens = granted(&all, &self.candidates)?;
+                for token in tokens.iter_mut().filter(|token| !token.candidate) {
+                    token.uses = self.capabilities.uses_left(&token.name).unwrap_or(0);
+                }
+                tokens.retain(|token| token.uses > 0);
+                Source::Own { tokens, definitions }
+            }
+        };
         Ok(Opening {
             run: run.clone(),
             owner: recover::owner(),
             lease_ms: recover::LEASE_MS,
-            source: Source::Own {
-                tokens: granted,
-                definitions: Definitions::of(&serde_json::json!({}))?,
-            },
+            source,
             record: Body::RunOpen(RunOpen {
                 model: model.to_owned(),
                 task: self.redactor.redact(task).chars().take(1_000).collect(),
                 runtime: env!("CARGO_PKG_VERSION").to_owned(),
                 manifest: self.manifest,
-                grant: None,
+                grant: self.grant.as_ref().map(|grant| grant.id.clone()),
                 budget: serde_json::to_value(self.budget).unwrap_or_default(),
                 tokens: lines.collect::<Result<_, JsonRefusal>>()?,
                 enforcement: enforcement.to_owned(),
@@ -299,16 +354,13 @@ impl Prepared {
     }
 }
 
-/// Opens a ledger and seals what a crash left open in it.
-async fn open_recovered(
-    path: Option<&Path>,
-    observer: &dyn Observer,
-) -> Result<Arc<dyn Ledger>, ComposeError> {
-    let ledger = open_ledger(path)?;
-    for run in recover::recover(ledger.as_ref()).await? {
-        observer.notice(Event::Recovered { run: &run });
+/// The ledger that options name.
+pub(crate) fn opened(store: &Store) -> Result<Arc<dyn Ledger>, ComposeError> {
+    match store {
+        Store::Open(ledger) => Ok(Arc::clone(ledger)),
+        Store::File(path) => open_ledger(Some(path)),
+        Store::Default => open_ledger(None),
     }
-    Ok(ledger)
 }
 
 /// A name for a run: when it began, and 32 random bits.

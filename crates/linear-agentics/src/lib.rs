@@ -28,6 +28,7 @@
 //! [`AuditTrail`] for what it did, [`table`] and [`report`] to show it.
 
 mod compose;
+mod grant;
 pub mod keys;
 pub mod manifest;
 mod options;
@@ -36,6 +37,7 @@ mod session;
 pub mod table;
 
 pub use compose::{ComposeError, default_ledger, open_ledger, start};
+pub use grant::{GrantChoice, difference, issue};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
 pub use lar_core::audit::trail::Proof;
 pub use lar_core::audit::{self, AuditTrail};
@@ -45,7 +47,7 @@ pub use lar_core::ledger::{Ledger, LedgerError};
 pub use lar_core::set::{CapabilitySet, SetError};
 pub use lar_core::{definition, display, id, invocation, json, ledger, outcome, scope, time};
 pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
-pub use lar_runtime::approval::TerminalGate;
+pub use lar_runtime::approval::{TerminalGate, account};
 pub use lar_runtime::dispatch::{Dispatcher, judge, told};
 pub use lar_runtime::event::{Event, Observer, Unwatched};
 pub use lar_runtime::negotiate::{

@@ -16,6 +16,7 @@ use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider};
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::Programs;
 
+use crate::grant::GrantChoice;
 use crate::manifest::{self, Manifest};
 
 /// How a person is asked.
@@ -61,6 +62,7 @@ pub struct RunOptions {
     pub(crate) system: String,
     pub(crate) task: Option<String>,
     pub(crate) manifest: Option<Digest>,
+    pub(crate) grant: Option<GrantChoice>,
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) ledger: Store,
     pub(crate) programs: Option<Programs>,
@@ -100,6 +102,7 @@ impl RunOptions {
         options.system = manifest.agent.system.clone().unwrap_or_default();
         options.task = manifest.agent.task.clone();
         options.manifest = Some(manifest.digest);
+        options.grant = manifest.grant.as_ref().map(|grant| grant.choice.clone());
         options.workdir = Some(manifest.base.clone());
         options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
         for price in &manifest.prices {
@@ -128,6 +131,7 @@ impl RunOptions {
             system: String::new(),
             task: None,
             manifest: None,
+            grant: None,
             workdir: None,
             ledger: Store::Default,
             programs: None,
@@ -151,6 +155,14 @@ impl RunOptions {
     #[must_use]
     pub fn with_model(mut self, model: Box<dyn Model>) -> Self {
         self.decider = Decider::Given(model);
+        self
+    }
+
+    /// The named grant whose uses the run draws from, instead of having uses of its own. It must have
+    /// been issued with the same definitions ([`issue`](crate::issue)).
+    #[must_use]
+    pub fn grant(mut self, grant: GrantChoice) -> Self {
+        self.grant = Some(grant);
         self
     }
 

@@ -4,6 +4,8 @@
 //! All text of the record may be the model's or a program's. It is escaped so that every character
 //! can be seen, then cut, and never the other way round.
 
+mod grants;
+
 use std::fmt::Write as _;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -13,6 +15,8 @@ use lar_core::display::width as width_of;
 use lar_core::ledger::RunSummary;
 
 use crate::report::rows::{self, Tally};
+
+pub use grants::{grant, grant_state, grants};
 
 /// How wide a table is when nothing is known of the terminal, in columns.
 pub const DEFAULT_WIDTH: u16 = 100;

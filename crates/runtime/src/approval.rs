@@ -2,4 +2,4 @@
 
 mod terminal;
 
-pub use terminal::TerminalGate;
+pub use terminal::{TerminalGate, account};

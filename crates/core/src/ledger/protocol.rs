@@ -440,6 +440,11 @@ impl UseState {
         matches!(self, Self::Reserved { .. } | Self::Started { .. })
     }
 
+    /// Whether its outcome was recorded as unknown and nothing was said since.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self, Self::Ended { verdict: Verdict::Unknown, .. })
+    }
+
     /// How it ended, if it was started.
     pub fn verdict(&self) -> Option<Verdict> {
         match self {

@@ -1,18 +1,17 @@
 //! `lar audit`: the records of runs, listed, shown and verified.
 
+mod resolve;
 mod verify;
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Subcommand;
 use linear_agentics::display::{Mode, clip, escape, escape_bytes};
-use linear_agentics::ledger::RunSummary;
 use linear_agentics::report::visible_json;
-use linear_agentics::{Ledger, LedgerError, default_ledger, open_ledger, read_trail, table};
+use linear_agentics::{Ledger, read_trail, table};
 use serde_json::json;
 
+use super::store::{self, LedgerFile, failed, find};
 use crate::output::{Exit, complain, println, say, stdout_width};
 
 /// How many records are read at once.
@@ -50,35 +49,22 @@ enum Command {
     },
     /// Whether records are complete and unchanged
     Verify(verify::Args),
-}
-
-/// Which ledger.
-#[derive(Debug, clap::Args)]
-struct LedgerFile {
-    /// The ledger's file, instead of the one in the state directory
-    #[arg(long = "ledger", value_name = "FILE")]
-    path: Option<PathBuf>,
+    /// Say what became of an action whose outcome is unknown
+    Resolve(resolve::Args),
 }
 
 /// Lists, shows or verifies.
 pub fn run(args: Args) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(_) => {
-            complain("the system gives no event queue; check the limit on open files");
-            return Exit::Error;
-        }
-    };
-    let done = runtime.block_on(async {
+    store::block_on(async {
         match args.command {
             Command::List { ledger, json } => list(&ledger, json).await,
             Command::Show { run, ledger, json, records } => {
                 show(&run, &ledger, json, records).await
             }
             Command::Verify(args) => verify::run(args).await,
+            Command::Resolve(args) => resolve::run(args).await,
         }
-    });
-    done.unwrap_or_else(|exit| exit)
+    })
 }
 
 async fn list(ledger: &LedgerFile, as_json: bool) -> Result<Exit, Exit> {
@@ -93,6 +79,7 @@ async fn list(ledger: &LedgerFile, as_json: bool) -> Result<Exit, Exit> {
                 json!({
                     "run": run.run, "opened": run.opened, "stop_reason": run.stop_reason,
                     "records": run.records, "head": run.head, "task": run.task,
+                    "grant": run.grant,
                 })
             })
             .collect();
@@ -176,74 +163,4 @@ fn unwritten(error: &std::io::Error) -> Exit {
         complain(&format!("the records can't be written out ({})", error.kind()));
     }
     Exit::Error
-}
-
-/// The run that is meant by an id, by the beginning of one, or by `latest`.
-fn find<'a>(runs: &'a [RunSummary], wanted: &str) -> Result<&'a RunSummary, Exit> {
-    let shown = clip(&escape(wanted, Mode::Line), 80);
-    let exact = |run: &&RunSummary| run.run.as_str() == wanted;
-    if let Some(run) = runs.iter().find(exact) {
-        return Ok(run);
-    }
-    if wanted == "latest" {
-        return runs.first().ok_or_else(|| {
-            complain("there are no runs yet; `lar run MANIFEST` makes one");
-            Exit::Usage
-        });
-    }
-    let fits = |run: &&RunSummary| !wanted.is_empty() && run.run.as_str().starts_with(wanted);
-    let found: Vec<&RunSummary> = runs.iter().filter(fits).collect();
-    match found.as_slice() {
-        [run] => Ok(run),
-        [] => {
-            complain(&format!(
-                "the ledger has no run `{shown}`; `lar audit list` shows those there are"
-            ));
-            Err(Exit::Usage)
-        }
-        several => {
-            let names: Vec<&str> = several.iter().take(5).map(|run| run.run.as_str()).collect();
-            complain(&format!(
-                "`{shown}` fits {} runs ({} …); write more of the id",
-                several.len(),
-                names.join(", ")
-            ));
-            Err(Exit::Usage)
-        }
-    }
-}
-
-fn failed(error: &LedgerError) -> Exit {
-    complain(&error.to_string());
-    Exit::Error
-}
-
-impl LedgerFile {
-    /// Opens the ledger. Reading makes no new one: `None` when nothing was ever run.
-    fn open(&self) -> Result<Option<Arc<dyn Ledger>>, Exit> {
-        let path: PathBuf = match &self.path {
-            Some(path) => path.clone(),
-            None => default_ledger().map_err(|error| {
-                complain(&error.to_string());
-                Exit::Usage
-            })?,
-        };
-        match (path.exists(), &self.path) {
-            (false, None) => return Ok(None),
-            (false, Some(path)) => {
-                let shown = escape(&path.to_string_lossy(), Mode::Line);
-                complain(&format!("there is no ledger `{shown}`; name the file that the run used"));
-                return Err(Exit::Usage);
-            }
-            (true, _) => {}
-        }
-        open(&path).map(Some)
-    }
-}
-
-fn open(path: &Path) -> Result<Arc<dyn Ledger>, Exit> {
-    open_ledger(Some(path)).map_err(|error| {
-        complain(&error.to_string());
-        Exit::Error
-    })
 }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use linear_agentics::display::{Mode, escape};
 use linear_agentics::manifest::Manifest;
 use linear_agentics::{
-    AgentResult, Cause, ComposeError, RunOptions, Stop, StopReason, report, start, table,
+    AgentResult, Cause, ComposeError, GrantChoice, RunOptions, Stop, StopReason, report, start,
+    table,
 };
 
+use super::grants;
+use super::store::exit_of;
 use crate::output::{Exit, complain, println, say, stdout_width};
 use crate::progress::Progress;
 use crate::prompt::TerminalPrompt;
@@ -42,6 +45,9 @@ pub struct Args {
     /// The ledger's file, instead of the one in the state directory
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// The issued grant whose uses the run draws from, instead of the manifest's
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
 }
 
 /// Which report a file's ending asks for.
@@ -75,7 +81,10 @@ pub fn run(args: Args) -> Exit {
         }
     };
     let stop = Stop::default();
-    let options = options(&args, &manifest, stop.clone());
+    let options = match options(&args, &manifest, stop.clone()) {
+        Ok(options) => options,
+        Err(exit) => return exit,
+    };
     let result = runtime.block_on(async {
         listen(stop);
         let agent = start(options).await.map_err(Failed::Start)?;
@@ -87,10 +96,7 @@ pub fn run(args: Args) -> Exit {
         Ok(result) => show(&args, report, &result),
         Err(Failed::Start(error)) => {
             complain(&error.to_string());
-            match error {
-                ComposeError::Ledger(_) | ComposeError::System(_) => Exit::Error,
-                _ => Exit::Usage,
-            }
+            exit_of_start(&error)
         }
         Err(Failed::Seal(error)) => {
             complain(&format!("{error}; what was spent is in the ledger, see `lar audit list`"));
@@ -99,12 +105,21 @@ pub fn run(args: Args) -> Exit {
     }
 }
 
+/// How a command ends whose run can't be started.
+pub fn exit_of_start(error: &ComposeError) -> Exit {
+    match error {
+        ComposeError::Ledger(error) => exit_of(error),
+        ComposeError::System(_) => Exit::Error,
+        _ => Exit::Usage,
+    }
+}
+
 enum Failed {
     Start(ComposeError),
     Seal(String),
 }
 
-fn options(args: &Args, manifest: &Manifest, stop: Stop) -> RunOptions {
+fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, Exit> {
     let mut options = RunOptions::from_manifest(manifest)
         .stop(stop)
         .observer(Arc::new(Progress::new()))
@@ -124,7 +139,11 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> RunOptions {
     if let Some(file) = &args.ledger {
         options = options.ledger(file);
     }
-    options
+    if let Some(id) = &args.grant {
+        // The manifest's ledger belongs to the manifest's grant.
+        options = options.grant(GrantChoice { id: grants::parse(id)?, ledger: None });
+    }
+    Ok(options)
 }
 
 /// Ctrl-C and SIGTERM seal the run; what is running is killed and recorded.

@@ -26,7 +26,10 @@ use std::time::Duration;
 
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
+use lar_core::time::Timestamp;
 use lar_core::token::Token;
+
+use crate::grant::GrantChoice;
 
 pub use diagnostic::{Diagnostic, ManifestError};
 pub use report::{Ability, Report, TokenReport, Verb, Warning};
@@ -49,6 +52,8 @@ pub struct Manifest {
     pub agent: AgentSettings,
     /// The limits of the run.
     pub budget: Budget,
+    /// The issued grant that runs draw from, if it names one.
+    pub grant: Option<GrantSettings>,
     /// How long a person may take to answer; silence denies.
     pub approval_timeout: Duration,
     /// How many capabilities the model may ask for in one run, denials included.
@@ -64,6 +69,15 @@ pub struct Manifest {
     /// The manifest's directory, absolute: where relative paths begin, and where commands run unless
     /// their token says otherwise.
     pub base: PathBuf,
+}
+
+/// The issued grant that runs draw from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantSettings {
+    /// Which, and in which ledger.
+    pub choice: GrantChoice,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
 }
 
 /// Who decides, and what for.

@@ -18,6 +18,8 @@ pub(super) struct Root {
     pub agent: Option<AgentTable>,
     /// The limits of the run.
     pub budget: BudgetTable,
+    /// The issued grant that runs draw their uses from.
+    pub grant: Option<GrantTable>,
     /// How people are asked.
     pub approval: Option<ApprovalTable>,
     /// How often the agent may ask for a candidate.
@@ -58,6 +60,20 @@ pub(super) struct BudgetTable {
     pub max_tokens: Option<u64>,
     /// What the model may cost, in US dollars with at most six decimals. Default: no limit.
     pub max_cost_usd: Option<Dollars>,
+}
+
+/// The issued grant that runs draw their uses from. `lar grants issue` creates it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantTable {
+    /// Its name: 1 to 64 letters, digits, `.`, `_` and `-`.
+    #[schemars(length(min = 1, max = 64))]
+    pub id: String,
+    /// The id of the ledger in which it lies, as `lar grants issue` prints it. A run on another one is
+    /// refused.
+    pub ledger: Option<String>,
+    /// When it ends, by the ledger's clock (RFC 3339). Default: never.
+    pub expires: Option<TimeText>,
 }
 
 /// How people are asked.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
+use lar_core::ledger::{GrantId, LedgerId};
+use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -18,15 +20,16 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Sink};
 use super::hide::{hide_lines, hide_values};
 use super::model::{
-    AgentTable, ApprovalTable, BudgetTable, DurationText, NegotiationTable, PriceTable,
+    AgentTable, ApprovalTable, BudgetTable, DurationText, GrantTable, NegotiationTable, PriceTable,
 };
 use super::names::Names;
 use super::value::{duration, micro_usd, shown};
 use super::walk::{Place, Walker};
 use super::{
-    AgentSettings, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAX_REQUESTS, DEFAULT_MODEL, MAX_BYTES,
-    Manifest, ManifestError, ModelPrice, build, schema,
+    AgentSettings, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAX_REQUESTS, DEFAULT_MODEL, GrantSettings,
+    MAX_BYTES, Manifest, ManifestError, ModelPrice, build, schema,
 };
+use crate::grant::GrantChoice;
 
 /// How many syntax errors are told: after the first few, they are echoes.
 const SYNTAX_ERRORS: usize = 5;
@@ -104,6 +107,10 @@ impl Reader<'_> {
             }
             _ => Some(DEFAULT_APPROVAL_TIMEOUT),
         };
+        let grant = match self.part::<GrantTable>(table, "grant") {
+            Some(grant) => Some(self.grant(&grant, table)?),
+            None => None,
+        };
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
         let prices = self.prices(table);
         let mut names = Names::default();
@@ -117,6 +124,7 @@ impl Reader<'_> {
                 task: agent.task,
             },
             budget: budget?,
+            grant,
             approval_timeout: approval_timeout?,
             max_requests: negotiation
                 .and_then(|negotiation| negotiation.max_requests)
@@ -127,6 +135,27 @@ impl Reader<'_> {
             digest: Digest::of(self.text.as_bytes()),
             base: self.base.to_owned(),
         })
+    }
+
+    fn grant(&mut self, grant: &GrantTable, root: &DeTable<'_>) -> Option<GrantSettings> {
+        let id = GrantId::new(grant.id.as_str()).map_err(|error| ("id", error.to_string()));
+        let ledger = grant.ledger.as_deref().map(LedgerId::new).transpose();
+        let ledger = ledger.map_err(|error| ("ledger", error.to_string()));
+        let expires = grant.expires.as_ref().map(|end| end.0.parse::<Timestamp>()).transpose();
+        let expires = expires.map_err(|error| ("expires", error.to_string()));
+        let mut fail = |(key, why): (&str, String)| {
+            let span = find(root, &["grant", key]).map(Spanned::span);
+            self.sink.push(Diagnostic::new(span, format!("`{key}`: {why}")));
+        };
+        match (id, ledger, expires) {
+            (Ok(id), Ok(ledger), Ok(expires)) => {
+                Some(GrantSettings { choice: GrantChoice { id, ledger }, expires })
+            }
+            (id, ledger, expires) => {
+                [id.err(), ledger.err(), expires.err()].into_iter().flatten().for_each(&mut fail);
+                None
+            }
+        }
     }
 
     fn walker(&mut self) -> Walker<'_> {

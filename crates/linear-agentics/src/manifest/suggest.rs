@@ -21,7 +21,7 @@ pub(super) fn unknown_key(
     let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
     // What the design names and this version doesn't have yet.
     let later = match (place.table, key) {
-        ("root", "grant" | "confinement") => Some(format!("`[{key}]`")),
+        ("root", "confinement") => Some(format!("`[{key}]`")),
         ("approval", "approvers" | "required" | "not_the_runner")
         | ("token" | "secret" | "inner", "network" | "writes") => Some(format!("`{key}`")),
         _ => None,

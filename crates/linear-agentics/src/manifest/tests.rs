@@ -508,18 +508,40 @@ fn a_later_table() {
     let text = r#"[budget]
 max_steps = 20
 timeout = "15m"
-[grant]
-id = "release-2.3.1"
+[confinement]
+min_tier = "A"
 "#;
     insta::assert_snapshot!(refused(text), @r#"
-error: `[grant]` isn't supported by this version
+error: `[confinement]` isn't supported by this version
  --> manifest.toml:4:2
   |
-4 | [grant]
-  |  ^^^^^
+4 | [confinement]
+  |  ^^^^^^^^^^^
   |
   = help: leave it out
 "#);
+}
+
+#[test]
+fn a_grant_by_its_name_and_ledger() {
+    let head = "[budget]\nmax_steps = 20\ntimeout = \"15m\"\n[grant]\n";
+    let read = |grant: &str| Manifest::read(&format!("{head}{grant}"), "/work/app".as_ref());
+    let ledger = "0123456789abcdef0123456789abcdef";
+    let whole =
+        format!("id = \"a.b-1\"\nledger = \"{ledger}\"\nexpires = \"2026-12-01T00:00:00Z\"");
+    let grant = read(&whole).unwrap().grant.unwrap();
+    assert_eq!(grant.choice.id.as_str(), "a.b-1");
+    assert_eq!(grant.choice.ledger.unwrap().as_str(), ledger);
+    assert_eq!(grant.expires.unwrap().to_string(), "2026-12-01T00:00:00.000Z");
+    for (bad, says) in [
+        ("id = \"a/b\"", "`id`: a grant's id"),
+        ("id = \"a\"\nledger = \"x\"", "`ledger`: a ledger's id"),
+        ("id = \"a\"\nexpires = \"soon\"", "`expires`: `soon` is not a time"),
+        ("ledger = \"x\"", "`id`"),
+    ] {
+        let told = read(bad).unwrap_err().render("manifest.toml", false);
+        assert!(told.contains(says), "{told}");
+    }
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn converse(gate: &TerminalGate, request: &ApprovalRequest, abandoned: &AtomicBo
         }
         Line::Gone => return nobody("the terminal was closed"),
     };
-    let approver = Approver { name: user(), identity: "os-user".to_owned() };
+    let approver = Approver { name: account(), identity: "os-user".to_owned() };
     // Exactly the one word, or the word and a number as it stands in the question.
     let chosen = match request.choices.len() {
         0 => (line == "yes").then_some(0),
@@ -264,8 +264,8 @@ fn read_line(tty: &mut File, until: Instant, abandoned: &AtomicBool) -> Line {
     }
 }
 
-/// The name of the account at the terminal.
-fn user() -> String {
+/// The name of the account that runs this process, as `/etc/passwd` has it.
+pub fn account() -> String {
     let uid = rustix::process::getuid().as_raw();
     let name = std::fs::read_to_string("/etc/passwd").ok().and_then(|accounts| {
         accounts.lines().find_map(|line| {

@@ -16,8 +16,9 @@ use linear_agentics::{Ledger, LedgerError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{LedgerFile, PAGE, failed, find};
+use super::PAGE;
 use crate::commands::check::{YELLOW, paint};
+use crate::commands::store::{LedgerFile, failed, find};
 use crate::output::{Exit, complain, println, say};
 
 const GREEN: Style = AnsiColor::Green.on_default();
