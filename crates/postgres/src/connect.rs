@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, NoTls};
 
@@ -18,9 +19,6 @@ pub struct Connected {
     pub client: Client,
     /// Ends when the connection does.
     pub task: JoinHandle<()>,
-    /// Becomes true when the server sends a warning. One that comes with a commit says that it is
-    /// not on the standby that it should be on.
-    pub warned: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Connected {
@@ -31,19 +29,28 @@ impl fmt::Debug for Connected {
 
 impl Address {
     /// Connects and logs in. To be called within a tokio runtime.
-    pub async fn connect(&self) -> Result<Connected, Error> {
-        let warned = Arc::new(AtomicBool::new(false));
+    ///
+    /// `warnings` counts the warnings that the server sends. One that comes with a commit says that it
+    /// may not be on the standby that it should be on.
+    pub async fn connect(&self, warnings: &Arc<AtomicU64>) -> Result<Connected, Error> {
         let (client, task) = match &self.tls {
             Some(tls) => {
                 let (client, connection) = self.config.connect(tls.clone()).await?;
-                (client, tokio::spawn(carry(connection, Arc::clone(&warned))))
+                (client, tokio::spawn(carry(connection, Arc::clone(warnings))))
             }
             None => {
                 let (client, connection) = self.config.connect(NoTls).await?;
-                (client, tokio::spawn(carry(connection, Arc::clone(&warned))))
+                (client, tokio::spawn(carry(connection, Arc::clone(warnings))))
             }
         };
-        Ok(Connected { client, task, warned })
+        Ok(Connected { client, task })
+    }
+
+    /// Only a server that takes writes will do: of several hosts, the primary.
+    #[must_use]
+    pub fn writable(mut self) -> Self {
+        self.config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        self
     }
 
     /// How the server is reached, for a pool. Its `Debug` shows no password.
@@ -54,7 +61,7 @@ impl Address {
 
 /// Carries messages until the connection ends. Its error is the one that those who wait for an
 /// answer get.
-async fn carry<S, T>(mut connection: Connection<S, T>, warned: Arc<AtomicBool>)
+async fn carry<S, T>(mut connection: Connection<S, T>, warnings: Arc<AtomicU64>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -63,7 +70,7 @@ where
         if let AsyncMessage::Notice(notice) = message
             && notice.parsed_severity() == Some(Severity::Warning)
         {
-            warned.store(true, Ordering::Release);
+            warnings.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One integration binary for the crate: the ledger's contract, on real files.
+//! One integration binary for the crate: the ledger's contract, on real files and servers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,4 +9,6 @@
 
 mod contract;
 mod faults;
+mod postgres;
+mod server;
 mod support;

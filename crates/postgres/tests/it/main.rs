@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use lar_postgres::{Address, Environment, explain};
 use pgserver::Options;
 
 async fn connect(url: &str) -> Result<String, String> {
     let address = Address::parse(url, &Environment::default()).map_err(|e| e.to_string())?;
-    let connected = address.connect().await.map_err(|error| explain(&error))?;
+    let connected = address.connect(&Arc::default()).await.map_err(|error| explain(&error))?;
     let question = "SELECT coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()
         AND ssl), 'open')";
     let row = connected.client.query_one(question, &[]).await.map_err(|e| explain(&e))?;

@@ -36,6 +36,13 @@ fn sqlite() -> Option<Fresh> {
     Some(Fresh { ledger, again, _keep: Box::new(dir) })
 }
 
+/// A new database on the server that all tests share.
+fn postgres() -> Option<Fresh> {
+    let url = crate::server::new_database()?;
+    let again = Box::new(move || crate::server::connect(&url));
+    Some(Fresh { ledger: again(), again, _keep: Box::new(()) })
+}
+
 /// Runs each test on each backend. A backend gives `None` where what it needs is absent, after it has
 /// said so.
 macro_rules! contract {
@@ -56,6 +63,7 @@ macro_rules! on_every_ledger {
             $crate::contract::contract! {
                 memory: $test;
                 sqlite: $test;
+                postgres: $test;
             }
         }
     )*};

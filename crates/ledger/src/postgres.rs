@@ -1,0 +1,184 @@
+//! A ledger in a PostgreSQL database, shared by many hosts.
+//!
+//! The database applies the rule itself: its functions (`schema/`) are all that the runtime's role may
+//! call, and they are checked against the core's `protocol::next`. A spend is one statement, which is
+//! one transaction: it locks its run and its token and nothing that others use, so that runs don't
+//! wait for each other. Its record is put together there, under the lock on the run.
+//!
+//! No advisory lock guards a use. Nothing is tried again blindly: a change whose answer was lost is
+//! looked up by its name first.
+
+mod item;
+mod lanes;
+mod owner;
+mod read;
+mod row;
+mod schema;
+mod session;
+mod snapshot;
+mod template;
+mod trouble;
+mod turns;
+
+use async_trait::async_trait;
+use lar_core::audit::record::{Body, ResolutionRecord, SealedRecord};
+use lar_core::id::{AttemptId, RunId};
+use lar_core::ledger::{
+    Attempt, Change, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
+    LedgerError, Opened, Opening, Receipt, Resolution, Resolver, RunSummary, Taking, Transition,
+};
+use lar_core::time::Timestamp;
+use lar_postgres::{Address, Environment};
+
+use item::Item;
+use lanes::{LANES, Lanes};
+use session::Sessions;
+use trouble::Trouble;
+
+/// Connections beside those of the lanes, for whoever reads.
+const READERS: usize = 4;
+
+/// A ledger in a PostgreSQL database.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    sessions: Sessions,
+    lanes: Lanes,
+}
+
+impl Postgres {
+    /// Connects, and makes the ledger where there is none and the role may.
+    pub(crate) async fn open(address: &str) -> Result<Self, LedgerError> {
+        let address = Address::parse(address, &Environment::from_process())
+            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let sessions = Sessions::new(address, LANES + READERS)?;
+        schema::prepare(&sessions).await.map_err(Trouble::into_error)?;
+        let lanes = Lanes::start(&sessions);
+        Ok(Self { sessions, lanes })
+    }
+}
+
+#[async_trait]
+impl Ledger for Postgres {
+    async fn identity(&self) -> Result<Identity, LedgerError> {
+        read::identity(&self.sessions).await
+    }
+
+    async fn bump_epoch(&self) -> Result<Identity, LedgerError> {
+        owner::bump_epoch(&self.sessions).await.map_err(Trouble::into_error)
+    }
+
+    async fn issue(&self, issuing: Issuing) -> Result<Grant, LedgerError> {
+        owner::issue(&self.sessions, issuing).await.map_err(Trouble::into_error)
+    }
+
+    async fn revoke(&self, grant: &GrantId, reason: &str) -> Result<Grant, LedgerError> {
+        owner::revoke(&self.sessions, grant, reason).await.map_err(Trouble::into_error)
+    }
+
+    async fn grant(&self, grant: &GrantId) -> Result<Option<Grant>, LedgerError> {
+        read::grant(&self.sessions, grant).await
+    }
+
+    async fn grants(&self) -> Result<Vec<Grant>, LedgerError> {
+        read::grants(&self.sessions).await
+    }
+
+    async fn open_run(&self, opening: Opening) -> Result<Opened, LedgerError> {
+        turns::insist(&self.sessions, opening).await
+    }
+
+    async fn take_run(&self, taking: Taking) -> Result<Opened, LedgerError> {
+        turns::insist(&self.sessions, taking).await
+    }
+
+    async fn renew_run(&self, hold: &Hold) -> Result<Timestamp, LedgerError> {
+        let fence = i64::try_from(hold.fence).map_err(|_| Conflict::RunLost)?;
+        let sql = "SELECT * FROM lar.renew_run($1, $2)";
+        let rows = read::ask(&self.sessions, sql, &[&hold.run.as_str(), &fence]).await?;
+        let row = rows.first().ok_or_else(row::unreadable)?;
+        match row::get::<Option<&str>>(row, "code")? {
+            None => row::time(row, "until"),
+            Some("unknown_run") => Err(LedgerError::UnknownRun(hold.run.to_string())),
+            Some("run_closed") => Err(LedgerError::RunClosed(hold.run.to_string())),
+            Some(_) => Err(Conflict::RunLost.into()),
+        }
+    }
+
+    async fn commit(&self, entry: Entry) -> Result<Receipt, LedgerError> {
+        self.lanes.commit(Item::of(entry)?).await
+    }
+
+    async fn close_run(&self, closing: Closing) -> Result<Receipt, LedgerError> {
+        turns::insist(&self.sessions, closing).await
+    }
+
+    async fn resolve(&self, resolution: Resolution) -> Result<Receipt, LedgerError> {
+        let Resolution { run, attempt, by, verdict, note } = resolution;
+        let Some(found) = read::attempt(&self.sessions, &run, &attempt).await? else {
+            read::run(&self.sessions, &run).await?;
+            let (run, attempt) = (run.to_string(), attempt.to_string());
+            return Err(LedgerError::UnknownAttempt { run, attempt });
+        };
+        let (kind, name) = match &by {
+            Resolver::Owner { .. } => ("owner", "the process that started it"),
+            Resolver::Person(name) => ("person", name.as_str()),
+            Resolver::Target(name) => ("target", name.as_str()),
+        };
+        let record = Body::Resolution(ResolutionRecord {
+            token_name: found.token.clone(),
+            attempt,
+            outcome: verdict,
+            by: kind.to_owned(),
+            name: name.to_owned(),
+            note,
+        });
+        let change = Change {
+            attempt,
+            token: found.token,
+            action: found.action,
+            transition: Transition::Resolve { by, verdict },
+        };
+        self.lanes.commit(Item::from_outside(run, change, &record)?).await
+    }
+
+    async fn attempt(
+        &self,
+        run: &RunId,
+        attempt: &AttemptId,
+    ) -> Result<Option<Attempt>, LedgerError> {
+        // Whoever asks here asks whether something was made: it must be as durable as an answer.
+        self.sessions.settle().await.map_err(Trouble::into_error)?;
+        read::attempt(&self.sessions, run, attempt).await
+    }
+
+    async fn attempts(&self, run: &RunId) -> Result<Vec<Attempt>, LedgerError> {
+        read::run(&self.sessions, run).await?;
+        read::attempts(&self.sessions, run).await
+    }
+
+    async fn records(
+        &self,
+        run: &RunId,
+        from: u64,
+        limit: u64,
+    ) -> Result<Vec<SealedRecord>, LedgerError> {
+        read::records(&self.sessions, run, from, limit).await
+    }
+
+    async fn journal(
+        &self,
+        run: &RunId,
+        from: u64,
+        limit: u64,
+    ) -> Result<Vec<Vec<u8>>, LedgerError> {
+        read::journal(&self.sessions, run, from, limit).await
+    }
+
+    async fn runs(&self) -> Result<Vec<RunSummary>, LedgerError> {
+        read::runs(&self.sessions, false).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<RunSummary>, LedgerError> {
+        read::runs(&self.sessions, true).await
+    }
+}

@@ -1,0 +1,249 @@
+//! The way of a change to the database: many callers share a transaction, and each is answered when
+//! it is committed.
+//!
+//! A lane is a task that takes what has queued up, makes all of it with one call of `lar.commit`,
+//! and answers each caller. A run always takes the same lane, so that its changes never wait for each
+//! other's locks. When an answer is lost, the same call is made again with the same names, and the
+//! database finds what was made and makes what was not: nothing is ever tried blindly.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::{Duration, Instant};
+
+use lar_core::audit::record::{Body, Recovery, SealedRecord};
+use lar_core::id::AttemptId;
+use lar_core::json::Digest;
+use lar_core::ledger::{Change, Conflict, LedgerError, Receipt, Transition, UseState};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::item::{Answer, COMMIT, Columns, Item};
+use super::read;
+use super::session::Sessions;
+use super::trouble::Trouble;
+
+/// How many lanes there are. Two keep one commit on its way to the disk while the next is put
+/// together; more only make the batches smaller.
+pub(super) const LANES: usize = 2;
+/// How many changes may wait in a lane before callers do.
+const QUEUE: usize = 512;
+/// How many changes share one transaction at the most.
+const BATCH: usize = 128;
+/// How long a server that doesn't answer is waited for: long enough for one that starts again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a change is tried again that others were in the way of.
+const TRIES: u32 = 20;
+
+type Result<T> = std::result::Result<T, LedgerError>;
+
+struct Job {
+    item: Item,
+    reply: oneshot::Sender<Result<Answer>>,
+}
+
+/// The lanes of a ledger. They end when this is dropped and what has queued up is made.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    queues: Vec<mpsc::Sender<Job>>,
+    sessions: Sessions,
+}
+
+impl Lanes {
+    /// To be called within a tokio runtime.
+    pub(super) fn start(sessions: &Sessions) -> Self {
+        let queues = (0..LANES)
+            .map(|_| {
+                let (queue, jobs) = mpsc::channel(QUEUE);
+                tokio::spawn(carry(sessions.clone(), jobs));
+                queue
+            })
+            .collect();
+        Self { queues, sessions: sessions.clone() }
+    }
+
+    /// Makes a change, and gives back first what others hold beyond their time where it needs that.
+    pub(super) async fn commit(&self, item: Item) -> Result<Receipt> {
+        for _ in 0..3 {
+            match self.send(item.clone()).await? {
+                Answer::Made(receipt) => return Ok(receipt),
+                Answer::Found(seq) => return self.receipt(&item, seq).await,
+                Answer::Refused(error) => return Err(error),
+                Answer::HoldsRanOut => self.expire(&item).await?,
+            }
+        }
+        Err(Conflict::NoUseLeft.into())
+    }
+
+    async fn send(&self, item: Item) -> Result<Answer> {
+        let stopped = || LedgerError::Unavailable("its writer has stopped; start again".to_owned());
+        let mut hasher = DefaultHasher::new();
+        item.run.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
+        let queue = self.queues.get(place).ok_or_else(stopped)?;
+        let (reply, answer) = oneshot::channel();
+        queue.send(Job { item, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// What the acknowledgement said that was lost.
+    async fn receipt(&self, item: &Item, seq: u64) -> Result<Receipt> {
+        let records = read::records(&self.sessions, &item.run, seq, 1).await?;
+        let record: Option<SealedRecord> = records.into_iter().find(|record| record.seq == seq);
+        let gone = || LedgerError::Damaged(format!("record {seq} is missing; check it"));
+        let record = record.ok_or_else(gone)?;
+        let timestamp = record.read().map_err(|_| gone())?.timestamp;
+        let mut receipt = Receipt {
+            seq,
+            hash: record.hash,
+            timestamp,
+            fence: 0,
+            uses_left: 0,
+            approved_until: None,
+        };
+        if let Some((attempt, token)) = item.attempt() {
+            let id = AttemptId::from_digest(Digest::from_bytes(attempt));
+            let found = read::attempt(&self.sessions, &item.run, &id).await?.ok_or_else(gone)?;
+            receipt.fence = found.state.fence();
+            if let UseState::Reserved { approved_until, .. } = found.state {
+                receipt.approved_until = approved_until;
+            }
+            receipt.uses_left = read::uses_left(&self.sessions, &item.run, token).await?;
+        }
+        Ok(receipt)
+    }
+
+    /// Gives back what is held of an item's token beyond its time. Each is a change of its own, in
+    /// the run that holds it; whoever else does the same at once finds it done.
+    async fn expire(&self, item: &Item) -> Result<()> {
+        let Some((_, token)) = item.attempt() else { return Ok(()) };
+        for (run, attempt) in read::expired_holds(&self.sessions, &item.run, token).await? {
+            let body = Body::Recovery(Recovery {
+                token_name: attempt.token.clone(),
+                attempt: attempt.id,
+                state: "released".to_owned(),
+                message: "the hold on it ran out before it was started; the use was given back"
+                    .to_owned(),
+            });
+            let change = Change {
+                attempt: attempt.id,
+                token: attempt.token,
+                action: attempt.action,
+                transition: Transition::Expire,
+            };
+            match self.send(Item::from_outside(run, change, &body)?).await? {
+                Answer::Refused(error) if error.leaves_doubt() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = jobs.try_recv()
+        {
+            batch.push(next);
+        }
+        let items: Vec<Item> = batch.iter().map(|job| job.item.clone()).collect();
+        let answers = make(&sessions, &items.iter().collect::<Vec<_>>()).await;
+        for (job, answer) in batch.into_iter().zip(answers) {
+            // A caller that has gone away loses its answer; what was committed stays.
+            drop(job.reply.send(answer));
+        }
+    }
+}
+
+/// Makes items, however often it takes, and answers in their order.
+async fn make(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answer>> {
+    match insist(sessions, items).await {
+        Ok(answers) => answers,
+        Err(error) if items.len() > 1 && !matches!(error, Failed::ForAll(_)) => {
+            // One of them is at fault. Each is tried by itself, so that it holds no other up.
+            let mut answers = Vec::new();
+            for item in items {
+                let one = insist(sessions, &[item]).await;
+                answers.push(match one {
+                    Ok(mut answers) => answers.pop().unwrap_or_else(|| Err(missing())),
+                    Err(error) => Err(error.into_error()),
+                });
+            }
+            answers
+        }
+        Err(error) => {
+            let error = error.into_error();
+            items.iter().map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+enum Failed {
+    /// The server is at fault.
+    ForAll(LedgerError),
+    /// It may be that one item is.
+    ForOne(LedgerError),
+}
+
+impl Failed {
+    fn into_error(self) -> LedgerError {
+        match self {
+            Self::ForAll(error) | Self::ForOne(error) => error,
+        }
+    }
+}
+
+async fn insist(
+    sessions: &Sessions,
+    items: &[&Item],
+) -> std::result::Result<Vec<Result<Answer>>, Failed> {
+    let begun = Instant::now();
+    let mut tries = 0;
+    let mut again = false;
+    loop {
+        let columns = Columns::of(items, again);
+        let trouble = match sessions.ask(COMMIT, &columns.parameters()).await {
+            Ok(rows) => return in_order(&rows, items).map_err(Failed::ForAll),
+            Err(trouble) => trouble,
+        };
+        tries += 1;
+        let wait = match &trouble {
+            Trouble::Refused(error) => return Err(Failed::ForOne(error.clone())),
+            Trouble::InTheWay(_) | Trouble::Stale
+                if tries < TRIES && begun.elapsed() < PATIENCE =>
+            {
+                pause(tries, 200)
+            }
+            Trouble::Lost(_) | Trouble::Unreached(_) if begun.elapsed() < PATIENCE => {
+                // From here on it is asked what was made, before anything is made.
+                again |= matches!(trouble, Trouble::Lost(_));
+                pause(tries, 1_000)
+            }
+            _ => return Err(Failed::ForAll(trouble.into_error())),
+        };
+        sleep(wait).await;
+    }
+}
+
+/// A little longer each time, and not the same for everybody.
+pub(super) fn pause(tries: u32, most_ms: u64) -> Duration {
+    let most = (5u64 << tries.min(10)).min(most_ms);
+    let mut random = [0; 8];
+    let random = getrandom::fill(&mut random).map(|()| u64::from_ne_bytes(random)).unwrap_or(0);
+    Duration::from_millis(most / 2 + random % (most / 2 + 1))
+}
+
+fn in_order(rows: &[tokio_postgres::Row], items: &[&Item]) -> Result<Vec<Result<Answer>>> {
+    let mut answers: Vec<Result<Answer>> = items.iter().map(|_| Err(missing())).collect();
+    for row in rows {
+        let (place, answer) = Answer::of(row, items)?;
+        if let Some(slot) = answers.get_mut(place) {
+            *slot = Ok(answer);
+        }
+    }
+    Ok(answers)
+}
+
+fn missing() -> LedgerError {
+    LedgerError::Damaged("the database left an answer out; check its functions".to_owned())
+}

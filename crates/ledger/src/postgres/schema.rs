@@ -1,0 +1,116 @@
+//! The tables and functions in the database: made by the owner, checked by everybody.
+
+use lar_core::ledger::LedgerError;
+
+use super::session::{Sessions, within};
+use super::trouble::Trouble;
+
+/// The version of the tables and functions.
+const VERSION: i32 = 1;
+
+const FIRST: [&str; 5] = [
+    include_str!("schema/tables.sql"),
+    include_str!("schema/rule.sql"),
+    include_str!("schema/functions.sql"),
+    include_str!("schema/runs.sql"),
+    include_str!("schema/rights.sql"),
+];
+
+/// Any number that other programs don't use: two openers of an empty database take turns.
+const TURN: &str = "SELECT pg_advisory_xact_lock(7809644653623407981)";
+
+const IDENTITY: &str = "
+    INSERT INTO lar.ledger (id, version, epoch)
+    SELECT encode(substr(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 1, 16),
+                  'hex'), $1, 1";
+
+type Result<T> = std::result::Result<T, Trouble>;
+
+/// Makes the ledger where there is none and the role may, and checks that it is one that can be
+/// relied on.
+pub(super) async fn prepare(sessions: &Sessions) -> Result<()> {
+    let mut object = sessions.get().await?;
+    check_server(&within(object.query_one(SERVER, &[])).await?)?;
+    let transaction = within(object.transaction()).await?;
+    within(transaction.batch_execute(TURN)).await?;
+    let found = within(transaction.query_one(FOUND, &[])).await?;
+    let there: bool = found.try_get("there").map_err(|error| Trouble::of(&error))?;
+    let flag = |name: &str| found.try_get::<_, bool>(name).map_err(|error| Trouble::of(&error));
+    if !there {
+        if !flag("may_make")? {
+            return Err(unavailable(
+                "there is no ledger in this database and the role may not make one; let the \
+                 database's owner open it once, see `docs/ledger-postgres.md`",
+            ));
+        }
+        for part in FIRST {
+            within(transaction.batch_execute(part)).await?;
+        }
+        within(transaction.execute(IDENTITY, &[&VERSION])).await?;
+        within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
+        return within(transaction.commit()).await;
+    }
+    if !flag("may_use")? {
+        return Err(unavailable(
+            "the role is not admitted to it; let the owner run `SELECT lar.admit('ROLE')` in the \
+             database",
+        ));
+    }
+    let version = within(transaction.query_opt("SELECT version FROM lar.ledger", &[])).await;
+    let version: i32 = match version {
+        Ok(Some(row)) => row.try_get(0).map_err(|error| Trouble::of(&error))?,
+        Ok(None) | Err(Trouble::Refused(_)) => {
+            return Err(damaged(
+                "the schema `lar` of this database isn't a ledger, or the role may not read it; name \
+                 another database, or let the owner run `SELECT lar.admit('ROLE')`",
+            ));
+        }
+        Err(other) => return Err(other),
+    };
+    if version > VERSION {
+        let text = format!(
+            "it was written by a newer version (tables {version}, this program knows {VERSION}); \
+             update the program, and don't edit the tables"
+        );
+        return Err(Trouble::Refused(LedgerError::Damaged(text)));
+    }
+    Ok(())
+}
+
+const SERVER: &str = "
+    SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
+           current_setting('fsync')";
+
+/// Looks without touching the schema, which a role that isn't admitted may not do.
+const FOUND: &str = "
+    SELECT n.oid IS NOT NULL AS there,
+           coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use,
+           has_database_privilege(current_database(), 'CREATE') AS may_make
+    FROM (SELECT 1) AS one LEFT JOIN pg_namespace n ON n.nspname = 'lar'";
+
+fn check_server(row: &tokio_postgres::Row) -> Result<()> {
+    let read = |error| Trouble::of(&error);
+    let version: i32 = row.try_get(0).map_err(read)?;
+    let encoding: &str = row.try_get(1).map_err(read)?;
+    let fsync: &str = row.try_get(2).map_err(read)?;
+    if version < 130_000 {
+        return Err(unavailable("the server is older than PostgreSQL 13; update it"));
+    }
+    if encoding != "UTF8" {
+        return Err(unavailable("the database isn't encoded in UTF8; make one that is"));
+    }
+    if fsync != "on" {
+        return Err(unavailable(
+            "the server runs with `fsync` off and can lose what it acknowledged; turn it on",
+        ));
+    }
+    Ok(())
+}
+
+fn unavailable(why: &str) -> Trouble {
+    Trouble::Refused(LedgerError::Unavailable(why.to_owned()))
+}
+
+fn damaged(why: &str) -> Trouble {
+    Trouble::Refused(LedgerError::Damaged(why.to_owned()))
+}

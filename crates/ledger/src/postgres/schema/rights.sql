@@ -1,0 +1,29 @@
+-- Who may what. Nobody but the owner may do anything until the owner says so.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA lar FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA lar FROM PUBLIC;
+
+-- Lets a role run with this ledger: it may read, and call the transitions. It may not issue or revoke
+-- grants, begin an epoch, or change or delete anything by itself. To be called by the owner.
+CREATE FUNCTION lar.admit(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA lar TO %I', role);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lar TO %I', role);
+    EXECUTE format(
+        'GRANT EXECUTE ON FUNCTION lar.commit, lar.barrier, lar.open_run, lar.take_run, lar.close_run,
+             lar.renew_run TO %I',
+        role);
+    INSERT INTO lar.admitted VALUES (role) ON CONFLICT DO NOTHING;
+END $$;
+REVOKE ALL ON FUNCTION lar.admit FROM PUBLIC;
+
+-- Lets a role read and no more.
+CREATE FUNCTION lar.admit_reader(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA lar TO %I', role);
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lar TO %I', role);
+    EXECUTE format('REVOKE SELECT ON lar.journal FROM %I', role);
+END $$;
+REVOKE ALL ON FUNCTION lar.admit_reader FROM PUBLIC;

@@ -1,0 +1,10 @@
+//! What only PostgreSQL has: rights, connections that are cut, servers that go away, and other
+//! processes.
+
+mod cut;
+mod proxy;
+mod race;
+mod restart;
+mod rights;
+mod rule;
+mod strange;
