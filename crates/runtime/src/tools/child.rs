@@ -8,15 +8,23 @@ use std::time::Duration;
 
 use lar_core::outcome::ProgramIdentity;
 use lar_core::redact::Redactor;
-use lar_sandbox::{ChildSpec, Confinement, Event, EventDecoder, KILL};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use lar_sandbox::{Child, ChildSpec, Confinement, Event, EventDecoder};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 
 use super::Job;
 use super::capture::{Capture, Captured};
 use super::programs::Programs;
 use crate::stop::Stop;
+
+/// How long what a tree wrote is still read after its end.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// How often the helper is woken while it is to kill the tree, and how many times before it is given
+/// up: a tree that forks as fast as it can takes seconds to end.
+const WAKE: Duration = Duration::from_millis(250);
+const WAKES: u32 = 240;
 
 /// What to run.
 pub(super) struct Order {
@@ -105,38 +113,83 @@ pub(super) async fn run(
         let (stdout, stderr) = (nothing.clone(), nothing);
         return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program }));
     };
-    let (stdout, stderr, told) = tokio::join!(
-        take_in(pipes.0, Capture::new(redactor)),
-        take_in(pipes.1, Capture::new(redactor)),
-        listen(stop, control, timeout),
-    );
-    // The tree is empty and the helper is about to end; reaping it takes no time.
-    let _ = tokio::task::spawn_blocking(move || child.wait_helper()).await;
+    let (over, ended) = watch::channel(false);
+    let reading = async {
+        tokio::join!(
+            take_in(pipes.0, Capture::new(redactor), ended.clone()),
+            take_in(pipes.1, Capture::new(redactor), ended.clone()),
+        )
+    };
+    tokio::pin!(reading);
+    let mut written = None;
+    let told = {
+        let hearing = listen(stop, &mut child, control, timeout);
+        tokio::pin!(hearing);
+        loop {
+            tokio::select! {
+                outputs = &mut reading, if written.is_none() => written = Some(outputs),
+                told = &mut hearing => break told,
+            }
+        }
+    };
+    let (stdout, stderr) = match written {
+        Some(outputs) => outputs,
+        // Somebody outside of the tree may hold the pipes, or the helper was lost and the tree
+        // lives: what the pipes hold is taken in, and the rest is not waited for.
+        None => match tokio::time::timeout(LAST_OUTPUT, &mut reading).await {
+            Ok(outputs) => outputs,
+            Err(_) => {
+                let _ = over.send(true);
+                reading.await
+            }
+        },
+    };
+    match told {
+        // It may be stopped for ever; dropping the child reaps it on a thread of its own.
+        Told::Ended(How::Lost) => drop(child),
+        // The tree is empty and the helper is about to end; reaping it takes no time.
+        _ => drop(tokio::task::spawn_blocking(move || child.wait_helper()).await),
+    }
     match told {
         Told::Failed(reason) => Ran::NeverBegan(reason),
         Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program })),
     }
 }
 
-/// Hears the helper out, and has the tree killed when its time is over.
-async fn listen(stop: &Stop, mut control: UnixStream, timeout: Duration) -> Told {
+/// Hears the helper out, and has the tree killed when its time is over. A program of the same
+/// account may stop the helper again and again, so it is woken until it has done its work.
+async fn listen(
+    stop: &Stop,
+    child: &mut Child,
+    mut control: UnixStream,
+    timeout: Duration,
+) -> Told {
     let mut decoder = EventDecoder::default();
     let mut buffer = [0u8; 1024];
     let mut ended: Option<How> = None;
     let mut killed: Option<&'static str> = None;
     let deadline = tokio::time::sleep(timeout);
     tokio::pin!(deadline);
+    let mut wakes = tokio::time::interval(WAKE);
+    let mut woken = 0;
     loop {
         let count = tokio::select! {
             cause = stop.wait(), if killed.is_none() => {
                 killed = Some(cause.as_str());
-                // When this can't be written the helper is gone, which the next read tells.
-                let _ = control.write_all(&KILL).await;
+                child.kill();
                 continue;
             }
             () = &mut deadline, if killed.is_none() => {
                 killed = Some("timeout");
-                let _ = control.write_all(&KILL).await;
+                child.kill();
+                continue;
+            }
+            _ = wakes.tick(), if killed.is_some() => {
+                woken += 1;
+                if woken > WAKES {
+                    return Told::Ended(How::Lost);
+                }
+                child.kill();
                 continue;
             }
             count = control.read(&mut buffer) => count.unwrap_or(0),
@@ -170,16 +223,25 @@ enum Told {
     Ended(How),
 }
 
-/// Reads a pipe to its end.
-async fn take_in(pipe: Option<OwnedFd>, mut capture: Capture) -> Captured {
+/// Reads a pipe to its end, or until it is over all the same.
+async fn take_in(
+    pipe: Option<OwnedFd>,
+    mut capture: Capture,
+    mut over: watch::Receiver<bool>,
+) -> Captured {
     let Some(Ok(mut pipe)) = pipe.map(pipe::Receiver::from_owned_fd) else {
         return capture.finish();
     };
     let mut buffer = vec![0u8; 64 << 10];
-    while let Ok(count) = pipe.read(&mut buffer).await {
-        if count == 0 {
+    loop {
+        let read = tokio::select! {
+            biased;
+            _ = over.wait_for(|over| *over) => break,
+            read = pipe.read(&mut buffer) => read,
+        };
+        let Ok(count @ 1..) = read else {
             break;
-        }
+        };
         capture.feed(buffer.get(..count).unwrap_or_default());
     }
     capture.finish()

@@ -244,3 +244,20 @@ fn the_words_reach_the_program_as_they_stand() {
     lab.replay(&[command(line), done()]).go().exits(0);
     assert_eq!(lab.read("words.txt"), "<$HOME><a  b><semi;colon><*><*><it's><><|>");
 }
+
+#[test]
+fn a_child_that_stops_or_kills_the_helper_holds_nothing_up() {
+    let lab = Lab::new(&shell(&["./work"], "max_uses = 9\ntimeout = \"2s\""));
+    for (attack, outcome) in [
+        ("kill -STOP $PPID; sleep 50", "timeout"),
+        ("setsid sh -c 'kill -STOP '$PPID'; sleep 50' & sleep 50", "timeout"),
+        ("kill -9 $PPID; echo $$ > survivor; exec sleep 20", "helper lost"),
+    ] {
+        script(&lab, "work", attack);
+        let started = std::time::Instant::now();
+        let ended = lab.replay(&[command("./work"), done()]).go().exits(0);
+        assert!(started.elapsed() < std::time::Duration::from_secs(15), "{attack}");
+        let proof = &ended.proofs()[0];
+        assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!(outcome)));
+    }
+}
