@@ -1,15 +1,19 @@
 //! Which commands a token allows: prefixes of whole words, and the check of one command against them.
 //!
 //! Commands and prefixes are split by the same lexer, and what is compared is decoded words, so no
-//! spelling of a command slips past. Never here: a shell, a look at the file system, a second split of
+//! spelling of a command slips past. What stands after the prefix is judged by the program's
+//! [profile](super::profile). Never here: a shell, a look at the file system, a second split of
 //! what was once matched.
 
-mod wide;
+mod sql_place;
 
 use super::lexer::{self, LexError, LexErrorKind, Word};
-use super::sql::{self, Dialect, SqlPrefix, SqlRefusal, SqlRefusalKind};
+use super::profile::{self, Beyond, End, Granted, Profile, Profiles};
+use super::sql::{SqlPrefix, SqlRefusal, SqlRefusalKind};
+use sql_place::sql_place;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A command that was split: the very words that are matched, shown, hashed and executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +69,24 @@ impl CommandScope {
     ///
     /// No prefix at all, an empty one, one that itself needs a shell, or one that cannot be enforced.
     pub fn new(allowed: impl IntoIterator<Item = String>) -> Result<Self, PrefixError> {
+        Self::with_profiles(allowed, &Arc::default())
+    }
+
+    /// The same, by the profiles of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_profiles(
+        allowed: impl IntoIterator<Item = String>,
+        profiles: &Arc<Profiles>,
+    ) -> Result<Self, PrefixError> {
         let read = |(index, source): (usize, String)| {
-            Prefix::parse(&source).map_err(|kind| PrefixError { index, prefix: source, kind })
+            Prefix::parse(&source, profiles).map_err(|kind| PrefixError {
+                index,
+                prefix: source,
+                kind,
+            })
         };
         let prefixes: Vec<_> =
             allowed.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
@@ -99,6 +119,12 @@ impl CommandScope {
         Err(CommandRefusal { kind, span, message })
     }
 
+    /// The profiles of a command's program and of the commands that it runs in turn, outermost first.
+    pub fn profiles_of(&self, command: &Command) -> Vec<Arc<Profile>> {
+        let profiles = self.prefixes.first().map(|prefix| &prefix.profiles);
+        profiles.map_or_else(Vec::new, |profiles| profile::chain(profiles, command.argv()))
+    }
+
     /// The prefixes, in the order in which they were given.
     pub fn prefixes(&self) -> &[Prefix] {
         &self.prefixes
@@ -126,6 +152,16 @@ impl CommandScope {
                     "`{}` at character {} of `{source}` follows a word after which nothing may follow",
                     lexer::visible(word, 60),
                     before.chars().count() + 1,
+                )
+            }
+            (RefusalKind::Beyond(beyond), Some(span)) => {
+                let before = command.source.get(..span.start).unwrap_or_default();
+                let word = command.source.get(span.clone()).unwrap_or_default();
+                format!(
+                    "`{}` at character {} of `{source}` {}",
+                    lexer::visible(word, 60),
+                    before.chars().count() + 1,
+                    beyond.what(),
                 )
             }
             (RefusalKind::Sql(why), _) => format!("`{source}` is refused: {why}"),
@@ -156,6 +192,9 @@ pub struct Prefix {
     source: String,
     words: Vec<String>,
     open: Option<OpenWord>,
+    profiles: Arc<Profiles>,
+    /// What is known of its program.
+    profile: Option<Arc<Profile>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,14 +233,23 @@ impl Prefix {
         self.open.is_some()
     }
 
-    /// Says why this prefix amounts to nearly anything, if it does. A list of well-known programs
-    /// decides, so silence is no proof.
-    pub fn is_wide(&self) -> Option<&'static str> {
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        wide::wide(&words, self.open.as_ref())
+    /// What is known of its program; `None` where nothing is, so that only the kernel holds.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
     }
 
-    fn parse(source: &str) -> Result<Self, PrefixErrorKind> {
+    /// Says why this prefix amounts to nearly anything, if it does. The profiles decide, so silence is
+    /// no proof for a program of which nothing is known.
+    pub fn is_wide(&self) -> Option<String> {
+        let end = match &self.open {
+            None => End::Whole,
+            Some(OpenWord::Text(text)) => End::Text(text),
+            Some(OpenWord::Sql { .. }) => End::Sql,
+        };
+        profile::wide(&self.profiles, &self.words, end)
+    }
+
+    fn parse(source: &str, profiles: &Arc<Profiles>) -> Result<Self, PrefixErrorKind> {
         let found = lexer::split_prefix(source).map_err(|error| match error.kind {
             LexErrorKind::Empty => PrefixErrorKind::Empty,
             _ => PrefixErrorKind::NeedsShell(error),
@@ -220,7 +268,10 @@ impl Prefix {
                 }
             }),
         };
-        Ok(Self { source: source.to_owned(), words, open })
+        let profile = profiles
+            .find(words.first().map_or("", String::as_str))
+            .map_err(|error| PrefixErrorKind::Profile(error.to_string()))?;
+        Ok(Self { source: source.to_owned(), words, open, profiles: Arc::clone(profiles), profile })
     }
 
     fn fit(&self, command: &Command) -> Fit {
@@ -230,37 +281,50 @@ impl Prefix {
         if head != self.words {
             return Fit::No;
         }
-        self.judge(tail)
+        self.judge(command.argv(), tail)
     }
 
-    /// Judges what follows the whole words that matched. What is known of single programs, such as
-    /// options that change what they reach, is to be asked here, after the match and before the yes.
-    fn judge(&self, tail: &[String]) -> Fit {
-        let Some(open) = &self.open else {
-            return Fit::Yes;
-        };
-        let Some((word, after)) = tail.split_first() else {
-            return Fit::No;
-        };
+    /// Judges what follows the whole words that matched: the open word, then everything by the
+    /// program's profile.
+    fn judge(&self, argv: &[String], tail: &[String]) -> Fit {
         let at = self.words.len();
-        match open {
-            OpenWord::Text(text) if !word.starts_with(text) => return Fit::No,
-            OpenWord::Text(_) => {}
-            OpenWord::Sql { lead, sql } => {
-                let Some(text) = word.strip_prefix(lead) else {
-                    return Fit::No;
-                };
-                match sql.permits(text) {
-                    Ok(()) => {}
-                    Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
-                    Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
+        let mut granted = Granted { words: at, open: None, sealed: false };
+        if let Some(open) = &self.open {
+            let Some(word) = tail.first() else {
+                return Fit::No;
+            };
+            match open {
+                OpenWord::Text(text) if !word.starts_with(text) => return Fit::No,
+                OpenWord::Text(text) => {
+                    if let Err(what) = profile::continues(text, word) {
+                        return Fit::Nearly(RefusalKind::Beyond(Beyond::new(at, what)), Some(at));
+                    }
+                    granted.open = Some(text);
+                }
+                OpenWord::Sql { lead, sql } => {
+                    let Some(text) = word.strip_prefix(lead) else {
+                        return Fit::No;
+                    };
+                    match sql.permits(text) {
+                        Ok(()) => granted = Granted { words: at + 1, open: None, sealed: true },
+                        Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
+                        Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
+                    }
                 }
             }
         }
-        if after.is_empty() {
-            Fit::Yes
-        } else {
-            Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
+        match &self.profile {
+            Some(profile) => match profile::judge(&self.profiles, profile, argv, granted) {
+                Ok(()) => Fit::Yes,
+                Err(beyond) => {
+                    let word = beyond.word();
+                    Fit::Nearly(RefusalKind::Beyond(beyond), Some(word))
+                }
+            },
+            None if self.open.is_some() && tail.len() > 1 => {
+                Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
+            }
+            None => Fit::Yes,
         }
     }
 
@@ -269,7 +333,20 @@ impl Prefix {
         let Some((head, tail)) = self.words.split_at_checked(wider.words.len()) else {
             return false;
         };
+        // What the longer prefix names beyond the shorter one is exempt from the profile, so that it
+        // must be no more than the shorter one permits. Of an open word that isn't proved.
+        let judged = || match &wider.profile {
+            Some(profile) if wider.open.is_none() => {
+                let granted = Granted { words: wider.words.len(), open: None, sealed: false };
+                self.open.is_none()
+                    && profile::judge(&wider.profiles, profile, &self.words, granted).is_ok()
+                    && (tail.is_empty() || !profile::ends_within(profile, &self.words))
+            }
+            _ => true,
+        };
         head == wider.words
+            && self.profile == wider.profile
+            && judged()
             && match (&self.open, &wider.open) {
                 (_, None) => true,
                 // A closed prefix lets words follow, which an open one never does.
@@ -301,6 +378,8 @@ pub enum RefusalKind {
     WordFollows,
     /// The SQL in an open-quote word is more than the prefix grants.
     Sql(SqlRefusal),
+    /// A word reaches beyond the prefix, by what is known of the program.
+    Beyond(Beyond),
 }
 
 /// A command that no prefix permits. Its message is meant for the model: what is wrong, and which
@@ -338,6 +417,9 @@ pub enum PrefixErrorKind {
     /// The quote is open in the program's word, so it would allow other programs.
     #[error("its quote is open in the program's name; close the quote")]
     OpenProgram,
+    /// What is known of the program can't be read.
+    #[error("{0}")]
+    Profile(String),
     /// The open-quote word is SQL, and its beginning cannot be enforced.
     #[error(
         "{0}; begin with a whole statement keyword such as `SELECT`, and end after a whole word"
@@ -377,57 +459,6 @@ impl fmt::Display for PrefixError {
         let prefix = lexer::visible(prefix, 120);
         write!(f, "prefix {} of `allowed`, `{prefix}`: {kind}", index + 1)
     }
-}
-
-/// Whether the open word after `words` is SQL: in which dialect, and after which beginning of the word.
-/// A known client anywhere in the words decides, so that a wrapper before it changes nothing; without
-/// one, a text that begins like a statement is judged as one by the strictest rules.
-fn sql_place<'a>(words: &[String], open: &'a str) -> Option<(Dialect, &'a str)> {
-    let client = words.iter().enumerate().rev().find_map(|(at, w)| Some((at, sql_client(w)?)));
-    let Some((at, dialect)) = client else {
-        return sql::begins_statement(open).then_some((Dialect::Unknown, ""));
-    };
-    let (long, short) = match dialect {
-        Dialect::Postgres => ("--command", 'c'),
-        _ => ("--execute", 'e'),
-    };
-    let arguments = words.get(at + 1..).unwrap_or_default();
-    let before = arguments.last().map_or("", String::as_str);
-    let is_short = |word: &str| {
-        word.starts_with('-') && !word.starts_with("--") && word.len() > 1 && word.ends_with(short)
-    };
-    let assigned = open.find('=').and_then(|end| open.get(..=end));
-    let attached = open.get(..2).filter(|lead| is_short(lead));
-    match dialect {
-        Dialect::Sqlite => {
-            let file_is_given = arguments.iter().any(|word| !word.starts_with('-'));
-            (file_is_given || before == "-cmd" || sql::begins_statement(open))
-                .then_some((dialect, ""))
-        }
-        // Both clients take an unambiguous beginning of a long option for the option.
-        _ if before.len() > 4 && long.starts_with(before) => Some((dialect, "")),
-        _ if is_short(before) || sql::begins_statement(open) => Some((dialect, "")),
-        _ => match (assigned, attached) {
-            (Some(lead), _) if lead.len() > 5 && long.starts_with(lead.trim_end_matches('=')) => {
-                Some((dialect, lead))
-            }
-            (_, Some(lead)) => Some((dialect, lead)),
-            _ => None,
-        },
-    }
-}
-
-fn base_name(program: &str) -> &str {
-    program.rsplit('/').next().unwrap_or(program)
-}
-
-fn sql_client(word: &str) -> Option<Dialect> {
-    Some(match base_name(word) {
-        "psql" => Dialect::Postgres,
-        "mysql" | "mariadb" => Dialect::MySql,
-        "sqlite3" => Dialect::Sqlite,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -494,7 +525,9 @@ mod tests {
         assert!(!permits("git commit -m 'fix:", "git commit -m 'Fix: a'"));
         assert!(!permits("git commit -m 'fix:", "git commit -m"));
         let refused = refusal(&["git commit -m 'fix:"], "git commit -m 'fix: a' --no-verify");
-        assert_eq!((refused.kind, refused.span), (RefusalKind::WordFollows, Some(23..34)));
+        assert!(matches!(refused.kind, RefusalKind::Beyond(_)) && refused.span == Some(23..34));
+        let refused = refusal(&["x --m='a"], "x --m=abc y");
+        assert_eq!((refused.kind, refused.span), (RefusalKind::WordFollows, Some(10..11)));
         assert!(permits("x --m='a", "x --m=abc"));
         assert!(!permits("x --m='a", "x --n=abc"));
     }
@@ -658,27 +691,20 @@ mod tests {
             "python -m",
             "perl -e",
             "node -e",
-            "env",
-            "env A=1",
-            "xargs",
-            "xargs rm",
             "sudo",
             "sudo kubectl",
             "ssh host",
-            "ssh host uptime",
             "make",
             "npm run",
             "docker run",
             "kubectl exec",
             "find",
-            "find . -name x",
             "kubectl",
             "git",
             "aws",
             "aws ec2",
             "psql",
             "psql -c",
-            "psql -c 'SELECT 1'",
             "vim",
             "rm",
             "curl",
@@ -691,12 +717,9 @@ mod tests {
             "timeout 5 bash -c",
             "kubectl -n prod",
             "echo '",
-            "awk '{print",
             "'*'",
         ] {
-            // `-n prod` names a word that may be an option's value; only a profile can tell.
-            let expected = prefix != "kubectl -n prod";
-            assert_eq!(scope(&[prefix]).prefixes()[0].is_wide().is_some(), expected, "{prefix}");
+            assert!(scope(&[prefix]).prefixes()[0].is_wide().is_some(), "{prefix}");
         }
         for prefix in [
             "kubectl get pods",
@@ -708,6 +731,12 @@ mod tests {
             "psql -c 'SELECT",
             "git commit -m '",
             "env A=1 kubectl get pods",
+            "env",
+            "xargs kubectl get pods",
+            "ssh host uptime",
+            "find . -name x",
+            "psql -c 'SELECT 1'",
+            "awk '{print",
             "uptime",
             "sqlite3 a.db 'SELECT",
             "aws ec2 describe-instances",
@@ -724,8 +753,12 @@ mod tests {
             (&["kubectl get", "kubectl logs x"], &["kubectl logs", "kubectl get"], true),
             (&["kubectl get"], &["kubectl get pods"], false),
             (&["kubectl get", "ls"], &["kubectl get"], false),
-            (&["psql -c 'SELECT"], &["psql -c"], true),
-            (&["psql -c 'SELECT"], &["psql"], true),
+            (&["psql -c 'SELECT"], &["psql -c"], false),
+            (&["psql -c 'SELECT"], &["psql"], false),
+            (&["kubectl get pods --server=x"], &["kubectl get pods"], false),
+            (&["kubectl get pods -n prod"], &["kubectl get pods"], true),
+            (&["kubectl get pods -o"], &["kubectl get pods"], false),
+            (&["unknown-tool a 'b"], &["unknown-tool"], true),
             (&["psql -c 'SELECT a FROM t"], &["psql -c 'select"], true),
             (&["psql -c 'SELECT"], &["psql -c 'SELECT a"], false),
             (&["psql -c 'SELECT 1'"], &["psql -c 'SELECT"], false),

@@ -8,6 +8,7 @@ pub mod command;
 pub mod deploy;
 pub mod lexer;
 pub mod path;
+pub mod profile;
 pub mod secret;
 pub mod shell;
 pub mod sql;

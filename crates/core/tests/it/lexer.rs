@@ -67,7 +67,7 @@ fn run(shell: &Path, script: &str) -> (Vec<u8>, String) {
 }
 
 /// Compares every accepted source with what the shells make of it as arguments of a builtin.
-fn compare_as_arguments(sources: &[String]) -> Result<(), TestCaseError> {
+pub fn compare_as_arguments(sources: &[String]) -> Result<(), TestCaseError> {
     let mut accepted: Vec<(&String, Vec<Word>)> = Vec::new();
     for source in sources {
         if let Ok(words) = lexer::split(source) {

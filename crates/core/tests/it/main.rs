@@ -13,6 +13,7 @@ mod bundle;
 mod chain;
 mod checkpoint;
 mod conservation;
+mod corpus;
 mod lexer;
 mod scope;
 mod sql;

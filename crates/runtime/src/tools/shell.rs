@@ -13,6 +13,8 @@ use super::{Job, environment};
 impl Job<'_> {
     pub(super) async fn shell(&self, scope: &ShellScope, action: &ShellAction) -> Performed {
         let mut env = environment::of(&self.tools.programs.path(), &action.env);
+        let profiles = scope.commands.profiles_of(&action.command);
+        environment::make_safe(&mut env, &profiles, &action.env);
         if let Some(injected) = &self.injected
             && let Injection::Env(name) = &injected.scope.injection
         {

@@ -1,0 +1,265 @@
+//! From a profile's text to what is asked when a command is judged.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::kind::{Kind, ValueRule};
+use super::schema::{FlagTable, NodeTable, ProgramTable, Unlisted};
+use super::{Effect, Flag, Flags, Node, Operand, Profile, Repeats, Takes};
+use crate::json::Digest;
+
+/// Reads the table of one program.
+///
+/// # Errors
+///
+/// Says in which entry what is wrong.
+pub(super) fn compile(
+    name: &str,
+    table: &ProgramTable,
+    digest: Digest,
+    is_shipped: bool,
+) -> Result<Profile, String> {
+    let values = table
+        .values
+        .iter()
+        .map(|(kind, rule)| ValueRule::new(rule).map(|rule| (kind.as_str(), Arc::new(rule))));
+    let mut compiler =
+        Compiler { values: values.collect::<Result<_, _>>()?, sets: HashMap::new(), next: 0 };
+    for (set, flags) in &table.sets {
+        let flags = compiler.flags(flags).map_err(|e| format!("[{name}.sets.{set}] {e}"))?;
+        compiler.sets.insert(set, Arc::new(flags));
+    }
+    let node = table.node();
+    let mut root = compiler.node(&node, None).map_err(|e| format!("[{name}] {e}"))?;
+    let mut paths: BTreeMap<&str, Draft<'_>> = BTreeMap::new();
+    for (effect, listed) in &table.subcommands {
+        for path in listed {
+            paths.insert(path, Draft { does: Some(*effect), table: None, names: &[] });
+        }
+    }
+    for (path, command) in &table.command {
+        let listed = paths.get(path.as_str()).and_then(|draft| draft.does);
+        let does = command.does.or(listed);
+        let table = Some(command.node());
+        paths.insert(path, Draft { does, table, names: &command.names });
+    }
+    // A path sorts before those that it begins, so that a parent is there before its children.
+    for (path, draft) in paths {
+        let words: Vec<&str> = path.split(' ').collect();
+        compiler
+            .insert(&mut root, &words, &draft)
+            .map_err(|error| format!("[{name}.command.\"{path}\"] {error}"))?;
+    }
+    Ok(Profile {
+        name: name.to_owned(),
+        digest,
+        is_shipped,
+        syntax: table.syntax,
+        unlisted_commands: table.unlisted_commands,
+        ignored: table.ignored.clone(),
+        root,
+        needs: table.needs.clone(),
+        settings: table.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        also_runs: table.also_runs.clone(),
+    })
+}
+
+struct Draft<'t> {
+    does: Option<Effect>,
+    table: Option<NodeTable<'t>>,
+    names: &'t [String],
+}
+
+struct Compiler<'t> {
+    values: HashMap<&'t str, Arc<ValueRule>>,
+    sets: HashMap<&'t str, Arc<Flags>>,
+    next: u16,
+}
+
+impl<'t> Compiler<'t> {
+    fn insert(&mut self, at: &mut Node, path: &[&str], draft: &Draft<'_>) -> Result<(), String> {
+        let Some((word, rest)) = path.split_first() else {
+            return Ok(());
+        };
+        if word.is_empty() {
+            return Err("a path is words with one space between".to_owned());
+        }
+        if !rest.is_empty() {
+            let child = match at.commands.get(*word) {
+                Some(child) => Arc::clone(child),
+                None => Arc::new(self.node(&plain(), Some(at))?),
+            };
+            let mut child = Arc::unwrap_or_clone(child);
+            self.insert(&mut child, rest, draft)?;
+            at.commands.insert((*word).to_owned(), Arc::new(child));
+            return Ok(());
+        }
+        let table = match draft.table {
+            Some(table) => table,
+            None => plain(),
+        };
+        let mut node = self.node(&table, Some(at))?;
+        node.does = draft.does.unwrap_or(Effect::Harmless);
+        let node = Arc::new(node);
+        for name in draft.names.iter().map(String::as_str).chain([*word]) {
+            at.commands.insert(name.to_owned(), Arc::clone(&node));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, table: &NodeTable<'_>, parent: Option<&Node>) -> Result<Node, String> {
+        let mut layers = vec![Arc::new(self.flags(table.flags)?)];
+        for set in table.uses {
+            let flags = self.sets.get(set.as_str());
+            layers.push(Arc::clone(flags.ok_or_else(|| format!("there is no set `{set}`"))?));
+        }
+        layers.extend(parent.iter().flat_map(|parent| parent.layers.iter().cloned()));
+        let operands = match (table.operands, parent) {
+            (Some(spec), _) => self.operands(spec)?,
+            (None, Some(parent)) => parent.operands.clone(),
+            (None, None) => vec![Operand { kind: Kind::Any, repeats: Repeats::UnlessNamed }],
+        };
+        let after_dashes = match (table.after_dashes, parent) {
+            (Some(spec), _) => Some(self.operands(spec)?),
+            (None, Some(parent)) if table.operands.is_none() => parent.after_dashes.clone(),
+            (None, _) => None,
+        };
+        let mut node = Node {
+            does: Effect::Harmless,
+            layers,
+            unlisted: table.unlisted.or(parent.map(|p| p.unlisted)).unwrap_or_default(),
+            takes_operands: table.operands.is_some(),
+            operands,
+            after_dashes,
+            first_operand_by: Vec::new(),
+            options_end_after: table
+                .options_end_after
+                .or(parent.map(|parent| parent.options_end_after))
+                .unwrap_or(usize::MAX),
+            wide: table.wide.map(|why| (why.to_owned(), table.wide_below)),
+            commands: HashMap::new(),
+        };
+        for name in table.first_operand_by {
+            let flag = node.flag(name).ok_or_else(|| format!("there is no flag `{name}`"))?;
+            node.first_operand_by.push(flag.id);
+        }
+        if table.first_operand_by.is_empty()
+            && table.operands.is_none()
+            && let Some(parent) = parent
+        {
+            node.first_operand_by.clone_from(&parent.first_operand_by);
+        }
+        Ok(node)
+    }
+
+    fn flags(&mut self, table: &FlagTable) -> Result<Flags, String> {
+        let mut flags = Flags::default();
+        for (effect, list) in [
+            (Effect::Harmless, &table.harmless),
+            (Effect::Reads, &table.reads),
+            (Effect::Writes, &table.writes),
+            (Effect::Runs, &table.runs),
+            (Effect::Peer, &table.peer),
+            (Effect::Credential, &table.credential),
+            (Effect::Identity, &table.identity),
+            (Effect::Config, &table.config),
+            (Effect::Widens, &table.widens),
+        ] {
+            for word in list.split_ascii_whitespace() {
+                let choice = self.number()?;
+                self.flag(word, effect, choice, &mut flags)?;
+            }
+        }
+        for list in table.target.values() {
+            let choice = self.number()?;
+            for word in list.split_ascii_whitespace() {
+                self.flag(word, Effect::Target, choice, &mut flags)?;
+            }
+        }
+        Ok(flags)
+    }
+
+    fn flag(
+        &mut self,
+        word: &str,
+        effect: Effect,
+        choice: u16,
+        flags: &mut Flags,
+    ) -> Result<(), String> {
+        // `-?` is a name.
+        let start = if word.starts_with("-?") { 2 } else { 0 };
+        let mark = word.get(start..).and_then(|rest| rest.find(['=', '?']));
+        let end = mark.map_or(word.len(), |at| start + at);
+        let (names, mark) = word.split_at_checked(end).unwrap_or((word, ""));
+        let repeats = mark.ends_with('+');
+        let mark = mark.trim_end_matches('+');
+        let (takes, kind) = match mark.as_bytes() {
+            [] => (Takes::None, ""),
+            [b'=', b'='] => (Takes::Two, ""),
+            [b'=', b';'] => (Takes::UntilSemicolon, ""),
+            [b'?', ..] => (Takes::Attached, mark.trim_start_matches('?')),
+            _ => (Takes::One, mark.trim_start_matches('=')),
+        };
+        let ends_options = kind == "module" || kind.starts_with("last-");
+        let kind = if kind.is_empty() { Kind::Any } else { self.kind(kind)? };
+        let id = self.number()?;
+        let flag = Flag { id, choice, effect, takes, repeats, ends_options, kind };
+        for name in names.split('|') {
+            if name.is_empty() {
+                return Err(format!("`{word}` has an empty name"));
+            }
+            let twice = match name.strip_suffix('*') {
+                Some(beginning) => {
+                    flags.beginnings.push((beginning.to_owned(), flag.clone()));
+                    false
+                }
+                None => flags.exact.insert(name.to_owned(), flag.clone()).is_some(),
+            };
+            if twice {
+                return Err(format!("flag `{name}` stands there twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn operands(&self, spec: &str) -> Result<Vec<Operand>, String> {
+        let one = |word: &str| {
+            let (kind, repeats) = if let Some(kind) = word.strip_suffix("...") {
+                (kind, Repeats::UnlessNamed)
+            } else if let Some(kind) = word.strip_suffix('*') {
+                (kind, Repeats::Always)
+            } else {
+                (word, Repeats::Once)
+            };
+            Ok(Operand { kind: self.kind(kind)?, repeats })
+        };
+        spec.split_ascii_whitespace().map(one).collect()
+    }
+
+    fn kind(&self, name: &str) -> Result<Kind, String> {
+        if let Some(rule) = self.values.get(name) {
+            return Ok(Kind::Rule(Arc::clone(rule)));
+        }
+        Kind::named(name).ok_or_else(|| format!("there is no kind of value `{name}`"))
+    }
+
+    fn number(&mut self) -> Result<u16, String> {
+        self.next = self.next.checked_add(1).ok_or("it lists too many flags")?;
+        Ok(self.next)
+    }
+}
+
+fn plain() -> NodeTable<'static> {
+    static NONE: FlagTable = FlagTable::EMPTY;
+    NodeTable {
+        flags: &NONE,
+        uses: &[],
+        unlisted: None::<Unlisted>,
+        operands: None,
+        after_dashes: None,
+        first_operand_by: &[],
+        options_end_after: None,
+        wide: None,
+        wide_below: 1,
+    }
+}

@@ -1,0 +1,320 @@
+//! What is known of common programs: which of their flags and operands reach beyond the words of an
+//! allowed prefix.
+//!
+//! A prefix such as `kubectl get pods` is not the whole story: `--server=…` sends the credential to
+//! another server, and `find . -delete` is no search. A profile says for each flag and operand what it
+//! does; what reaches beyond is refused unless the prefix itself names it. Profiles are data, see
+//! `profiles/` and `docs/profiles.md`.
+//!
+//! Judging is pure and total. Never here: a look at the file system, at the environment, or at the program.
+
+mod compile;
+mod judge;
+mod kind;
+mod places;
+mod registry;
+mod schema;
+mod script;
+mod walk;
+mod wide;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use judge::{Granted, judge};
+pub use registry::{ProfileError, Profiles};
+pub use schema::Needs;
+pub(super) use wide::{End, wide};
+
+use crate::json::Digest;
+use kind::Kind;
+use schema::{Syntax, Unlisted};
+
+/// What a flag, an operand or a subcommand does beyond the words that a prefix names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Effect {
+    /// Nothing.
+    Harmless,
+    /// Chooses what the command works on: a namespace, a region, a database.
+    Target,
+    /// Reads a file or an environment variable.
+    Reads,
+    /// Writes a file.
+    Writes,
+    /// Runs a program or code.
+    Runs,
+    /// Reaches another server, or reaches it another way.
+    Peer,
+    /// Uses another credential, or shows one.
+    Credential,
+    /// Acts as somebody else.
+    Identity,
+    /// Takes configuration from elsewhere.
+    Config,
+    /// Does more than the command that was named: changes or shows more, or without a safeguard.
+    Widens,
+}
+
+impl Effect {
+    /// What it would do, after a word as the subject.
+    pub fn does(self) -> &'static str {
+        match self {
+            Self::Harmless => "does nothing more",
+            Self::Target => "chooses what the command works on",
+            Self::Reads => "would read what the scope does not name",
+            Self::Writes => "would write a file",
+            Self::Runs => "would run a program or code",
+            Self::Peer => "would change what is reached, or how",
+            Self::Credential => "would use or show another credential",
+            Self::Identity => "would act as somebody else",
+            Self::Config => "would load or change configuration",
+            Self::Widens => "would do more than the scope names",
+        }
+    }
+}
+
+/// What is known of one program.
+pub struct Profile {
+    name: String,
+    digest: Digest,
+    is_shipped: bool,
+    syntax: Syntax,
+    unlisted_commands: Unlisted,
+    ignored: Vec<String>,
+    root: Node,
+    needs: Needs,
+    settings: Vec<(String, String)>,
+    also_runs: Vec<String>,
+}
+
+impl Profile {
+    /// The program's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the text that it was read from.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether it came with the program and not with a manifest.
+    pub fn is_shipped(&self) -> bool {
+        self.is_shipped
+    }
+
+    /// What the program needs to work in confinement.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// Environment variables that make it safe, with their values.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// Other programs that it starts by itself.
+    pub fn also_runs(&self) -> &[String] {
+        &self.also_runs
+    }
+}
+
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.digest == other.digest
+    }
+}
+
+impl Eq for Profile {}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A program, or one of its subcommands.
+#[derive(Clone)]
+struct Node {
+    does: Effect,
+    /// Its own flags first, the program's last.
+    layers: Vec<Arc<Flags>>,
+    unlisted: Unlisted,
+    /// Whether the profile says what operands it takes; else a word that is no subcommand is unknown.
+    takes_operands: bool,
+    operands: Vec<Operand>,
+    after_dashes: Option<Vec<Operand>>,
+    /// Identities of flags that take the place of the first operand.
+    first_operand_by: Vec<u16>,
+    options_end_after: usize,
+    /// Why it is wide, and for how few operands.
+    wide: Option<(String, usize)>,
+    commands: HashMap<String, Arc<Node>>,
+}
+
+impl Node {
+    /// The flag of exactly that name, or of a listed beginning.
+    fn flag(&self, name: &str) -> Option<&Flag> {
+        self.layers.iter().find_map(|flags| flags.exact.get(name)).or_else(|| {
+            let mut all = self.layers.iter().flat_map(|flags| &flags.beginnings);
+            all.find(|(beginning, _)| name.starts_with(beginning)).map(|(_, flag)| flag)
+        })
+    }
+}
+
+/// Flags by their names.
+#[derive(Default)]
+struct Flags {
+    exact: HashMap<String, Flag>,
+    /// Names that are beginnings, without their `*`.
+    beginnings: Vec<(String, Flag)>,
+}
+
+/// One flag, under whatever name.
+#[derive(Clone)]
+struct Flag {
+    /// The same for all names of one flag.
+    id: u16,
+    /// The same for all flags of one choice.
+    choice: u16,
+    effect: Effect,
+    takes: Takes,
+    /// Whether several values may be given.
+    repeats: bool,
+    /// Whether what follows the value is no option any more, as after `python -c CODE`.
+    ends_options: bool,
+    kind: Kind,
+}
+
+/// How many values a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    None,
+    /// Only attached: `--color=always`.
+    Attached,
+    One,
+    Two,
+    /// Words up to `;` or `+`, as for `find -exec`.
+    UntilSemicolon,
+}
+
+/// An operand's place.
+#[derive(Clone)]
+struct Operand {
+    kind: Kind,
+    repeats: Repeats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    Once,
+    /// Any number, unless the prefix names one: `name...`.
+    UnlessNamed,
+    /// Any number in any case: `name*`.
+    Always,
+}
+
+/// A word that reaches beyond a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beyond {
+    /// What it would do.
+    pub effect: Effect,
+    /// The word's index in the command's argv.
+    pub(super) word: usize,
+    /// What is wrong, as the end of a sentence that begins with the word.
+    pub(super) what: String,
+}
+
+impl Beyond {
+    pub(super) fn new(word: usize, what: &str) -> Self {
+        Self { effect: Effect::Widens, word, what: what.to_owned() }
+    }
+
+    /// The index of the word in the command's argv.
+    pub fn word(&self) -> usize {
+        self.word
+    }
+
+    /// What is wrong, as the end of a sentence that begins with the word.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+}
+
+/// Whether a word goes on from its named beginning without leaving where that leads: a path must not
+/// climb with `..`, and a URL must not get another host.
+///
+/// # Errors
+///
+/// What is wrong, as the end of a sentence.
+pub(super) fn continues(open: &str, word: &str) -> Result<(), &'static str> {
+    let more = word.get(open.len()..).unwrap_or_default();
+    let is_path = open.contains('/') && !open.contains(char::is_whitespace);
+    let url = open.split_once("://").map(|(_, rest)| rest);
+    if is_path {
+        // The component in which the beginning ends may become `..` as well.
+        let start = open.rfind('/').map_or(0, |at| at + 1);
+        let plain = word.get(start..).unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
+        let path = plain.split(['?', '#']).next().unwrap_or_default();
+        if kind::climbs(&path.replace('\\', "/")) {
+            return Err("leads out of the path that the scope names");
+        }
+    }
+    match url {
+        Some(rest) if !rest.contains('/') && !more.is_empty() => {
+            let ends = more.starts_with(['/', '?', '#']);
+            let port = more.strip_prefix(':').is_some_and(|more| {
+                let end = more.find(|c: char| !c.is_ascii_digit()).unwrap_or(more.len());
+                !rest.contains(':')
+                    && end > 0
+                    && more.get(end..).is_some_and(|m| m.is_empty() || m.starts_with('/'))
+            });
+            if ends || port { Ok(()) } else { Err("would name another host") }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The profiles of a program and of the commands that it runs in turn, outermost first: those of
+/// `timeout` and `kubectl` for `timeout 5 kubectl get pods`.
+pub(super) fn chain(profiles: &Profiles, argv: &[String]) -> Vec<Arc<Profile>> {
+    let mut chain = Vec::new();
+    let mut rest = argv;
+    while let Some(profile) = rest.first().and_then(|program| profiles.find(program).ok()?) {
+        let walk = walk::walk(&profile, rest);
+        let inner = places::module(&walk).or_else(|| places::Places::of(&walk).command());
+        chain.push(profile);
+        // Each round takes at least one word away, so that this ends.
+        match inner.filter(|word| *word > 0).and_then(|word| rest.get(word..)) {
+            Some(inner) => rest = inner,
+            None => break,
+        }
+    }
+    chain
+}
+
+/// Whether an argv ends where a flag's value is awaited, so that the next word would be free.
+pub(super) fn ends_within(profile: &Profile, argv: &[String]) -> bool {
+    walk::walk(profile, argv).events.last().is_some_and(|event| match event {
+        walk::Event::Flag { flag, value, .. } => match flag.takes {
+            Takes::None | Takes::Attached => false,
+            Takes::One => value.is_none(),
+            Takes::Two | Takes::UntilSemicolon => true,
+        },
+        _ => false,
+    })
+}
+
+/// The name under which a program's profile is looked up: without directories and without a version, so
+/// that `/usr/bin/python3.11` is `python`.
+pub(super) fn family(program: &str) -> &str {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let short = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let short = short.strip_suffix('-').filter(|_| short.len() < name.len()).unwrap_or(short);
+    if short.is_empty() { name } else { short }
+}
