@@ -194,7 +194,7 @@ pub async fn process_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, Comp
     if let Some(ledger) = open.get(&path) {
         return Ok(Arc::clone(ledger));
     }
-    let ledger = open_ledger(Some(&path))?;
+    let ledger = open_ledger(Some(&path.as_path().into())).await?;
     recover::recover(ledger.as_ref()).await?;
     open.insert(path, Arc::clone(&ledger));
     Ok(ledger)

@@ -29,8 +29,9 @@ fn main() {
     let Some(server) = pgserver::start_with_or_skip(options) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     prepare_floor(&server);
-    let ledger =
-        runtime.block_on(lar_ledger::connect(&server.url("postgres", "postgres"))).unwrap();
+    let url = server.url("postgres", "postgres");
+    let address = lar_ledger::Address::parse(&url, &Default::default()).unwrap();
+    let ledger = runtime.block_on(lar_ledger::connect(address)).unwrap();
     println!("callers  pgbench UPDATE/s  with a record/s   ledger/s  of UPDATE      p50      p99");
     for callers in CALLERS {
         let update = pgbench(&server, UPDATE, callers, seconds);

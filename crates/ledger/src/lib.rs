@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lar_core::ledger::{Ledger, LedgerError};
+pub use lar_postgres::{Address, AddressError, Environment};
 
 /// Opens the ledger at `path`, or makes a new one there. The directory is made with mode 0700 and
 /// the file with 0600.
@@ -25,15 +26,22 @@ pub fn open(path: &Path) -> Result<Arc<dyn Ledger>, LedgerError> {
     Ok(Arc::new(sqlite::Sqlite::open(path)?))
 }
 
-/// Connects to the ledger in a PostgreSQL database (`postgres://ROLE@HOST/DATABASE`), and makes one
-/// there when there is none and the role may. To be called within a tokio runtime, which must live as
-/// long as the ledger. No error shows the address.
+/// Connects to the ledger in a PostgreSQL database, and makes one there when there is none and the
+/// role may. To be called within a tokio runtime, which must live as long as the ledger. No error
+/// shows the address.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Unavailable`] when the address can't be read, the server can't be reached, or the
-/// role may not use the ledger; [`LedgerError::Damaged`] when the database holds something else, or a
-/// ledger of a newer version.
-pub async fn connect(address: &str) -> Result<Arc<dyn Ledger>, LedgerError> {
-    Ok(Arc::new(postgres::Postgres::open(address).await?))
+/// [`LedgerError::Unavailable`] when the server can't be reached or the role may not use the ledger;
+/// [`LedgerError::Damaged`] when the database holds something else, or a ledger of a newer version.
+pub async fn connect(address: Address) -> Result<Arc<dyn Ledger>, LedgerError> {
+    let made = postgres::Postgres::open(address, true).await?;
+    made.map(|ledger| Arc::new(ledger) as _)
+        .ok_or_else(|| LedgerError::Unavailable("there is no ledger in this database".to_owned()))
+}
+
+/// Like [`connect`], but makes nothing: `None` where there is no ledger in the database.
+pub async fn connect_existing(address: Address) -> Result<Option<Arc<dyn Ledger>>, LedgerError> {
+    let found = postgres::Postgres::open(address, false).await?;
+    Ok(found.map(|ledger| Arc::new(ledger) as _))
 }

@@ -28,7 +28,7 @@ use lar_core::ledger::{
     LedgerError, Opened, Opening, Receipt, Resolution, Resolver, RunSummary, Taking, Transition,
 };
 use lar_core::time::Timestamp;
-use lar_postgres::{Address, Environment};
+use lar_postgres::Address;
 
 use item::Item;
 use lanes::{LANES, Lanes};
@@ -46,14 +46,14 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and makes the ledger where there is none and the role may.
-    pub(crate) async fn open(address: &str) -> Result<Self, LedgerError> {
-        let address = Address::parse(address, &Environment::from_process())
-            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+    /// Connects, and where there is no ledger makes one if that is wanted and the role may.
+    pub(crate) async fn open(address: Address, make: bool) -> Result<Option<Self>, LedgerError> {
         let sessions = Sessions::new(address, LANES + READERS)?;
-        schema::prepare(&sessions).await.map_err(Trouble::into_error)?;
+        if !schema::prepare(&sessions, make).await.map_err(Trouble::into_error)? {
+            return Ok(None);
+        }
         let lanes = Lanes::start(&sessions);
-        Ok(Self { sessions, lanes })
+        Ok(Some(Self { sessions, lanes }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Puts a run together: opens the ledger, seals what a crash left open, reads the secrets, finds the
 //! programs, opens the model, and writes the first record.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,6 +28,7 @@ use lar_runtime::tools::{ClusterError, KubeconfigSource, Kubeconfigs, Programs, 
 
 use crate::grant::{GrantChoice, difference, granted, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
+use crate::place::open_ledger;
 
 /// A run can't be started. Nothing was executed or spent.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum ComposeError {
     /// The ledger can't be opened or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger's address can't be used.
+    #[error("the ledger's address can't be used: {0}")]
+    Address(#[from] lar_ledger::AddressError),
     /// A cost limit can't be kept.
     #[error(
         "`max_cost_usd` is set and the price of model `{0}` is unknown; add it under `[[price]]`, or \
@@ -92,14 +96,6 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-}
-
-/// Opens the ledger at `path`, or the default one.
-pub fn open_ledger(path: Option<&Path>) -> Result<Arc<dyn Ledger>, ComposeError> {
-    match path {
-        Some(path) => Ok(lar_ledger::open(path)?),
-        None => Ok(lar_ledger::open(&default_ledger()?)?),
-    }
 }
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
@@ -166,7 +162,7 @@ pub(crate) struct Prepared {
 
 /// Everything but the model and the first record.
 pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeError> {
-    let ledger = opened(&options.ledger)?;
+    let ledger = opened(&options.ledger).await?;
     if !matches!(options.ledger, Store::Open(_)) {
         for run in recover::recover(ledger.as_ref()).await? {
             options.observer.notice(Event::Recovered { run: &run });
@@ -355,11 +351,11 @@ impl Prepared {
 }
 
 /// The ledger that options name.
-pub(crate) fn opened(store: &Store) -> Result<Arc<dyn Ledger>, ComposeError> {
+pub(crate) async fn opened(store: &Store) -> Result<Arc<dyn Ledger>, ComposeError> {
     match store {
         Store::Open(ledger) => Ok(Arc::clone(ledger)),
-        Store::File(path) => open_ledger(Some(path)),
-        Store::Default => open_ledger(None),
+        Store::At(place) => open_ledger(Some(place)).await,
+        Store::Default => open_ledger(None).await,
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn issue(
     set.mark_reported();
     let candidates: Vec<Token> =
         options.candidates.into_iter().map(|token| kube.pin(token)).collect();
-    let ledger = opened(&options.ledger)?;
+    let ledger = opened(&options.ledger).await?;
     let identity = ledger.identity().await?;
     if let Some(wanted) = choice.ledger.filter(|wanted| *wanted != identity.ledger) {
         let (wanted, found) = (wanted.to_string(), identity.ledger.to_string());

@@ -32,11 +32,12 @@ mod grant;
 pub mod keys;
 pub mod manifest;
 mod options;
+mod place;
 pub mod report;
 mod session;
 pub mod table;
 
-pub use compose::{ComposeError, default_ledger, open_ledger, start};
+pub use compose::{ComposeError, default_ledger, start};
 pub use grant::{GrantChoice, difference, issue};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
 pub use lar_core::audit::trail::Proof;
@@ -57,6 +58,7 @@ pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::tools::Programs;
 pub use lar_runtime::{model, recover};
 pub use options::RunOptions;
+pub use place::{LedgerPlace, existing_ledger, open_ledger};
 pub use session::{MakeOptions, Session, SessionError};
 
 /// Tokens, by the names under which they are declared.

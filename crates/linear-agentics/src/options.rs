@@ -18,6 +18,7 @@ use lar_runtime::tools::Programs;
 
 use crate::grant::GrantChoice;
 use crate::manifest::{self, Manifest};
+use crate::place::LedgerPlace;
 
 /// How a person is asked.
 pub enum Approvals {
@@ -43,8 +44,8 @@ pub(crate) enum Decider {
 pub(crate) enum Store {
     /// In the user's state directory.
     Default,
-    /// In this file.
-    File(PathBuf),
+    /// There.
+    At(LedgerPlace),
     /// Opened by the caller, who also sealed what a crash left open in it.
     Open(Arc<dyn Ledger>),
 }
@@ -180,10 +181,11 @@ impl RunOptions {
         self
     }
 
-    /// The ledger's file, instead of the one in the user's state directory.
+    /// The ledger's file, or the `postgres://` address of a database that several hosts share, instead
+    /// of the file in the user's state directory.
     #[must_use]
-    pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
-        self.ledger = Store::File(path.into());
+    pub fn ledger(mut self, place: impl Into<LedgerPlace>) -> Self {
+        self.ledger = Store::At(place.into());
         self
     }
 

@@ -11,7 +11,7 @@ use linear_agentics::report::visible_json;
 use linear_agentics::{Ledger, read_trail, table};
 use serde_json::json;
 
-use super::store::{self, LedgerFile, failed, find};
+use super::store::{self, LedgerChoice, failed, find};
 use crate::output::{Exit, complain, println, say, stdout_width};
 
 /// How many records are read at once.
@@ -29,7 +29,7 @@ enum Command {
     /// The runs, latest first
     List {
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print them as JSON
         #[arg(long)]
         json: bool,
@@ -39,7 +39,7 @@ enum Command {
         /// The run: its id, a beginning that fits no other, or `latest`
         run: String,
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print the audit trail as JSON
         #[arg(long)]
         json: bool,
@@ -67,8 +67,8 @@ pub fn run(args: Args) -> Exit {
     })
 }
 
-async fn list(ledger: &LedgerFile, as_json: bool) -> Result<Exit, Exit> {
-    let runs = match ledger.open()? {
+async fn list(ledger: &LedgerChoice, as_json: bool) -> Result<Exit, Exit> {
+    let runs = match ledger.open().await? {
         Some(ledger) => ledger.runs().await.map_err(|error| failed(&error))?,
         None => Vec::new(),
     };
@@ -92,8 +92,13 @@ async fn list(ledger: &LedgerFile, as_json: bool) -> Result<Exit, Exit> {
     Ok(Exit::Complete)
 }
 
-async fn show(wanted: &str, file: &LedgerFile, as_json: bool, records: bool) -> Result<Exit, Exit> {
-    let Some(ledger) = file.open()? else {
+async fn show(
+    wanted: &str,
+    file: &LedgerChoice,
+    as_json: bool,
+    records: bool,
+) -> Result<Exit, Exit> {
+    let Some(ledger) = file.open().await? else {
         complain(&format!("there is no run `{}`: nothing was run yet", escape(wanted, Mode::Line)));
         return Err(Exit::Usage);
     };

@@ -9,7 +9,7 @@ use linear_agentics::{GrantChoice, RunOptions, issue, table};
 use serde_json::{Value, json};
 
 use super::run::exit_of_start;
-use super::store::{LedgerFile, block_on, failed};
+use super::store::{LedgerChoice, block_on, failed};
 use crate::output::{Exit, complain, println, say, stdout_width};
 
 /// Issue, list, show and revoke grants
@@ -29,7 +29,7 @@ enum Command {
         #[arg(long, value_name = "ID")]
         grant: Option<String>,
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -37,7 +37,7 @@ enum Command {
     /// The grants that were issued, latest first
     List {
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -47,7 +47,7 @@ enum Command {
         /// The grant
         grant: String,
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON, with all that the grant pins
         #[arg(long)]
         json: bool,
@@ -60,7 +60,7 @@ enum Command {
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Exit {
             Command::List { ledger, json } => list(&ledger, json).await,
             Command::Show { grant, ledger, json } => {
                 let id = parse(&grant)?;
-                let store = ledger.existing()?;
+                let store = ledger.existing().await?;
                 let identity = store.identity().await.map_err(|error| failed(&error))?;
                 match store.grant(&id).await.map_err(|error| failed(&error))? {
                     Some(grant) => show(&identity, &grant, json),
@@ -92,7 +92,7 @@ pub fn run(args: Args) -> Exit {
             }
             Command::Revoke { grant, reason, ledger, json } => {
                 let id = parse(&grant)?;
-                let store = ledger.existing()?;
+                let store = ledger.existing().await?;
                 let revoked = store.revoke(&id, &reason).await.map_err(|error| failed(&error))?;
                 let identity = store.identity().await.map_err(|error| failed(&error))?;
                 if json {
@@ -117,14 +117,14 @@ pub fn parse(text: &str) -> Result<GrantId, Exit> {
 async fn create(
     path: &std::path::Path,
     named: Option<&str>,
-    file: &LedgerFile,
+    file: &LedgerChoice,
     as_json_too: bool,
 ) -> Result<Exit, Exit> {
     let manifest = super::read_manifest(path)?;
     let expires = manifest.grant.as_ref().and_then(|grant| grant.expires);
     let mut options = RunOptions::from_manifest(&manifest);
-    if let Some(path) = file.path() {
-        options = options.ledger(path);
+    if let Some(place) = file.place() {
+        options = options.ledger(place.clone());
     }
     if let Some(id) = named {
         options = options.grant(GrantChoice { id: parse(id)?, ledger: None });
@@ -147,8 +147,8 @@ async fn create(
     Ok(Exit::Complete)
 }
 
-async fn list(file: &LedgerFile, json: bool) -> Result<Exit, Exit> {
-    let Some(ledger) = file.open()? else {
+async fn list(file: &LedgerChoice, json: bool) -> Result<Exit, Exit> {
+    let Some(ledger) = file.open().await? else {
         if json {
             println("[]");
         } else {

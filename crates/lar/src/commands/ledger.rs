@@ -4,7 +4,7 @@ use clap::Subcommand;
 use linear_agentics::ledger::Identity;
 use serde_json::json;
 
-use super::store::{LedgerFile, block_on, failed};
+use super::store::{LedgerChoice, block_on, failed};
 use crate::output::{Exit, println, say};
 
 /// Show a ledger's id, or begin a new epoch in it
@@ -19,7 +19,7 @@ enum Command {
     /// The ledger's id and epoch
     Show {
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -28,7 +28,7 @@ enum Command {
     /// have lost acknowledged spends
     Epoch {
         #[command(flatten)]
-        ledger: LedgerFile,
+        ledger: LedgerChoice,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> Exit {
             Command::Show { ledger, json } => (ledger, json, false),
             Command::Epoch { ledger, json } => (ledger, json, true),
         };
-        let ledger = file.existing()?;
+        let ledger = file.existing().await?;
         let identity = if begin { ledger.bump_epoch().await } else { ledger.identity().await };
         let Identity { ledger, epoch } = identity.map_err(|error| failed(&error))?;
         if as_json {

@@ -11,7 +11,7 @@ use linear_agentics::{
 };
 
 use super::grants;
-use super::store::exit_of;
+use super::store::{LedgerChoice, exit_of};
 use crate::output::{Exit, complain, println, say, stdout_width};
 use crate::progress::Progress;
 use crate::prompt::TerminalPrompt;
@@ -42,9 +42,8 @@ pub struct Args {
     /// Write a report for a CI job: Markdown (.md) or JUnit (.xml)
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// The ledger's file, instead of the one in the state directory
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    #[command(flatten)]
+    ledger: LedgerChoice,
     /// The issued grant whose uses the run draws from, instead of the manifest's
     #[arg(long, value_name = "ID")]
     grant: Option<String>,
@@ -136,8 +135,8 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, E
     if let Some(file) = &args.record {
         options = options.record(file);
     }
-    if let Some(file) = &args.ledger {
-        options = options.ledger(file);
+    if let Some(place) = args.ledger.place() {
+        options = options.ledger(place.clone());
     }
     if let Some(id) = &args.grant {
         // The manifest's ledger belongs to the manifest's grant.

@@ -1,56 +1,63 @@
 //! Which ledger a command reads or changes.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use linear_agentics::display::{Mode, clip, escape};
 use linear_agentics::ledger::RunSummary;
-use linear_agentics::{Ledger, LedgerError, default_ledger, open_ledger};
+use linear_agentics::{ComposeError, Ledger, LedgerError, LedgerPlace, existing_ledger};
 
 use crate::output::{Exit, complain};
 
 /// Which ledger.
 #[derive(Debug, clap::Args)]
-pub struct LedgerFile {
-    /// The ledger's file, instead of the one in the state directory
-    #[arg(long = "ledger", value_name = "FILE")]
-    path: Option<PathBuf>,
+pub struct LedgerChoice {
+    /// The ledger's file, or a PostgreSQL database (postgres://ROLE@HOST/DATABASE), instead of the file
+    /// in the state directory
+    #[arg(
+        id = "ledger",
+        long = "ledger",
+        value_name = "FILE|ADDRESS",
+        value_parser = OsStringValueParser::new().map(LedgerPlace::from)
+    )]
+    place: Option<LedgerPlace>,
 }
 
-impl LedgerFile {
-    /// The file that was named.
-    pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+impl LedgerChoice {
+    /// The place that was named.
+    pub fn place(&self) -> Option<&LedgerPlace> {
+        self.place.as_ref()
     }
 
     /// Opens the ledger. Reading makes no new one: `None` when nothing was ever run.
-    pub fn open(&self) -> Result<Option<Arc<dyn Ledger>>, Exit> {
-        let path: PathBuf = match &self.path {
-            Some(path) => path.clone(),
-            None => default_ledger().map_err(|error| {
-                complain(&error.to_string());
-                Exit::Usage
-            })?,
-        };
-        match (path.exists(), &self.path) {
-            (false, None) => return Ok(None),
-            (false, Some(path)) => {
-                let shown = escape(&path.to_string_lossy(), Mode::Line);
-                complain(&format!("there is no ledger `{shown}`; name the file that the run used"));
-                return Err(Exit::Usage);
-            }
-            (true, _) => {}
-        }
-        let opened = open_ledger(Some(&path));
-        opened.map(Some).map_err(|error| {
+    pub async fn open(&self) -> Result<Option<Arc<dyn Ledger>>, Exit> {
+        let opened = existing_ledger(self.place()).await.map_err(|error| {
             complain(&error.to_string());
-            Exit::Error
-        })
+            match error {
+                ComposeError::Ledger(error) => exit_of(&error),
+                _ => Exit::Usage,
+            }
+        })?;
+        if let (None, Some(place)) = (&opened, self.place()) {
+            match place.file() {
+                Some(path) => {
+                    let shown = escape(&path.to_string_lossy(), Mode::Line);
+                    complain(&format!(
+                        "there is no ledger `{shown}`; name the file that the run used"
+                    ));
+                }
+                None => {
+                    complain("there is no ledger in this database; name the one that the run used")
+                }
+            }
+            return Err(Exit::Usage);
+        }
+        Ok(opened)
     }
 
     /// Opens a ledger that must be there.
-    pub fn existing(&self) -> Result<Arc<dyn Ledger>, Exit> {
-        self.open()?.ok_or_else(|| {
+    pub async fn existing(&self) -> Result<Arc<dyn Ledger>, Exit> {
+        self.open().await?.ok_or_else(|| {
             complain("there is no ledger yet; `lar run` and `lar grants issue` make one");
             Exit::Usage
         })

@@ -13,4 +13,5 @@ mod ledger;
 mod model;
 mod negotiation;
 mod outputs;
+mod postgres;
 mod secrets;

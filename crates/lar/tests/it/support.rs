@@ -106,7 +106,7 @@ impl Lab {
     pub fn trails(&self) -> Vec<AuditTrail> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let ledger = open_ledger(Some(&self.path("ledger.db"))).unwrap();
+            let ledger = open_ledger(Some(&self.path("ledger.db").into())).await.unwrap();
             let mut runs = ledger.runs().await.unwrap();
             runs.sort_by_key(|run| run.opened);
             let mut trails = Vec::new();

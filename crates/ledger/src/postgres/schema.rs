@@ -26,9 +26,9 @@ const IDENTITY: &str = "
 
 type Result<T> = std::result::Result<T, Trouble>;
 
-/// Makes the ledger where there is none and the role may, and checks that it is one that can be
-/// relied on.
-pub(super) async fn prepare(sessions: &Sessions) -> Result<()> {
+/// Makes the ledger where there is none, if that is wanted and the role may, and checks that it is
+/// one that can be relied on. Answers whether there is one.
+pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
     let mut object = sessions.get().await?;
     check_server(&within(object.query_one(SERVER, &[])).await?)?;
     let transaction = within(object.transaction()).await?;
@@ -36,6 +36,9 @@ pub(super) async fn prepare(sessions: &Sessions) -> Result<()> {
     let found = within(transaction.query_one(FOUND, &[])).await?;
     let there: bool = found.try_get("there").map_err(|error| Trouble::of(&error))?;
     let flag = |name: &str| found.try_get::<_, bool>(name).map_err(|error| Trouble::of(&error));
+    if !there && !make {
+        return Ok(false);
+    }
     if !there {
         if !flag("may_make")? {
             return Err(unavailable(
@@ -48,7 +51,7 @@ pub(super) async fn prepare(sessions: &Sessions) -> Result<()> {
         }
         within(transaction.execute(IDENTITY, &[&VERSION])).await?;
         within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
-        return within(transaction.commit()).await;
+        return within(transaction.commit()).await.map(|()| true);
     }
     if !flag("may_use")? {
         return Err(unavailable(
@@ -74,7 +77,7 @@ pub(super) async fn prepare(sessions: &Sessions) -> Result<()> {
         );
         return Err(Trouble::Refused(LedgerError::Damaged(text)));
     }
-    Ok(())
+    Ok(true)
 }
 
 const SERVER: &str = "

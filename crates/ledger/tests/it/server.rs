@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use lar_core::ledger::Ledger;
+use lar_core::ledger::{Ledger, LedgerError};
+use lar_ledger::{Address, Environment};
 use pgserver::Server;
 
 /// The server; `None` where there is none on this machine, which was said then.
@@ -22,8 +23,13 @@ pub fn new_database() -> Option<String> {
     Some(server.url(&name, &name))
 }
 
-/// Opens the ledger there. For tests that run on several threads.
+/// Opens the ledger there, and makes it first where there is none.
+pub async fn try_connect(url: &str) -> Result<Arc<dyn Ledger>, LedgerError> {
+    lar_ledger::connect(Address::parse(url, &Environment::default()).unwrap()).await
+}
+
+/// The same, for tests that run on several threads.
 pub fn connect(url: &str) -> Arc<dyn Ledger> {
-    let connecting = lar_ledger::connect(url);
+    let connecting = try_connect(url);
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connecting)).unwrap()
 }

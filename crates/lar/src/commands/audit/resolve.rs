@@ -6,7 +6,7 @@ use linear_agentics::ledger::{Attempt, Resolution, Resolver};
 use linear_agentics::outcome::Verdict;
 use serde_json::json;
 
-use crate::commands::store::{LedgerFile, failed, find};
+use crate::commands::store::{LedgerChoice, failed, find};
 use crate::output::{Exit, complain, println, say};
 
 /// Say what became of an action whose outcome is unknown
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", requires = "outcome")]
     note: Option<String>,
     #[command(flatten)]
-    ledger: LedgerFile,
+    ledger: LedgerChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,7 +41,7 @@ enum Outcome {
 
 /// Resolves, or lists what could be.
 pub async fn run(args: Args) -> Result<Exit, Exit> {
-    let ledger = args.ledger.existing()?;
+    let ledger = args.ledger.existing().await?;
     let runs = ledger.runs().await.map_err(|error| failed(&error))?;
     let run = &find(&runs, &args.run)?.run;
     let attempts = ledger.attempts(run).await.map_err(|error| failed(&error))?;

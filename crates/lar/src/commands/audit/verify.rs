@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::PAGE;
 use crate::commands::check::{YELLOW, paint};
-use crate::commands::store::{LedgerFile, failed, find};
+use crate::commands::store::{LedgerChoice, failed, find};
 use crate::output::{Exit, complain, println, say};
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(value_name = "RUN|FILE")]
     what: Option<String>,
     #[command(flatten)]
-    ledger: LedgerFile,
+    ledger: LedgerChoice,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
     let mut verdicts = Vec::new();
     if let Some(file) = file {
         verdicts.push(in_file(Path::new(file))?);
-    } else if let Some(ledger) = args.ledger.open()? {
+    } else if let Some(ledger) = args.ledger.open().await? {
         let runs = ledger.runs().await.map_err(|error| failed(&error))?;
         let chosen: Vec<&RunSummary> = match &args.what {
             Some(wanted) => vec![find(&runs, wanted)?],

@@ -78,7 +78,7 @@ async fn a_server_that_stays_away_is_named_and_nothing_begins() {
     assert!(begun.elapsed() < Duration::from_secs(60));
     // Opening one says so at once.
     let begun = std::time::Instant::now();
-    let error = lar_ledger::connect(&url).await.err().unwrap();
+    let error = crate::server::try_connect(&url).await.err().unwrap();
     assert!(error.to_string().contains("nothing listens"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
     server.start_again();

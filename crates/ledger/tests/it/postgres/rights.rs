@@ -38,7 +38,7 @@ fn issuing(name: &str) -> Issuing {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_runtimes_role_runs_and_nothing_else() {
     let Some((owner, runtime)) = owner_and_runtime() else { return };
-    let error = lar_ledger::connect(&runtime).await.err().unwrap();
+    let error = crate::server::try_connect(&runtime).await.err().unwrap();
     assert!(error.to_string().contains("lar.admit"), "{error}");
     admit(&runtime, "admit");
     let (owner, ledger) = (connect(&owner), connect(&runtime));

@@ -7,7 +7,7 @@ use crate::server::{connect, new_database, shared};
 use crate::support::*;
 
 async fn refusal(url: &str) -> String {
-    lar_ledger::connect(url).await.err().unwrap().to_string()
+    crate::server::try_connect(url).await.err().unwrap().to_string()
 }
 
 fn database(url: &str) -> &str {
@@ -139,9 +139,9 @@ async fn two_that_open_an_empty_database_at_once_make_one_ledger() {
     let Some(url) = new_database() else { return };
     let opening = || {
         let url = url.clone();
-        tokio::spawn(
-            async move { lar_ledger::connect(&url).await.unwrap().identity().await.unwrap() },
-        )
+        tokio::spawn(async move {
+            crate::server::try_connect(&url).await.unwrap().identity().await.unwrap()
+        })
     };
     let (one, two) = (opening(), opening());
     assert_eq!(one.await.unwrap(), two.await.unwrap());

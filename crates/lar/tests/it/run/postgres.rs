@@ -1,0 +1,131 @@
+//! Runs on a ledger in PostgreSQL: hosts share it, roles keep to their part, the address stays hidden.
+
+use pgserver::{Options, Server};
+use serde_json::Value;
+
+use crate::support::{Ended, Lab, Run, command, done, shell};
+
+const OWNER: &str = "0wner-s3cret";
+const AGENTS: &str = "ag3nts-s3cret";
+
+/// A server with an empty database, its owner `ops`, and a role `agents` that runs. Both need a
+/// password.
+fn server() -> Option<Server> {
+    let hba = "local all postgres trust\nlocal all all scram-sha-256\n".to_owned();
+    let server = pgserver::start_with_or_skip(Options { hba: Some(hba), ..Options::default() })?;
+    server.sql("postgres", &format!("CREATE ROLE ops LOGIN PASSWORD '{OWNER}'"));
+    server.sql("postgres", &format!("CREATE ROLE agents LOGIN PASSWORD '{AGENTS}'"));
+    server.sql("postgres", "CREATE DATABASE ledger OWNER ops");
+    Some(server)
+}
+
+fn lab() -> Lab {
+    let token = shell(&["touch"], "max_uses = 1");
+    let lab = Lab::new(&format!("[grant]\nid = \"release-2.3.1\"\n{token}"));
+    let turns: Vec<String> = [command("touch made"), done()].iter().map(Value::to_string).collect();
+    lab.write("session.jsonl", turns.join("\n"));
+    lab
+}
+
+/// A command on the server's ledger, as one of the two roles.
+fn on(server: &Server, lab: &Lab, role: &str, words: &[&str]) -> Run {
+    let address = server.url(role, "ledger");
+    let password = if role == "ops" { OWNER } else { AGENTS };
+    Run::at(lab.dir(), words)
+        .args(["--ledger", &address])
+        .env("HOME", lab.dir().to_str().unwrap())
+        .env("PGPASSWORD", password)
+}
+
+/// What nobody may see in anything that is printed.
+#[track_caller]
+fn hides(ended: Ended) -> Ended {
+    for secret in [OWNER, AGENTS, "agents@", "ops@", "%2F", "wr0ng"] {
+        assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
+        assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
+    }
+    ended
+}
+
+const RUN: [&str; 5] = ["run", "manifest.toml", "--json", "--replay", "session.jsonl"];
+
+#[test]
+fn hosts_that_share_a_grant_act_once() {
+    let Some(server) = server() else { return };
+    let (one, two) = (lab(), lab());
+    let issue = ["grants", "issue", "manifest.toml", "--json"];
+    let issued = hides(on(&server, &one, "ops", &issue).go()).exits(0).json();
+    server.sql("ledger", "SET ROLE ops; SELECT lar.admit('agents')");
+
+    // Two hosts at the same moment, and a third time later.
+    let running = [&one, &two].map(|lab| on(&server, lab, "agents", &RUN).start());
+    for running in running {
+        hides(running.wait()).exits(0);
+    }
+    let made = [&one, &two].iter().filter(|lab| lab.path("made").exists()).count();
+    assert_eq!(made, 1);
+    let third = lab();
+    let ended = on(&server, &third, "agents", &RUN).go().exits(0);
+    assert_eq!(ended.errors()[0]["error_type"], "TokenReusedError");
+    assert!(!third.path("made").exists());
+
+    // Everything that reads a ledger reads this one.
+    let show = ["grants", "show", "release-2.3.1", "--json"];
+    let shown = on(&server, &one, "agents", &show).go().exits(0).json();
+    assert_eq!(shown["tokens"][0]["uses_left"], 0);
+    assert_eq!(shown["ledger"], issued["ledger"]);
+    let list = on(&server, &one, "agents", &["audit", "list", "--json"]).go().exits(0).json();
+    assert_eq!(list.as_array().unwrap().len(), 3);
+    on(&server, &one, "agents", &["audit", "show", "latest"]).go().exits(0);
+    on(&server, &one, "agents", &["audit", "verify"]).go().exits(0);
+    let identity = on(&server, &one, "agents", &["ledger", "show", "--json"]).go().exits(0).json();
+    assert_eq!(identity["ledger"], issued["ledger"]);
+
+    // What is the owner's stays the owner's.
+    for words in [
+        &["grants", "issue", "manifest.toml", "--grant", "other"][..],
+        &["grants", "revoke", "release-2.3.1", "--reason", "none"],
+        &["ledger", "epoch"],
+    ] {
+        let refused = hides(on(&server, &one, "agents", words).go()).exits(1);
+        assert!(refused.stderr.contains("lacks a right"), "{}", refused.stderr);
+    }
+    let epoch = on(&server, &one, "ops", &["ledger", "epoch", "--json"]).go().exits(0).json();
+    assert_eq!(epoch["epoch"], 2);
+    let late = on(&server, &one, "agents", &RUN).go().exits(5);
+    assert!(late.stderr.contains("epoch"), "{}", late.stderr);
+}
+
+#[test]
+fn what_cannot_be_reached_or_used_is_said_without_the_address() {
+    let Some(server) = server() else { return };
+    let lab = lab();
+    let made = || lab.path("made").exists();
+
+    // Reading makes nothing.
+    let empty = hides(on(&server, &lab, "ops", &["audit", "list"]).go()).exits(2);
+    assert!(empty.stderr.contains("no ledger in this database"), "{}", empty.stderr);
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'lar'";
+    assert_eq!(server.sql("ledger", schemas), "0");
+    // A role that may not make a ledger is told who may.
+    let early = hides(on(&server, &lab, "agents", &RUN).go()).exits(1);
+    assert!(early.stderr.contains("may not make one"), "{}", early.stderr);
+
+    let wrong = on(&server, &lab, "agents", &RUN).env("PGPASSWORD", "wr0ng").go();
+    let wrong = hides(wrong).exits(1);
+    assert!(wrong.stderr.contains("refused the login"), "{}", wrong.stderr);
+    let inside = server.url("agents", "ledger").replace("agents@", "agents:wr0ng@");
+    let words = [&RUN[..], &["--ledger", &inside]].concat();
+    let inside = hides(Run::at(lab.dir(), &words).go()).exits(1);
+    assert!(inside.stderr.contains("refused the login"), "{}", inside.stderr);
+    for bad in ["postgres://agents@h/ledger?sslmode=prefer", "postgres://", "postgres:/x@h/d"] {
+        let words = [&RUN[..], &["--ledger", bad]].concat();
+        let bad = hides(Run::at(lab.dir(), &words).go()).exits(2);
+        assert!(bad.stderr.contains("address"), "{}", bad.stderr);
+    }
+
+    server.stop();
+    let gone = hides(on(&server, &lab, "ops", &RUN).go()).exits(1);
+    assert!(gone.stderr.contains("nothing listens there"), "{}", gone.stderr);
+    assert!(!made());
+}

@@ -1,0 +1,123 @@
+//! Where a ledger is: a file, or a PostgreSQL database that several hosts share.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lar_core::ledger::Ledger;
+use lar_ledger::{Address, Environment};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::compose::{ComposeError, default_ledger};
+
+/// Where a ledger is. What begins with `postgres://` is the address of a database, everything else
+/// the path of a file.
+///
+/// ```
+/// use linear_agentics::LedgerPlace;
+///
+/// let place = LedgerPlace::from("postgres://agents:s3cret@db.internal/ledger");
+/// assert_eq!(format!("{place:?}"), "LedgerPlace(a PostgreSQL database)");
+/// ```
+#[derive(Clone)]
+pub struct LedgerPlace(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    File(PathBuf),
+    /// The address can hold a password, so it is shown nowhere.
+    Database(SecretString),
+}
+
+impl LedgerPlace {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.0 {
+            Kind::File(path) => Some(path),
+            Kind::Database(_) => None,
+        }
+    }
+}
+
+impl From<OsString> for LedgerPlace {
+    fn from(text: OsString) -> Self {
+        match text.to_str() {
+            Some(address) if Address::is_meant(address) => {
+                Self(Kind::Database(SecretString::from(address)))
+            }
+            _ => Self(Kind::File(text.into())),
+        }
+    }
+}
+
+impl From<PathBuf> for LedgerPlace {
+    fn from(path: PathBuf) -> Self {
+        path.into_os_string().into()
+    }
+}
+
+impl From<&Path> for LedgerPlace {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
+}
+
+impl From<&PathBuf> for LedgerPlace {
+    fn from(path: &PathBuf) -> Self {
+        path.clone().into()
+    }
+}
+
+impl From<&str> for LedgerPlace {
+    fn from(text: &str) -> Self {
+        OsString::from(text).into()
+    }
+}
+
+impl From<String> for LedgerPlace {
+    fn from(text: String) -> Self {
+        OsString::from(text).into()
+    }
+}
+
+impl fmt::Debug for LedgerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::File(path) => f.debug_tuple("LedgerPlace").field(path).finish(),
+            Kind::Database(_) => f.write_str("LedgerPlace(a PostgreSQL database)"),
+        }
+    }
+}
+
+/// Opens the ledger at `place`, or the default one, and makes it where there is none. To be called
+/// within a tokio runtime, which must live as long as a ledger in a database.
+pub async fn open_ledger(place: Option<&LedgerPlace>) -> Result<Arc<dyn Ledger>, ComposeError> {
+    match place.map(|place| &place.0) {
+        Some(Kind::File(path)) => Ok(lar_ledger::open(path)?),
+        Some(Kind::Database(address)) => Ok(lar_ledger::connect(read(address)?).await?),
+        None => Ok(lar_ledger::open(&default_ledger()?)?),
+    }
+}
+
+/// Opens the ledger at `place`, or the default one, if there is one.
+pub async fn existing_ledger(
+    place: Option<&LedgerPlace>,
+) -> Result<Option<Arc<dyn Ledger>>, ComposeError> {
+    let default;
+    let path = match place.map(|place| &place.0) {
+        Some(Kind::Database(address)) => {
+            return Ok(lar_ledger::connect_existing(read(address)?).await?);
+        }
+        Some(Kind::File(path)) => path,
+        None => {
+            default = default_ledger()?;
+            &default
+        }
+    };
+    if path.exists() { Ok(Some(lar_ledger::open(path)?)) } else { Ok(None) }
+}
+
+fn read(address: &SecretString) -> Result<Address, ComposeError> {
+    Ok(Address::parse(address.expose_secret(), &Environment::from_process())?)
+}
