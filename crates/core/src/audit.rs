@@ -7,6 +7,7 @@ pub mod epoch;
 pub mod log;
 pub mod note;
 pub mod policy;
+pub mod proof;
 pub mod record;
 pub mod scan;
 pub mod trail;

@@ -11,6 +11,7 @@ pub mod transact;
 
 use async_trait::async_trait;
 
+use crate::audit::log::Log;
 use crate::audit::record::SealedRecord;
 use crate::id::{AttemptId, RunId};
 use crate::time::Timestamp;
@@ -138,6 +139,11 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The runs that are open, latest first.
     async fn open_runs(&self) -> Result<Vec<RunSummary>, LedgerError>;
+
+    /// The log over all records, where the ledger keeps one.
+    fn log(&self) -> Option<&dyn Log> {
+        None
+    }
 }
 
 /// How far the clock may run behind the highest time in the ledger before it is refused, in

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod grants;
 pub mod init;
+pub mod keys;
 pub mod ledger;
 pub mod run;
 pub mod schema;

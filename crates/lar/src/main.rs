@@ -41,6 +41,8 @@ enum Command {
     Grants(commands::grants::Args),
     /// Show a ledger's id, or begin a new epoch in it
     Ledger(commands::ledger::Args),
+    /// Make, show and rotate the keys that sign the record
+    Keys(commands::keys::Args),
     /// Print the JSON Schema of manifests
     Schema(commands::schema::Args),
     /// Write a commented first manifest
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Audit(args) => commands::audit::run(args),
         Command::Grants(args) => commands::grants::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
+        Command::Keys(args) => commands::keys::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Init(args) => commands::init::run(args),
     };

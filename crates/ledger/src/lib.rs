@@ -11,6 +11,7 @@ mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
+use lar_core::audit::log::Signers;
 use lar_core::ledger::{Ledger, LedgerError};
 pub use lar_postgres::{Address, AddressError, Environment};
 
@@ -23,7 +24,17 @@ pub use lar_postgres::{Address, AddressError, Environment};
 /// system, where SQLite's locks don't hold; [`LedgerError::Damaged`] when it isn't a ledger or was
 /// written by a newer version.
 pub fn open(path: &Path) -> Result<Arc<dyn Ledger>, LedgerError> {
-    Ok(Arc::new(sqlite::Sqlite::open(path)?))
+    Ok(Arc::new(sqlite::Sqlite::open(path, None)?))
+}
+
+/// Opens the ledger at `path` like [`open`]; each commit is signed by whatever `signers` gives, and
+/// nothing is committed unsigned.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_signed(path: &Path, signers: Signers) -> Result<Arc<dyn Ledger>, LedgerError> {
+    Ok(Arc::new(sqlite::Sqlite::open(path, Some(signers))?))
 }
 
 /// Connects to the ledger in a PostgreSQL database, and makes one there when there is none and the

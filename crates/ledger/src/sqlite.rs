@@ -4,6 +4,7 @@
 //! one transaction, and answers each caller after the commit is on disk (`synchronous=FULL`), so
 //! that many callers share one `fsync`. Between processes, `BEGIN IMMEDIATE` is the order.
 
+mod log;
 mod read;
 mod schema;
 mod store;
@@ -12,8 +13,12 @@ mod writer;
 use std::path::Path;
 
 use async_trait::async_trait;
+use lar_core::audit::log::{Certify, Head, Log, Signers};
+use lar_core::audit::note::NoteSignature;
 use lar_core::audit::record::SealedRecord;
+use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
+use lar_core::json::Digest;
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
     Attempt, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger, LedgerError, Opened,
@@ -21,6 +26,7 @@ use lar_core::ledger::{
 };
 use lar_core::time::Timestamp;
 
+use log::Integrator;
 use store::Store;
 use writer::{Failed, Writer};
 
@@ -33,9 +39,9 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, signers: Option<Signers>) -> Result<Self> {
         let connection = schema::open(path)?;
-        Ok(Self { writer: Writer::start(connection)? })
+        Ok(Self { writer: Writer::start(connection, Integrator::new(signers))? })
     }
 
     /// Makes one request: decides it by what is there, then writes all that it changes.
@@ -140,6 +146,53 @@ impl Ledger for Sqlite {
 
     async fn open_runs(&self) -> Result<Vec<RunSummary>> {
         self.read(|connection| read::runs(connection, true)).await
+    }
+
+    fn log(&self) -> Option<&dyn Log> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Log for Sqlite {
+    async fn head(&self) -> Result<Head> {
+        self.read(log::head).await
+    }
+
+    async fn positions(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<Option<u64>>> {
+        let run = run.clone();
+        self.read(move |connection| log::positions(connection, &run, from, limit)).await
+    }
+
+    async fn hashes(&self, level: u8, from: u64, count: u64) -> Result<Vec<Digest>> {
+        self.read(move |connection| log::hashes(connection, level, from, count)).await
+    }
+
+    async fn subtrees(&self, wanted: Vec<Subtree>) -> Result<Vec<Digest>> {
+        self.read(move |connection| log::roots(connection, &wanted)).await
+    }
+
+    async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>> {
+        self.read(move |connection| log::entries(connection, from, limit)).await
+    }
+
+    async fn cosign(&self, size: u64, signatures: Vec<NoteSignature>) -> Result<bool> {
+        let work = move |connection: &rusqlite::Connection, _| {
+            log::cosign(connection, size, signatures).map_err(Failed::Spoilt)
+        };
+        self.writer.ask(work).await
+    }
+
+    async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head> {
+        let work = move |connection: &rusqlite::Connection, now| {
+            log::rotate(connection, now, epoch, certify).map_err(Failed::Spoilt)
+        };
+        self.writer.ask(work).await?;
+        self.head().await
+    }
+
+    async fn certificates(&self) -> Result<Vec<String>> {
+        self.read(log::certificates).await
     }
 }
 

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lar_core::audit::epoch::Epoch;
+use lar_core::audit::log::Signing;
 use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteError, NoteKey, NoteSigner};
+
+use crate::export::P256Key;
 
 pub use external::ExternalSigner;
 pub use file::{new_root, read_root};
@@ -37,17 +40,17 @@ pub enum KeyError {
     /// The system gives no random numbers.
     #[error("the system gives no random numbers, so that no key can be made")]
     NoRandom,
+    /// There is no place for keys.
+    #[error(
+        "neither `XDG_STATE_HOME` nor `HOME` is an absolute path, so that there is no place for keys"
+    )]
+    NoStateDirectory,
     /// A name or a key has no form that it could take.
     #[error("{0}")]
     Note(#[from] NoteError),
     /// The signing program failed.
     #[error(transparent)]
     Signer(#[from] lar_core::audit::note::SignerError),
-    /// The state directory can't be told.
-    #[error(
-        "neither `XDG_STATE_HOME` nor `HOME` is an absolute path, so that there is no place for keys"
-    )]
-    NoStateDirectory,
 }
 
 /// What is known of a ledger's keys.
@@ -64,13 +67,16 @@ pub struct KeyLine {
 }
 
 impl Keys {
-    /// The keys of the ledger with this origin, in the user's state directory.
+    /// The keys of the ledger with this origin, in the user's state directory; where there is none, in
+    /// a directory beside the ledger's file.
     ///
     /// # Errors
-    /// When there is no such directory.
-    pub fn of(origin: &str) -> Result<Self, KeyError> {
-        let state = crate::compose::state_directory().ok_or(KeyError::NoStateDirectory)?;
-        Ok(Self::within(&state.join("lar/keys"), origin))
+    /// When there is neither.
+    pub fn of(origin: &str, ledger: Option<&Path>) -> Result<Self, KeyError> {
+        let state = crate::compose::state_directory().map(|state| state.join("lar/keys"));
+        let beside = || ledger.and_then(Path::parent).map(|beside| beside.join("keys"));
+        let directory = state.or_else(beside).ok_or(KeyError::NoStateDirectory)?;
+        Ok(Self::within(&directory, origin))
     }
 
     /// The keys of the ledger with this origin, in another directory.
@@ -109,37 +115,62 @@ impl Keys {
         Ok(lines)
     }
 
-    /// Whatever signs now. A key is made when there is none yet.
+    /// Whatever signs in an epoch. The first epoch's key is made when there is none.
     ///
     /// # Errors
     /// When no key can be read or made. The ledger then takes nothing.
-    pub fn signer(&self) -> Result<Arc<dyn NoteSigner>, KeyError> {
-        let last = self.list()?.last().map_or(0, |line| line.epoch);
-        if last == 0 {
-            file::create(&self.path(1, "pem"))?;
-        }
-        let epoch = last.max(1);
+    pub fn signing(&self, epoch: u64) -> Result<Signing, KeyError> {
+        let certificate = file::read_text(&self.path(epoch, "note"))?;
         if let Some(signer) = ExternalSigner::read(&self.path(epoch, "toml"), &self.origin)? {
-            return Ok(Arc::new(signer));
+            return Ok(Signing { signer: Arc::new(signer), certificate });
         }
         let path = self.path(epoch, "pem");
-        let secret = file::read(&path)?.ok_or_else(|| file::error(&path, "it is gone"))?;
-        Ok(Arc::new(KeySigner::new(&self.origin, KeyKind::Ed25519, secret)?))
+        if epoch == 1 && !path.exists() {
+            file::create(&path)?;
+        }
+        let secret = file::read(&path)?;
+        let secret = secret.ok_or_else(|| {
+            file::error(&path, "it doesn't exist; copy it from the host on which it was made")
+        })?;
+        let signer = KeySigner::new(&self.origin, KeyKind::Ed25519, secret)?;
+        Ok(Signing { signer: Arc::new(signer), certificate })
     }
 
-    /// Begins the next epoch: makes a key, or takes the one that a program holds, and certifies it
-    /// with the root where one is given.
+    /// The P-256 key for verifiers that know no Ed25519, where one was made.
     ///
     /// # Errors
-    /// When the key or its certificate can't be written. Until both are, the epoch before goes on.
-    pub fn next_epoch(
+    /// When the file can't be read, or isn't such a key.
+    pub fn p256(&self) -> Result<Option<P256Key>, KeyError> {
+        match file::read_bytes(&self.directory.join("p256.der"))? {
+            Some(bytes) => Ok(Some(P256Key::from_pkcs8(&bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the P-256 key.
+    ///
+    /// # Errors
+    /// When there is one already, or it can't be written.
+    pub fn make_p256(&self) -> Result<P256Key, KeyError> {
+        let (key, secret) = P256Key::generate()?;
+        file::write(&self.directory.join("p256.der"), &secret)?;
+        Ok(key)
+    }
+
+    /// Makes the key of an epoch that has not begun yet, or takes the one that a program holds, and
+    /// certifies it with the root where one is given. Until the ledger takes the epoch up, the one
+    /// before goes on, and this may be done again.
+    ///
+    /// # Errors
+    /// When the key or its certificate can't be written.
+    pub fn prepare(
         &self,
+        epoch: u64,
         from: u64,
         external: Option<&[String]>,
         public: Option<&str>,
         root: Option<&KeySigner>,
     ) -> Result<KeyLine, KeyError> {
-        let epoch = self.list()?.last().map_or(0, |line| line.epoch) + 1;
         let (key, secret) = match (external, public) {
             (Some(command), public) => {
                 (ExternalSigner::declare(command, public, &self.origin)?.key().clone(), None)
@@ -158,7 +189,9 @@ impl Keys {
             }
             None => None,
         };
-        // The key's own file comes last: it is what makes the epoch begin.
+        for extension in ["note", "pem", "toml"] {
+            file::remove(&self.path(epoch, extension))?;
+        }
         if let Some(certificate) = &certificate {
             file::write(&self.path(epoch, "note"), certificate.as_bytes())?;
         }

@@ -27,7 +27,9 @@
 //! The parts: [`tokens`] to declare, [`manifest`] to read them from TOML, [`start`] to run an agent,
 //! [`AuditTrail`] for what it did, [`table`] and [`report`] to show it.
 
+mod check;
 mod compose;
+pub mod export;
 mod grant;
 pub mod keys;
 pub mod manifest;
@@ -37,6 +39,7 @@ pub mod report;
 mod session;
 pub mod table;
 
+pub use check::{check_run, flaw_of};
 pub use compose::{ComposeError, default_ledger, start};
 pub use grant::{GrantChoice, difference, issue};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};

@@ -5,11 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lar_core::audit::log::Signers;
+use lar_core::audit::note::SignerError;
 use lar_core::ledger::Ledger;
 use lar_ledger::{Address, Environment};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::compose::{ComposeError, default_ledger};
+use crate::keys::Keys;
 
 /// Where a ledger is. What begins with `postgres://` is the address of a database, everything else
 /// the path of a file.
@@ -94,9 +97,9 @@ impl fmt::Debug for LedgerPlace {
 /// within a tokio runtime, which must live as long as a ledger in a database.
 pub async fn open_ledger(place: Option<&LedgerPlace>) -> Result<Arc<dyn Ledger>, ComposeError> {
     match place.map(|place| &place.0) {
-        Some(Kind::File(path)) => Ok(lar_ledger::open(path)?),
+        Some(Kind::File(path)) => open_file(path),
         Some(Kind::Database(address)) => Ok(lar_ledger::connect(read(address)?).await?),
-        None => Ok(lar_ledger::open(&default_ledger()?)?),
+        None => open_file(&default_ledger()?),
     }
 }
 
@@ -115,7 +118,18 @@ pub async fn existing_ledger(
             &default
         }
     };
-    if path.exists() { Ok(Some(lar_ledger::open(path)?)) } else { Ok(None) }
+    if path.exists() { open_file(path).map(Some) } else { Ok(None) }
+}
+
+/// Opens a file whose commits are signed. The signer is asked for before the first commit of an epoch,
+/// so that reading makes no key.
+fn open_file(path: &Path) -> Result<Arc<dyn Ledger>, ComposeError> {
+    let beside = path.to_owned();
+    let signers: Signers = Arc::new(move |origin, epoch| {
+        let signing = Keys::of(origin, Some(&beside)).and_then(|keys| keys.signing(epoch));
+        signing.map_err(|error| SignerError(error.to_string()))
+    });
+    Ok(lar_ledger::open_signed(path, signers)?)
 }
 
 fn read(address: &SecretString) -> Result<Address, ComposeError> {

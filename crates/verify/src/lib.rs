@@ -12,6 +12,7 @@ use std::thread;
 
 use lar_core::audit::bundle::MOST_LINE_BYTES;
 use lar_core::audit::policy::Policy;
+use lar_core::audit::proof::TITLE;
 use lar_core::audit::verify::{Line, Report, Verifier};
 
 pub use policy::{PolicyFileError, read_policy};
@@ -27,10 +28,18 @@ const PIECE: usize = 2 << 20;
 pub fn verify(mut input: impl Read, policy: &Policy) -> io::Result<Report> {
     let mut buffer = Vec::with_capacity(PIECE + MOST_LINE_BYTES);
     let mut verifier = None;
+    let mut first = true;
     loop {
         let before = buffer.len();
         let read = input.by_ref().take(PIECE as u64).read_to_end(&mut buffer)?;
         let end = read < PIECE;
+        if std::mem::take(&mut first)
+            && end
+            && let Ok(text) = std::str::from_utf8(&buffer)
+            && text.split('\n').nth(1) == Some(TITLE)
+        {
+            return Ok(Verifier::of_proof(policy, text));
+        }
         let fresh = buffer.get(before..).unwrap_or_default();
         let whole = memchr::memrchr(b'\n', fresh).map(|at| before + at + 1);
         if let Some(whole) = whole {

@@ -1,7 +1,7 @@
 //! A report for people and for programs.
 
 use lar_core::audit::policy::{Judged, Policy};
-use lar_core::audit::verify::Report;
+use lar_core::audit::verify::{Finding, Report};
 use lar_core::display::{Mode, escape};
 use serde_json::{Value, json as object};
 
@@ -32,7 +32,7 @@ pub fn text(report: &Report, policy: &Policy) -> String {
     lines.join("\n")
 }
 
-/// The report as JSON.
+/// The report as JSON: the four verdicts as words, and beside them why each that isn't `ok` isn't.
 pub fn json(report: &Report, policy: &Policy) -> Value {
     let mut value = object!({
         "ok": report.satisfies(policy),
@@ -42,16 +42,33 @@ pub fn json(report: &Report, policy: &Policy) -> Value {
         "closed": report.closed,
         "signed_by": report.signed_by,
     });
-    if let Some(fields) = value.as_object_mut() {
-        for judged in Judged::ALL {
-            fields.insert(judged.as_str().to_owned(), object!(report.finding(judged)));
+    let Some(fields) = value.as_object_mut() else {
+        return value;
+    };
+    let mut reasons = serde_json::Map::new();
+    for judged in Judged::ALL {
+        let (word, at, reason) = match report.finding(judged) {
+            Finding::Ok => ("ok", None, None),
+            Finding::Absent { reason } => ("absent", None, Some(reason)),
+            Finding::Broken { at, reason } => ("broken", *at, Some(reason)),
+        };
+        fields.insert(judged.as_str().to_owned(), object!(word));
+        if let Some(reason) = reason {
+            reasons.insert(judged.as_str().to_owned(), object!(reason));
+            if word == "broken" {
+                fields.entry("reason").or_insert(object!(reason));
+            }
         }
-        if let Some(checkpoint) = &report.checkpoint {
-            let checkpoint = object!({
-                "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root,
-            });
-            fields.insert("checkpoint".to_owned(), checkpoint);
+        if let Some(at) = at {
+            fields.entry("broken_at").or_insert(object!(at));
         }
+    }
+    fields.insert("reasons".to_owned(), Value::Object(reasons));
+    if let Some(checkpoint) = &report.checkpoint {
+        let checkpoint = object!({
+            "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root,
+        });
+        fields.insert("checkpoint".to_owned(), checkpoint);
     }
     value
 }

@@ -1,5 +1,7 @@
 //! Epochs of a log's signing key: a certificate by an offline root, itself a signed note.
 
+use serde::{Deserialize, Serialize};
+
 use super::checkpoint::Checkpoint;
 use super::note::{KeyKind, Note, NoteKey, Signed};
 
@@ -17,6 +19,20 @@ pub struct Epoch {
     pub from: u64,
     /// The key.
     pub key: NoteKey,
+}
+
+/// A record of the log itself: the next epoch begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotate {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// The key that signs from here on, as `NAME+ID+BASE64`.
+    pub key: String,
+    /// How many records the log had before.
+    pub from: u64,
+    /// The certificate by an offline root, as a signed note.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate: Option<String>,
 }
 
 impl Epoch {

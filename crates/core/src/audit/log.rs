@@ -1,13 +1,15 @@
 //! The log over all records of a ledger: its signed head, and the hashes that proofs are made of.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::bundle::Gap;
-use super::note::NoteSignature;
-use super::tree::{Frontier, ProofError, Subtree, consistency_plan, inclusion_plan, subtrees};
-use super::tree::{fold, node_hash};
+use super::note::{NoteSignature, NoteSigner, SignerError};
+use super::tree::{
+    Frontier, ProofError, Subtree, consistency_plan, fold, inclusion_plan, node_hash, subtrees,
+};
 use crate::id::RunId;
 use crate::json::Digest;
 use crate::ledger::LedgerError;
@@ -30,9 +32,30 @@ pub struct Head {
     pub epoch: u64,
 }
 
-/// Certifies the key of a new epoch: it is told how many records the log has, and gives the signed
-/// certificate, or none where no root is kept.
-pub type Certify = Box<dyn FnOnce(u64) -> Result<Option<String>, LedgerError> + Send>;
+/// The key of a new epoch, and its certificate where a root is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// The public key, as `NAME+ID+BASE64`.
+    pub key: String,
+    /// The certificate, as a signed note.
+    pub certificate: Option<String>,
+}
+
+/// Makes and certifies the key of a new epoch: it is told how many records the log has.
+pub type Certify = Box<dyn FnOnce(u64) -> Result<NewKey, LedgerError> + Send>;
+
+/// Whatever signs for a log, with the certificate of its key by an offline root where there is one.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    /// The signer.
+    pub signer: Arc<dyn NoteSigner>,
+    /// The certificate, as a signed note.
+    pub certificate: Option<String>,
+}
+
+/// Gives whatever signs for the log of this origin in this epoch. It is asked before the first commit
+/// of an epoch; when it fails, nothing is committed.
+pub type Signers = Arc<dyn Fn(&str, u64) -> Result<Signing, SignerError> + Send + Sync>;
 
 /// A ledger's log.
 ///
@@ -60,6 +83,9 @@ pub trait Log: Send + Sync {
     /// as many as there are, at most `count`.
     async fn hashes(&self, level: u8, from: u64, count: u64) -> Result<Vec<Digest>, LedgerError>;
 
+    /// The roots of these complete subtrees, all of one moment.
+    async fn subtrees(&self, wanted: Vec<Subtree>) -> Result<Vec<Digest>, LedgerError>;
+
     /// The log's records from leaf `from` on, as their exact bytes, at most `limit`.
     async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, LedgerError>;
 
@@ -68,7 +94,7 @@ pub trait Log: Send + Sync {
     async fn cosign(&self, size: u64, signatures: Vec<NoteSignature>) -> Result<bool, LedgerError>;
 
     /// Begins the next epoch of the signing key, and records it.
-    async fn rotate(&self, epoch: u64, key: String, certify: Certify) -> Result<Head, LedgerError>;
+    async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head, LedgerError>;
 
     /// The certificates of all epochs, oldest first.
     async fn certificates(&self) -> Result<Vec<String>, LedgerError>;
@@ -76,14 +102,6 @@ pub trait Log: Send + Sync {
 
 fn damaged(_: ProofError) -> LedgerError {
     LedgerError::Damaged("the log's hashes don't fit together; restore a backup".to_owned())
-}
-
-/// The root of a complete subtree, from the hashes that are kept.
-pub async fn subtree(log: &dyn Log, wanted: Subtree) -> Result<Digest, LedgerError> {
-    let above = wanted.level % TILE_HEIGHT;
-    let (level, count) = (wanted.level - above, 1 << above);
-    let hashes = log.hashes(level, wanted.index << above, count).await?;
-    join(&hashes, count).ok_or_else(|| damaged(ProofError::Length))
 }
 
 /// The root over `count` roots that stand side by side; `count` is a power of two.
@@ -106,21 +124,20 @@ pub fn join(roots: &[Digest], count: u64) -> Option<Digest> {
 
 /// The right edge of the tree of the first `size` leaves.
 pub async fn frontier(log: &dyn Log, size: u64) -> Result<Frontier, LedgerError> {
-    let mut peaks = Vec::new();
-    for wanted in subtrees(0..size) {
-        peaks.push(subtree(log, wanted).await?);
-    }
+    let peaks = log.subtrees(subtrees(0..size)).await?;
     Frontier::resume(size, peaks).map_err(damaged)
 }
 
 async fn roots(log: &dyn Log, plan: Vec<Range<u64>>) -> Result<Vec<Digest>, LedgerError> {
-    let mut proof = Vec::with_capacity(plan.len());
-    for range in plan {
-        let mut parts = Vec::new();
-        for wanted in subtrees(range) {
-            parts.push(subtree(log, wanted).await?);
-        }
-        proof.push(fold(&parts).ok_or_else(|| damaged(ProofError::Length))?);
+    let parts: Vec<Vec<Subtree>> = plan.into_iter().map(subtrees).collect();
+    let found = log.subtrees(parts.concat()).await?;
+    let mut rest = found.as_slice();
+    let mut proof = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (own, after) =
+            rest.split_at_checked(part.len()).ok_or_else(|| damaged(ProofError::Length))?;
+        proof.push(fold(own).ok_or_else(|| damaged(ProofError::Length))?);
+        rest = after;
     }
     Ok(proof)
 }
@@ -158,9 +175,6 @@ pub async fn gap(log: &dyn Log, leaves: Range<u64>) -> Result<Option<Gap>, Ledge
         return Ok(None);
     }
     let count = leaves.end - leaves.start;
-    let mut roots = Vec::new();
-    for wanted in Gap::plan(leaves) {
-        roots.push(subtree(log, wanted).await?);
-    }
+    let roots = log.subtrees(Gap::plan(leaves)).await?;
     Ok(Some(Gap { leaves: count, roots }))
 }

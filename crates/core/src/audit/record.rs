@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::epoch::KeyRotate;
 use super::tree;
 use crate::id::{AttemptId, RunId};
 use crate::json::{Digest, JsonRefusal, canonical};
@@ -44,6 +45,8 @@ pub enum Body {
     /// It was said later what became of a use whose outcome was unknown. The only record that may
     /// follow the end of a run.
     Resolution(ResolutionRecord),
+    /// The next epoch of the key that signs the log begins. It belongs to the log and to no run.
+    KeyRotate(KeyRotate),
     /// A run ends.
     RunClose(RunClose),
 }

@@ -359,7 +359,7 @@ impl AuditTrail {
             }
             Body::ModelTurn(_) => self.run.model_turns += 1,
             Body::RunClose(close) => self.close(close, timestamp),
-            Body::ApprovalRequest(_) | Body::RunOpen(_) => {}
+            Body::ApprovalRequest(_) | Body::RunOpen(_) | Body::KeyRotate(_) => {}
         }
     }
 

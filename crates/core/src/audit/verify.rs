@@ -14,8 +14,9 @@ use super::bundle::{FORMAT, Gap, Header};
 use super::checkpoint::Checkpoint;
 use super::note::{Note, Signed};
 use super::policy::Policy;
+use super::proof::RecordProof;
 use super::record::{RunOpen, VERSION, genesis};
-use super::tree::{Frontier, subtrees};
+use super::tree::{Frontier, subtrees, verify_inclusion};
 use super::{epoch, scan};
 use crate::json::Digest;
 
@@ -46,7 +47,8 @@ pub struct Verifier<'p> {
     suspect: Option<Suspect>,
     integrity: Option<Finding>,
     accounts: Accounts,
-    open: Option<RunOpen>,
+    /// Whether it is one record that is judged, by a proof of its own.
+    single: bool,
 }
 
 /// Whether a text is the one spelling of a digest.
@@ -69,7 +71,7 @@ impl<'p> Verifier<'p> {
             suspect: None,
             integrity: None,
             accounts: Accounts::default(),
-            open: None,
+            single: false,
         }
     }
 
@@ -101,6 +103,37 @@ impl<'p> Verifier<'p> {
         self.checkpoint = Some((note, checkpoint));
         self.header = Some(header);
         Ok(())
+    }
+
+    /// Judges one record by its inclusion proof. What it says of the run is that this record is in the
+    /// log, and nothing more.
+    pub fn of_proof(policy: &'p Policy, proof: &str) -> Report {
+        let mut verifier = Self::of_records(policy);
+        let judged = verifier.one(proof);
+        if let Err(why) = judged {
+            verifier.break_at(None, &why);
+        }
+        verifier.single = true;
+        verifier.finish()
+    }
+
+    fn one(&mut self, proof: &str) -> Result<(), String> {
+        let proof = RecordProof::parse(proof).map_err(|_| "it is not a proof of one record")?;
+        let note = Note::parse(&proof.checkpoint).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::parse(note.text()).map_err(|error| error.to_string())?;
+        let line = Line::read(proof.record.as_bytes());
+        let (leaf, root, size) = match &line.content {
+            Content::Record { leaf, fields } => {
+                self.run = fields.run.and_then(scan::plain).map(str::to_owned);
+                (*leaf, checkpoint.root, checkpoint.size)
+            }
+            Content::Gap(_) => return Err("there is no record".to_owned()),
+            Content::Flawed(why) => return Err(why.clone()),
+        };
+        self.checkpoint = Some((note, checkpoint));
+        (self.records, self.head) = (1, leaf);
+        verify_inclusion(&leaf, proof.leaf, size, &proof.hashes, &root)
+            .map_err(|error| error.to_string())
     }
 
     /// Takes the next line. After the first that is broken, the others are passed over.
@@ -174,7 +207,6 @@ impl<'p> Verifier<'p> {
             let open: RunOpen = serde_json::from_slice(bytes)
                 .map_err(|_| "it doesn't say what a run begins with")?;
             self.accounts.open(&open);
-            self.open = Some(open);
             return Ok(());
         }
         self.accounts.record(seq, kind, fields, bytes)
@@ -230,6 +262,16 @@ impl<'p> Verifier<'p> {
         }
     }
 
+    /// How many records were read and held so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Notes that a record can't be had, or isn't what is kept of it elsewhere.
+    pub fn refuse(&mut self, at: u64, why: &str) {
+        self.break_at(Some(at), why);
+    }
+
     /// What was found, after the last line.
     pub fn finish(mut self) -> Report {
         if let Some(suspect) = self.suspect.take() {
@@ -237,6 +279,7 @@ impl<'p> Verifier<'p> {
             self.decide(&suspect, holds);
         }
         if self.integrity.is_none()
+            && !self.single
             && let Err((at, why)) = self.whole()
         {
             self.break_at(at, &why);
@@ -245,6 +288,9 @@ impl<'p> Verifier<'p> {
         let (authenticity, signed_by) = self.authenticity();
         let witnessing = self.witnessing();
         let completeness = match (&integrity, self.run.is_some()) {
+            _ if self.single => {
+                Finding::Absent { reason: "a proof shows one record and not its run".to_owned() }
+            }
             (Finding::Broken { .. }, _) | (_, false) => Finding::Absent {
                 reason: "it can't be judged where the records don't hold".to_owned(),
             },
@@ -257,6 +303,8 @@ impl<'p> Verifier<'p> {
             checkpoint: self.checkpoint.map(|(_, checkpoint)| checkpoint),
             signed_by,
             closed: self.accounts.closed(),
+            stop_reason: self.accounts.stop_reason(),
+            single: self.single,
             integrity,
             authenticity,
             witnessing,

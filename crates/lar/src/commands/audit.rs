@@ -1,5 +1,7 @@
 //! `lar audit`: the records of runs, listed, shown and verified.
 
+mod export;
+mod prove;
 mod resolve;
 mod verify;
 
@@ -8,7 +10,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use clap::Subcommand;
 use linear_agentics::display::{Mode, clip, escape, escape_bytes};
 use linear_agentics::report::visible_json;
-use linear_agentics::{Ledger, read_trail, table};
+use linear_agentics::{Ledger, flaw_of, read_trail, table};
 use serde_json::json;
 
 use super::store::{self, LedgerChoice, failed, find};
@@ -17,7 +19,7 @@ use crate::output::{Exit, complain, println, say, stdout_width};
 /// How many records are read at once.
 const PAGE: u64 = 512;
 
-/// List, show and verify the records of runs
+/// List, show, verify and export the records of runs
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -47,10 +49,18 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         records: bool,
     },
-    /// Whether records are complete and unchanged
+    /// Whether records are complete, unchanged, signed and witnessed
     Verify(verify::Args),
     /// Say what became of an action whose outcome is unknown
     Resolve(resolve::Args),
+    /// Write one run in a form that other tools read
+    Export(export::Args),
+    /// Prove that one record is in the log, without showing the rest
+    Prove(prove::ProveArgs),
+    /// Tell whether a newer checkpoint only adds to an older one
+    Diff(prove::DiffArgs),
+    /// Write the log as tiles, as monitors of transparency logs read it
+    Tiles(prove::TilesArgs),
 }
 
 /// Lists, shows or verifies.
@@ -63,6 +73,10 @@ pub fn run(args: Args) -> Exit {
             }
             Command::Verify(args) => verify::run(args).await,
             Command::Resolve(args) => resolve::run(args).await,
+            Command::Export(args) => export::run(args).await,
+            Command::Prove(args) => prove::prove(args).await,
+            Command::Diff(args) => prove::diff(args).await,
+            Command::Tiles(args) => prove::tiles(args).await,
         }
     })
 }
@@ -108,7 +122,7 @@ async fn show(
     if records {
         return print_records(ledger.as_ref(), run).await;
     }
-    let flaw = verify::flaw(ledger.as_ref(), summary).await;
+    let flaw = flaw_of(ledger.as_ref(), summary).await;
     if let Some(flaw) = flaw.map_err(|error| failed(&error))? {
         complain(&format!(
             "the record of run `{run}` can't be relied on, {}; `lar audit show {run} --records` prints \

@@ -3,6 +3,7 @@
 
 mod audit;
 mod check;
+mod export;
 mod grants;
 mod init;
 mod try_call;

@@ -81,7 +81,7 @@ pub(super) fn grants(connection: &Connection) -> Result<Vec<Grant>> {
     ids.iter().filter_map(|id| store.grant(id).transpose()).collect()
 }
 
-fn row_of(connection: &Connection, run: &RunId) -> Result<i64> {
+pub(super) fn row_of(connection: &Connection, run: &RunId) -> Result<i64> {
     connection
         .query_row("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))
         .optional()
@@ -89,7 +89,7 @@ fn row_of(connection: &Connection, run: &RunId) -> Result<i64> {
         .ok_or_else(|| LedgerError::UnknownRun(run.to_string()))
 }
 
-fn number(asked: u64) -> i64 {
+pub(super) fn number(asked: u64) -> i64 {
     i64::try_from(asked).unwrap_or(i64::MAX)
 }
 
@@ -205,7 +205,7 @@ fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
-fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     let bytes: Vec<u8> = row.get(column)?;
     <[u8; 32]>::try_from(bytes.as_slice()).map(Digest::from_bytes).map_err(|_| unreadable(column))
 }

@@ -5,13 +5,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use lar_core::audit::tree::Frontier;
 use lar_core::ledger::{LedgerError, LedgerId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::unavailable;
+use super::{log, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".
 const APPLICATION: i64 = 0x4c41_526c;
 /// SQLite before 3.51.3 could lose a committed transaction when a WAL was reset
@@ -103,6 +104,7 @@ const TABLES: &str = "
     CREATE TABLE records (
         run   INTEGER NOT NULL REFERENCES runs (n),
         seq   INTEGER NOT NULL,
+        leaf  INTEGER NOT NULL,
         hash  BLOB NOT NULL,
         bytes BLOB NOT NULL,
         PRIMARY KEY (run, seq)
@@ -190,7 +192,11 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
                     return Err(rusqlite::Error::InvalidQuery);
                 }
                 transaction.execute_batch(TABLES)?;
+                transaction.execute_batch(log::TABLES)?;
                 transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1, 0)", [id.as_str()])?;
+                let empty = Frontier::default().root();
+                transaction
+                    .execute("INSERT INTO log VALUES (1, 0, ?1, NULL, 1)", [empty.as_bytes()])?;
                 transaction.pragma_update(None, "application_id", APPLICATION)?;
                 transaction.pragma_update(None, "user_version", VERSION)
             };

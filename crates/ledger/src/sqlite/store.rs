@@ -11,7 +11,7 @@ use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::read::{self, unreadable};
-use super::unavailable;
+use super::{log, unavailable};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -101,9 +101,11 @@ impl<'c> Store<'c> {
             self.put_attempt(run, attempt)?;
         }
         for (run, record) in &changes.records {
+            let run = self.run_row(run)?;
+            let leaf = log::add(self.connection, run, record)?;
             self.execute(
-                "INSERT INTO records (run, seq, hash, bytes) VALUES (?1, ?2, ?3, ?4)",
-                params![self.run_row(run)?, record.seq, record.hash.as_bytes(), record.bytes],
+                "INSERT INTO records (run, seq, leaf, hash, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![run, record.seq, leaf, record.hash.as_bytes(), record.bytes],
             )?;
         }
         if let Some((run, page, bytes)) = changes.page {

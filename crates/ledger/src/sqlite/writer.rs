@@ -9,6 +9,7 @@ use lar_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::log::Integrator;
 use super::unavailable;
 
 /// How many commands may wait before callers do.
@@ -51,11 +52,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
+    pub(super) fn start(connection: Connection, log: Integrator) -> Result<Self, LedgerError> {
         let (queue, commands) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("lar-ledger".to_owned())
-            .spawn(move || run(connection, commands))
+            .spawn(move || run(connection, log, commands))
             .map_err(|_| LedgerError::Unavailable("no thread can be started for it".to_owned()))?;
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
@@ -113,7 +114,7 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut commands: mpsc::Receiver<Command>) {
+fn run(mut connection: Connection, mut log: Integrator, mut commands: mpsc::Receiver<Command>) {
     while let Some(first) = commands.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -121,7 +122,7 @@ fn run(mut connection: Connection, mut commands: mpsc::Receiver<Command>) {
         {
             batch.push(next);
         }
-        commit(&mut connection, batch);
+        commit(&mut connection, &mut log, batch);
     }
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
     if let Err((_, error)) = connection.close() {
@@ -131,9 +132,12 @@ fn run(mut connection: Connection, mut commands: mpsc::Receiver<Command>) {
 
 /// Makes the whole batch in one transaction. A command that is refused changes nothing and doesn't
 /// hold the others up; when the commit itself fails, nobody is told that anything happened.
-fn commit(connection: &mut Connection, batch: Vec<Command>) {
+fn commit(connection: &mut Connection, log: &mut Integrator, batch: Vec<Command>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
-    let result = transact(connection, batch, &mut answers);
+    let result = transact(connection, log, batch, &mut answers);
+    if result.is_ok() {
+        log.committed();
+    }
     for answer in answers {
         answer(result.clone());
     }
@@ -141,6 +145,7 @@ fn commit(connection: &mut Connection, batch: Vec<Command>) {
 
 fn transact(
     connection: &mut Connection,
+    log: &mut Integrator,
     batch: Vec<Command>,
     answers: &mut Vec<Answer>,
 ) -> Result<(), LedgerError> {
@@ -180,6 +185,9 @@ fn transact(
             "a write failed and nothing was kept; check the disk and run again".to_owned(),
         ));
     }
+    // One signature for all that the batch holds, in the same transaction: a record is never durable
+    // without a signed head that covers it.
+    log.seal(&transaction)?;
     transaction.commit().map_err(|error| unavailable(&error))
 }
 

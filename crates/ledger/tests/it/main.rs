@@ -9,6 +9,7 @@
 
 mod contract;
 mod faults;
+mod log;
 mod postgres;
 mod server;
 mod support;

@@ -171,9 +171,9 @@ mod tests {
         std::fs::set_permissions(&script, mode).unwrap();
         let command = [script.to_string_lossy().into_owned()];
         let keys = Keys::within(&home.path().join("keys"), ORIGIN);
-        let line = keys.next_epoch(0, Some(&command), Some(&public), None).unwrap();
+        let line = keys.prepare(1, 0, Some(&command), Some(&public), None).unwrap();
         assert!(line.external);
-        let signer = keys.signer().unwrap();
+        let signer = keys.signing(1).unwrap().signer;
         let signature = signer.sign(b"message").unwrap();
         assert!(signer.key().verify(b"message", &signature));
 
@@ -183,11 +183,11 @@ mod tests {
             (vec!["/bin/false".to_owned()], "ended with"),
             (vec!["/nowhere/sign".to_owned()], "can't be started"),
         ] {
-            let error = keys.next_epoch(0, Some(&command), Some(&public), None).unwrap_err();
+            let error = keys.prepare(2, 0, Some(&command), Some(&public), None).unwrap_err();
             assert!(error.to_string().contains(why), "{error}");
         }
         let other = hex::encode([9u8; 32]);
-        let error = keys.next_epoch(0, Some(&command), Some(&other), None).unwrap_err();
+        let error = keys.prepare(2, 0, Some(&command), Some(&other), None).unwrap_err();
         assert!(error.to_string().contains("signing key"), "{error}");
         assert_eq!(keys.list().unwrap().len(), 1, "nothing that failed is left");
     }

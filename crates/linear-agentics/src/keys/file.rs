@@ -40,6 +40,14 @@ pub(super) fn read(path: &Path) -> Result<Option<SigningKey>, KeyError> {
 
 /// The text of a private file; `None` when there is no file.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, KeyError> {
+    let Some(bytes) = read_bytes(path)? else {
+        return Ok(None);
+    };
+    String::from_utf8(bytes).map(Some).map_err(|_| error(path, "it is not a text"))
+}
+
+/// The bytes of a private file; `None` when there is no file.
+pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
     let mut file = match fs::OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path) {
         Ok(file) => file,
         Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(None),
@@ -52,9 +60,17 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, KeyError> {
     if metadata.len() > MOST_BYTES {
         return Err(error(path, "it is too large for a key"));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|other| failed(path, &other))?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|other| failed(path, &other))?;
+    Ok(Some(bytes))
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), KeyError> {
+    match fs::remove_file(path) {
+        Err(other) if other.kind() != ErrorKind::NotFound => Err(failed(path, &other)),
+        _ => Ok(()),
+    }
 }
 
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
@@ -83,7 +99,10 @@ pub(super) fn write_key(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
 
 /// Writes a file that wasn't there, whole and durably, or not at all.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let directory = path.parent().ok_or_else(|| error(path, "it has no directory"))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -144,9 +163,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::within(home.path(), ORIGIN);
         assert!(keys.list().unwrap().is_empty(), "looking makes nothing");
-        let first = keys.signer().unwrap();
+        let first = keys.signing(1).unwrap().signer;
         assert_eq!(first.key().name(), ORIGIN);
-        assert_eq!(keys.signer().unwrap().key(), first.key());
+        assert_eq!(keys.signing(1).unwrap().signer.key(), first.key());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(keys.directory()), 0o700);
         let path = keys.directory().join("epoch-1.pem");
@@ -155,10 +174,10 @@ mod tests {
         assert_eq!(fs::read_dir(keys.directory()).unwrap().count(), 1, "no draft is left");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(keys.signer().unwrap_err().to_string().contains("others may read it"));
+        assert!(keys.signing(1).unwrap_err().to_string().contains("others may read it"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "nothing").unwrap();
-        assert!(keys.signer().unwrap_err().to_string().contains("PKCS#8"));
+        assert!(keys.signing(1).unwrap_err().to_string().contains("PKCS#8"));
     }
 
     #[test]
@@ -166,8 +185,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::within(home.path(), ORIGIN);
         let made: Vec<String> = std::thread::scope(|scope| {
-            let all: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| keys.signer().unwrap().key().to_string())).collect();
+            let all: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| keys.signing(1).unwrap().signer.key().to_string()))
+                .collect();
             all.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(made.iter().all(|key| *key == made[0]), "{made:?}");
@@ -177,16 +197,16 @@ mod tests {
     fn a_new_epoch_is_certified_by_the_root() {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::within(home.path(), ORIGIN);
-        let first = keys.signer().unwrap();
+        let first = keys.signing(1).unwrap().signer;
         let root = new_root(&home.path().join("root.pem"), "root.example").unwrap();
         assert!(new_root(&home.path().join("root.pem"), "root.example").is_err(), "never replaced");
         let again = read_root(&home.path().join("root.pem"), "root.example").unwrap();
         assert_eq!(root.key(), again.key());
-        let line = keys.next_epoch(7, None, None, Some(&root)).unwrap();
+        let line = keys.prepare(2, 7, None, None, Some(&root)).unwrap();
         assert_eq!(line.epoch, 2);
         let note = lar_core::audit::note::Note::parse(line.certificate.as_ref().unwrap()).unwrap();
         assert!(matches!(root.key().check(&note), lar_core::audit::note::Signed::Valid { .. }));
-        let second = keys.signer().unwrap();
+        let second = keys.signing(2).unwrap().signer;
         assert_ne!(first.key(), second.key());
         assert_eq!(second.key(), &line.key);
         assert_eq!(keys.list().unwrap().len(), 2);

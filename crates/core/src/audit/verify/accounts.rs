@@ -23,6 +23,7 @@ const FOLLOWS_THE_END: [&str; 1] = ["resolution"];
 struct Close {
     tokens: Vec<Stated>,
     records: u64,
+    stop_reason: String,
 }
 
 /// What the last record says of a token's uses.
@@ -72,6 +73,7 @@ pub(super) struct Accounts {
     unknown: HashMap<String, String>,
     approvals: HashMap<u64, Approved>,
     closed: Option<Option<Finding>>,
+    stop_reason: Option<String>,
 }
 
 impl Accounts {
@@ -121,6 +123,7 @@ impl Accounts {
                     ));
                 }
                 self.closed = Some(self.account(seq, &close));
+                self.stop_reason = Some(close.stop_reason);
                 Ok(())
             }
             other if KINDS.contains(&other) => Ok(()),
@@ -296,6 +299,10 @@ impl Accounts {
 
     pub(super) fn closed(&self) -> bool {
         self.closed.is_some()
+    }
+
+    pub(super) fn stop_reason(&self) -> Option<String> {
+        self.stop_reason.clone()
     }
 
     pub(super) fn finding(&self) -> Finding {

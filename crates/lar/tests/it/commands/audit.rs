@@ -95,9 +95,10 @@ fn an_untouched_ledger_verifies() {
     let all = verdicts(&lab, &[], 0);
     assert_eq!(all.len(), 2);
     for verdict in &all {
+        assert_eq!((&verdict["integrity"], &verdict["completeness"]), (&json!("ok"), &json!("ok")));
         assert_eq!(
-            (&verdict["integrity"], &verdict["completeness"]),
-            (&json!("ok"), &json!("closed"))
+            (&verdict["authenticity"], &verdict["witnessing"]),
+            (&json!("absent"), &json!("absent"))
         );
     }
     assert_eq!(verdicts(&lab, &[&first], 0)[0]["run"], json!(first));
@@ -105,7 +106,8 @@ fn an_untouched_ledger_verifies() {
     verdicts(&lab, &[&latest, "--head", head], 0);
     assert_eq!(verdicts(&lab, &[&first, "--head", head], 1)[0]["integrity"], "broken");
     let ended = audit(&lab, &["verify"]).exits(0);
-    assert!(ended.stdout.contains(&format!("{first}: ok, closed")), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("{first}: ")), "{}", ended.stdout);
+    assert!(ended.stdout.contains("integrity     ok"), "{}", ended.stdout);
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn records_verify_offline_and_show_every_change() {
     let (code, whole) = check(&bytes, &[]);
     assert_eq!(
         (code, &whole["integrity"], &whole["completeness"]),
-        (Some(0), &json!("ok"), &json!("closed"))
+        (Some(0), &json!("ok"), &json!("ok"))
     );
     let stdin = lar_with(&lab, &["audit", "verify", "-", "--json"], bytes.as_bytes()).exits(0);
     assert_eq!(stdin.json()["runs"][0]["head"], whole["head"]);
@@ -145,7 +147,7 @@ fn records_verify_offline_and_show_every_change() {
     }
     let cut = without(count - 1);
     let (code, verdict) = check(&cut, &[]);
-    assert_eq!((code, &verdict["completeness"]), (Some(1), &json!("open")));
+    assert_eq!((code, &verdict["completeness"]), (Some(1), &json!("absent")));
     assert_eq!(check(&cut, &["--allow-open"]).0, Some(0));
     let head = whole["head"].as_str().unwrap();
     assert_eq!(check(&bytes, &["--head", head]).0, Some(0));
@@ -236,7 +238,7 @@ fn a_run_without_its_end_is_open() {
         connection.execute(edit, []).unwrap();
     }
     drop(connection);
-    assert_eq!(verdicts(&lab, &[&first], 0)[0]["completeness"], "open");
+    assert_eq!(verdicts(&lab, &[&first], 0)[0]["completeness"], "absent");
     let shown = audit(&lab, &["show", &first]).exits(0).stdout;
     assert!(shown.contains("open (still running, or it was cut off)"), "{shown}");
     assert!(audit(&lab, &["list"]).exits(0).stdout.contains("open"));

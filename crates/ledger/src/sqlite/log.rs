@@ -1,0 +1,391 @@
+//! The log over all records: every commit puts its records into the tree and signs the new head once,
+//! within the same transaction.
+//!
+//! The leaves' hashes stand beside the records, and of the subtrees above them those of every eighth
+//! level, as tiles have them. From these the right edge and any proof are made anew, so that nothing
+//! has to be kept in step: what a process remembers is only used where it is what the file says.
+
+use std::sync::Arc;
+
+use lar_core::audit::checkpoint::Checkpoint;
+use lar_core::audit::epoch::KeyRotate;
+use lar_core::audit::log::{self, Certify, Head, NewKey, Signers, TILE_HEIGHT};
+use lar_core::audit::note::{Note, NoteSignature, NoteSigner};
+use lar_core::audit::record::{self, Body, SealedRecord};
+use lar_core::audit::tree::{Frontier, Subtree, subtrees};
+use lar_core::id::RunId;
+use lar_core::json::Digest;
+use lar_core::ledger::LedgerError;
+use lar_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::read::{digest, number, row_of};
+use super::unavailable;
+
+type Result<T> = std::result::Result<T, LedgerError>;
+
+/// The name under which the log's own records stand. A run's has a time in it.
+const OWN: &str = "log";
+
+pub(super) const TABLES: &str = "
+    -- The records of all runs in the order of the log; leaf 0 is row 1. Run 0 is the log itself.
+    CREATE TABLE leaves (
+        n    INTEGER PRIMARY KEY,
+        run  INTEGER NOT NULL,
+        seq  INTEGER NOT NULL,
+        hash BLOB NOT NULL
+    ) STRICT;
+
+    -- The roots of complete subtrees of heights 8, 16, 24 …
+    CREATE TABLE subtrees (
+        level INTEGER NOT NULL,
+        n     INTEGER NOT NULL,
+        hash  BLOB NOT NULL,
+        PRIMARY KEY (level, n)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE log (
+        only       INTEGER PRIMARY KEY CHECK (only = 1),
+        size       INTEGER NOT NULL,
+        root       BLOB NOT NULL,
+        checkpoint TEXT,
+        epoch      INTEGER NOT NULL
+    ) STRICT;
+
+    CREATE TABLE epochs (
+        number      INTEGER PRIMARY KEY,
+        key         TEXT NOT NULL,
+        certificate TEXT
+    ) STRICT;
+
+    -- Records of the log itself, which belong to no run.
+    CREATE TABLE log_records (
+        seq   INTEGER PRIMARY KEY,
+        leaf  INTEGER NOT NULL,
+        hash  BLOB NOT NULL,
+        bytes BLOB NOT NULL
+    ) STRICT;
+";
+
+/// What the writer remembers of the log between commits.
+pub(super) struct Integrator {
+    signers: Option<Signers>,
+    tree: Frontier,
+    /// The tree as it will be once the transaction is committed.
+    pending: Option<Frontier>,
+    signer: Option<(u64, Arc<dyn NoteSigner>)>,
+}
+
+impl Integrator {
+    pub(super) fn new(signers: Option<Signers>) -> Self {
+        Self { signers, tree: Frontier::default(), pending: None, signer: None }
+    }
+
+    /// Puts the records that are new into the tree, and signs the head. To be called once, last in a
+    /// transaction.
+    pub(super) fn seal(&mut self, connection: &Connection) -> Result<()> {
+        self.pending = None;
+        let head = head_row(connection)?;
+        let last: u64 =
+            one(connection, "SELECT coalesce(max(n), 0) FROM leaves", [], |row| row.get(0))?;
+        if last == head.size {
+            return Ok(());
+        }
+        let mut tree = if self.tree.size() == head.size && self.tree.root() == head.root {
+            self.tree.clone()
+        } else {
+            frontier(connection, head.size)?
+        };
+        if tree.root() != head.root {
+            return Err(LedgerError::Damaged(
+                "its records lead to another root than the one that was signed; restore a backup"
+                    .to_owned(),
+            ));
+        }
+        let mut complete: Vec<(Subtree, Digest)> = Vec::new();
+        for leaf in
+            rows(connection, "SELECT hash FROM leaves WHERE n > ?1 ORDER BY n", [head.size])?
+        {
+            tree.push_and_tell(0, leaf, |subtree, root| {
+                if subtree.level.is_multiple_of(TILE_HEIGHT) {
+                    complete.push((subtree, root));
+                }
+            })
+            .map_err(|error| LedgerError::Damaged(error.to_string()))?;
+        }
+        for (subtree, root) in complete {
+            execute(
+                connection,
+                "INSERT INTO subtrees (level, n, hash) VALUES (?1, ?2, ?3)",
+                params![subtree.level, subtree.index, root.as_bytes()],
+            )?;
+        }
+        let checkpoint = self.sign(connection, head.epoch, &tree)?;
+        execute(
+            connection,
+            "UPDATE log SET size = ?1, root = ?2, checkpoint = ?3",
+            params![tree.size(), tree.root().as_bytes(), checkpoint],
+        )?;
+        self.pending = Some(tree);
+        Ok(())
+    }
+
+    /// The transaction was committed.
+    pub(super) fn committed(&mut self) {
+        if let Some(tree) = self.pending.take() {
+            self.tree = tree;
+        }
+    }
+
+    fn sign(
+        &mut self,
+        connection: &Connection,
+        epoch: u64,
+        tree: &Frontier,
+    ) -> Result<Option<String>> {
+        let Some(signers) = &self.signers else {
+            return Ok(None);
+        };
+        let origin = origin_of(connection)?;
+        let unsigned = |error: lar_core::audit::note::SignerError| {
+            LedgerError::Unavailable(format!("nothing can be recorded unsigned: {error}"))
+        };
+        let signer = match &self.signer {
+            Some((of, signer)) if *of == epoch => Arc::clone(signer),
+            _ => {
+                let signing = signers(&origin, epoch).map_err(unsigned)?;
+                execute(
+                    connection,
+                    "INSERT INTO epochs (number, key, certificate) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (number) DO NOTHING",
+                    params![epoch, signing.signer.key().to_string(), signing.certificate],
+                )?;
+                self.signer = Some((epoch, Arc::clone(&signing.signer)));
+                signing.signer
+            }
+        };
+        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
+        Ok(Some(checkpoint.sign(signer.as_ref()).map_err(unsigned)?.to_string()))
+    }
+}
+
+/// Begins the next epoch, with a record of it in the log.
+pub(super) fn rotate(
+    connection: &Connection,
+    now: Timestamp,
+    epoch: u64,
+    certify: Certify,
+) -> Result<()> {
+    let head = head_row(connection)?;
+    if epoch != head.epoch + 1 {
+        return Err(LedgerError::BadRecord(format!(
+            "the log is in epoch {}, so that the next one is {}",
+            head.epoch,
+            head.epoch + 1
+        )));
+    }
+    let NewKey { key, certificate } = certify(head.size)?;
+    let body = Body::KeyRotate(KeyRotate {
+        epoch,
+        key: key.clone(),
+        from: head.size,
+        certificate: certificate.clone(),
+    });
+    append_own(connection, now, &body)?;
+    execute(
+        connection,
+        "INSERT INTO epochs (number, key, certificate) VALUES (?1, ?2, ?3)",
+        params![epoch, key, certificate],
+    )?;
+    execute(connection, "UPDATE log SET epoch = ?1", [epoch])?;
+    Ok(())
+}
+
+/// Gives a record its place in the log. Returns the leaf.
+pub(super) fn add(connection: &Connection, run: i64, record: &SealedRecord) -> Result<i64> {
+    execute(
+        connection,
+        "INSERT INTO leaves (run, seq, hash) VALUES (?1, ?2, ?3)",
+        params![run, record.seq, record.hash.as_bytes()],
+    )?;
+    Ok(connection.last_insert_rowid() - 1)
+}
+
+/// Writes a record of the log itself.
+fn append_own(connection: &Connection, now: Timestamp, body: &Body) -> Result<()> {
+    let last = connection
+        .prepare_cached("SELECT seq, hash FROM log_records ORDER BY seq DESC LIMIT 1")
+        .and_then(|mut statement| {
+            statement.query_row([], |row| Ok((row.get::<_, u64>(0)?, digest(row, 1)?))).optional()
+        })
+        .map_err(|error| unavailable(&error))?;
+    let (seq, prev) = last.unwrap_or_else(|| (0, record::genesis()));
+    let own = RunId::new(OWN).map_err(|error| LedgerError::BadRecord(error.to_string()))?;
+    let sealed = record::seal(&own, seq + 1, prev, now, body)
+        .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
+    let leaf = add(connection, 0, &sealed)?;
+    execute(
+        connection,
+        "INSERT INTO log_records (seq, leaf, hash, bytes) VALUES (?1, ?2, ?3, ?4)",
+        params![sealed.seq, leaf, sealed.hash.as_bytes(), sealed.bytes],
+    )
+}
+
+struct HeadRow {
+    size: u64,
+    root: Digest,
+    checkpoint: Option<String>,
+    epoch: u64,
+}
+
+fn head_row(connection: &Connection) -> Result<HeadRow> {
+    one(connection, "SELECT size, root, checkpoint, epoch FROM log", [], |row| {
+        Ok(HeadRow {
+            size: row.get(0)?,
+            root: digest(row, 1)?,
+            checkpoint: row.get(2)?,
+            epoch: row.get(3)?,
+        })
+    })
+}
+
+fn origin_of(connection: &Connection) -> Result<String> {
+    let id: String = one(connection, "SELECT id FROM ledger", [], |row| row.get(0))?;
+    Ok(format!("lar-ledger/{id}"))
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head> {
+    let HeadRow { size, root, checkpoint, epoch } = head_row(connection)?;
+    Ok(Head { origin: origin_of(connection)?, size, root, checkpoint, epoch })
+}
+
+pub(super) fn positions(
+    connection: &Connection,
+    run: &RunId,
+    from: u64,
+    limit: u64,
+) -> Result<Vec<Option<u64>>> {
+    let n = row_of(connection, run)?;
+    let read = || -> rusqlite::Result<Vec<Option<u64>>> {
+        connection
+            .prepare_cached(
+                "SELECT leaf FROM records WHERE run = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![n, number(from), number(limit)], |row| row.get(0))?
+            .collect()
+    };
+    read().map_err(|error| unavailable(&error))
+}
+
+pub(super) fn hashes(
+    connection: &Connection,
+    level: u8,
+    from: u64,
+    count: u64,
+) -> Result<Vec<Digest>> {
+    let end = from.saturating_add(count);
+    match level {
+        0 => rows(
+            connection,
+            "SELECT hash FROM leaves WHERE n > ?1 AND n <= ?2 ORDER BY n",
+            params![number(from), number(end)],
+        ),
+        level => rows(
+            connection,
+            "SELECT hash FROM subtrees WHERE level = ?1 AND n >= ?2 AND n < ?3 ORDER BY n",
+            params![level, number(from), number(end)],
+        ),
+    }
+}
+
+pub(super) fn entries(connection: &Connection, from: u64, limit: u64) -> Result<Vec<Vec<u8>>> {
+    let read = || -> rusqlite::Result<Vec<Vec<u8>>> {
+        connection
+            .prepare_cached(
+                "SELECT coalesce(r.bytes, o.bytes) FROM leaves l
+                 LEFT JOIN records r ON r.run = l.run AND r.seq = l.seq
+                 LEFT JOIN log_records o ON l.run = 0 AND o.seq = l.seq
+                 WHERE l.n > ?1 ORDER BY l.n LIMIT ?2",
+            )?
+            .query_map(params![number(from), number(limit)], |row| row.get(0))?
+            .collect()
+    };
+    read().map_err(|error| unavailable(&error))
+}
+
+pub(super) fn certificates(connection: &Connection) -> Result<Vec<String>> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        connection
+            .prepare_cached(
+                "SELECT certificate FROM epochs WHERE certificate IS NOT NULL ORDER BY number",
+            )?
+            .query_map([], |row| row.get(0))?
+            .collect()
+    };
+    read().map_err(|error| unavailable(&error))
+}
+
+/// Puts cosignatures beneath the head, if it still is of this size.
+pub(super) fn cosign(
+    connection: &Connection,
+    size: u64,
+    signatures: Vec<NoteSignature>,
+) -> Result<bool> {
+    let head = head_row(connection)?;
+    let Some(checkpoint) = head.checkpoint.filter(|_| head.size == size) else {
+        return Ok(false);
+    };
+    let mut note = Note::parse(&checkpoint)
+        .map_err(|error| LedgerError::Damaged(format!("its checkpoint: {error}")))?;
+    signatures.into_iter().for_each(|signature| note.add(signature));
+    execute(connection, "UPDATE log SET checkpoint = ?1", [note.to_string()])?;
+    Ok(true)
+}
+
+/// The roots of complete subtrees, from what is kept.
+pub(super) fn roots(connection: &Connection, wanted: &[Subtree]) -> Result<Vec<Digest>> {
+    let root = |subtree: &Subtree| {
+        let above = subtree.level % TILE_HEIGHT;
+        let count = 1 << above;
+        let kept = hashes(connection, subtree.level - above, subtree.index << above, count)?;
+        log::join(&kept, count).ok_or_else(|| {
+            LedgerError::Damaged("hashes of its log are missing; restore a backup".to_owned())
+        })
+    };
+    wanted.iter().map(root).collect()
+}
+
+/// The right edge of the tree of the first `size` leaves.
+fn frontier(connection: &Connection, size: u64) -> Result<Frontier> {
+    Frontier::resume(size, roots(connection, &subtrees(0..size))?)
+        .map_err(|error| LedgerError::Damaged(error.to_string()))
+}
+
+fn one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<T> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row(params, read))
+        .map_err(|error| unavailable(&error))
+}
+
+fn rows(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Digest>> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.query_map(params, |row| digest(row, 0))?.collect::<rusqlite::Result<_>>()
+        })
+        .map_err(|error| unavailable(&error))
+}
+
+fn execute(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params))
+        .map(drop)
+        .map_err(|error| unavailable(&error))
+}

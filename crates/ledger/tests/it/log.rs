@@ -1,0 +1,215 @@
+//! Every commit is signed, once for all that it holds, and the log proves what it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lar_core::audit::checkpoint::Checkpoint;
+use lar_core::audit::log::{self, Log, NewKey, Signers, Signing};
+use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteKey, NoteSigner, Signed, SignerError};
+use lar_core::audit::tree::{leaf_hash, verify_consistency, verify_inclusion};
+use lar_core::ledger::Ledger;
+
+use crate::support::{granted, run};
+
+fn opening(name: &str) -> lar_core::ledger::Opening {
+    crate::support::opening(name, vec![granted("t", 3)])
+}
+
+fn secret(epoch: u64) -> ed25519_dalek::SigningKey {
+    ed25519_dalek::SigningKey::from_bytes(&[epoch as u8; 32])
+}
+
+fn key(origin: &str, epoch: u64) -> NoteKey {
+    NoteKey::new(origin, KeyKind::Ed25519, secret(epoch).verifying_key()).unwrap()
+}
+
+/// A key that counts how often it signs, and fails on demand.
+#[derive(Debug)]
+struct Counted {
+    inner: KeySigner,
+    signed: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
+}
+
+impl NoteSigner for Counted {
+    fn key(&self) -> &NoteKey {
+        self.inner.key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignerError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(SignerError("it is locked".into()));
+        }
+        self.signed.fetch_add(1, Ordering::SeqCst);
+        self.inner.sign(message)
+    }
+}
+
+#[derive(Default, Clone)]
+struct Keys {
+    signed: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Keys {
+    fn signers(&self) -> Signers {
+        let Keys { signed, fails } = self.clone();
+        Arc::new(move |origin, epoch| {
+            let inner = KeySigner::new(origin, KeyKind::Ed25519, secret(epoch)).unwrap();
+            let counted = Counted { inner, signed: Arc::clone(&signed), fails: Arc::clone(&fails) };
+            Ok(Signing { signer: Arc::new(counted), certificate: None })
+        })
+    }
+}
+
+async fn signed_head(ledger: &dyn Ledger, epoch: u64) -> (log::Head, Note) {
+    let head = ledger.log().unwrap().head().await.unwrap();
+    let note = Note::parse(head.checkpoint.as_ref().unwrap()).unwrap();
+    assert_eq!(key(&head.origin, epoch).check(&note), Signed::Valid { time: None });
+    let checkpoint = Checkpoint::parse(note.text()).unwrap();
+    assert_eq!((checkpoint.size, checkpoint.root), (head.size, head.root));
+    (head, note)
+}
+
+/// Proves each leaf and each older size of the whole log.
+async fn proves_all(log: &dyn Log) {
+    let head = log.head().await.unwrap();
+    let entries = log.entries(0, u64::MAX).await.unwrap();
+    assert_eq!(entries.len() as u64, head.size);
+    // All near the borders of tiles, and some of the others.
+    let chosen =
+        |at: &u64| at.is_multiple_of(37) || (at % 256).abs_diff(128) > 126 || at + 2 > head.size;
+    for (at, bytes) in (0u64..).zip(&entries).filter(|(at, _)| chosen(at)) {
+        let proof = log::prove_inclusion(log, at, head.size).await.unwrap();
+        verify_inclusion(&leaf_hash(bytes), at, head.size, &proof, &head.root).unwrap();
+        let older = log::frontier(log, at).await.unwrap().root();
+        let proof = log::prove_consistency(log, at, head.size).await.unwrap();
+        verify_consistency(at, &older, head.size, &head.root, &proof).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_commit_is_signed_and_every_record_can_be_proved() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("ledger.db");
+    let keys = Keys::default();
+    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let empty = ledger.log().unwrap().head().await.unwrap();
+    assert_eq!((empty.size, empty.checkpoint), (0, None), "opening signs nothing");
+    assert_eq!(keys.signed.load(Ordering::SeqCst), 0);
+    for n in 0..300 {
+        ledger.open_run(opening(&format!("run-{n}"))).await.unwrap();
+    }
+    let (head, _) = signed_head(ledger.as_ref(), 1).await;
+    assert_eq!(head.size, 300);
+    let position = ledger.log().unwrap().positions(&run("run-299"), 1, 9).await.unwrap();
+    assert_eq!(position, [Some(299)]);
+    proves_all(ledger.log().unwrap()).await;
+    // Another process finds the same log, and goes on with it.
+    let other = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    for n in 300..600 {
+        let who = if n % 2 == 0 { &ledger } else { &other };
+        who.open_run(opening(&format!("run-{n}"))).await.unwrap();
+    }
+    let (head, _) = signed_head(other.as_ref(), 1).await;
+    assert_eq!(head.size, 600);
+    proves_all(other.log().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_at_once_share_a_signature() {
+    let home = tempfile::tempdir().unwrap();
+    let keys = Keys::default();
+    let ledger = lar_ledger::open_signed(&home.path().join("ledger.db"), keys.signers()).unwrap();
+    let all: Vec<_> = (0..64)
+        .map(|n| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(
+                async move { ledger.open_run(opening(&format!("run-{n}"))).await.unwrap() },
+            )
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap();
+    }
+    let signed = keys.signed.load(Ordering::SeqCst);
+    assert!(signed < 64, "{signed} signatures for 64 records");
+    assert_eq!(signed_head(ledger.as_ref(), 1).await.0.size, 64);
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_is_not_written() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("ledger.db");
+    let keys = Keys::default();
+    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    ledger.open_run(opening("run-1")).await.unwrap();
+    keys.fails.store(true, Ordering::SeqCst);
+    let error = ledger.open_run(opening("run-2")).await.unwrap_err();
+    assert!(error.to_string().contains("unsigned"), "{error}");
+    assert_eq!(ledger.runs().await.unwrap().len(), 1);
+    keys.fails.store(false, Ordering::SeqCst);
+    ledger.open_run(opening("run-2")).await.unwrap();
+    assert_eq!(signed_head(ledger.as_ref(), 1).await.0.size, 2);
+    proves_all(ledger.log().unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_epoch_ends_where_the_next_begins() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("ledger.db");
+    let keys = Keys::default();
+    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let other = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    ledger.open_run(opening("run-1")).await.unwrap();
+    other.open_run(opening("run-2")).await.unwrap();
+    let log = ledger.log().unwrap();
+    let origin = log.head().await.unwrap().origin;
+    let certify = |origin: &str| {
+        let key = key(origin, 2).to_string();
+        Box::new(move |from| {
+            assert_eq!(from, 2);
+            Ok(NewKey { key, certificate: Some("certificate".into()) })
+        })
+    };
+    assert!(log.rotate(3, certify(&origin)).await.is_err(), "one after the other");
+    assert_eq!(signed_head(ledger.as_ref(), 1).await.0.size, 2, "nothing was begun");
+    log.rotate(2, certify(&origin)).await.unwrap();
+    let (head, _) = signed_head(ledger.as_ref(), 2).await;
+    assert_eq!((head.size, head.epoch), (3, 2), "the change is a record of its own");
+    // A process that signed with the old key before goes over to the new one.
+    other.open_run(opening("run-3")).await.unwrap();
+    assert_eq!(signed_head(other.as_ref(), 2).await.0.size, 4);
+    assert_eq!(log.certificates().await.unwrap(), ["certificate"]);
+    let entry = String::from_utf8(log.entries(2, 1).await.unwrap().remove(0)).unwrap();
+    assert!(
+        entry.contains("\"type\":\"key_rotate\"") && entry.contains("\"run\":\"log\""),
+        "{entry}"
+    );
+    proves_all(log).await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_edited_is_not_gone_on_with() {
+    for edit in [
+        "UPDATE leaves SET hash = zeroblob(32) WHERE n = 1",
+        "DELETE FROM leaves WHERE n = 1",
+        "UPDATE log SET root = zeroblob(32)",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ledger.db");
+        let keys = Keys::default();
+        let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+        for n in 0..3 {
+            ledger.open_run(opening(&format!("run-{n}"))).await.unwrap();
+        }
+        drop(ledger);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(connection.execute(edit, []).unwrap(), 1);
+        drop(connection);
+        let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+        let error = ledger.open_run(opening("run-9")).await.unwrap_err();
+        assert!(error.to_string().contains("restore a backup"), "{edit}: {error}");
+        assert_eq!(ledger.runs().await.unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,109 @@
+//! Writes the bundle of a run, a line at a time.
+
+use std::io;
+
+use lar_core::audit::bundle::{FORMAT, Header};
+use lar_core::audit::log;
+use lar_core::audit::tree::leaf_hash;
+use lar_core::id::RunId;
+use lar_core::ledger::{Ledger, LedgerError};
+
+/// How many records are read at once.
+const PAGE: u64 = 512;
+
+/// A bundle can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Incomplete {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger keeps no signed log.
+    #[error("the ledger has no signed log yet; the next run begins one")]
+    NoLog,
+    /// Records are not in the log yet.
+    #[error("record {0} is not in the signed log yet; try again in a second")]
+    NotIntegrated(u64),
+    /// The lines can't be taken.
+    #[error("it can't be written out ({})", .0.kind())]
+    Output(#[from] io::Error),
+}
+
+/// Hands over each line of a run's bundle, without its newline. Memory is flat in the number of
+/// records.
+///
+/// # Errors
+/// When the run has records that no signed head covers, or the ledger can't be read.
+pub async fn bundle(
+    ledger: &dyn Ledger,
+    run: &RunId,
+    mut line: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), Incomplete> {
+    let log = ledger.log().ok_or(Incomplete::NoLog)?;
+    let head = log.head().await?;
+    let checkpoint = head.checkpoint.ok_or(Incomplete::NoLog)?;
+    // The run may go on while it is exported: what the head covers is the bundle.
+    let (records, last) = extent(ledger, log, run, head.size).await?;
+    let header = Header {
+        bundle: FORMAT.to_owned(),
+        run: run.clone(),
+        records,
+        head: last,
+        checkpoint,
+        epochs: log.certificates().await?,
+    };
+    let header = header.line().map_err(|error| LedgerError::Damaged(error.to_string()))?;
+    line(&header)?;
+    let (mut next, mut leaf) = (1, 0);
+    while next <= records {
+        let limit = PAGE.min(records - next + 1);
+        let page = ledger.records(run, next, limit).await?;
+        let positions = log.positions(run, next, limit).await?;
+        if page.is_empty() || page.len() != positions.len() {
+            return Err(LedgerError::Damaged(format!("record {next} of the run is gone")).into());
+        }
+        for (record, position) in page.iter().zip(positions) {
+            let position = position.ok_or(Incomplete::NotIntegrated(record.seq))?;
+            if position < leaf {
+                let why =
+                    format!("record {} stands in the log before the one it follows", record.seq);
+                return Err(LedgerError::Damaged(why).into());
+            }
+            if let Some(gap) = log::gap(log, leaf..position).await? {
+                line(gap.line().as_bytes())?;
+            }
+            if leaf_hash(&record.bytes) != record.hash {
+                let why = "its stored digest isn't that of its bytes".to_owned();
+                return Err(LedgerError::Damaged(why).into());
+            }
+            line(&record.bytes)?;
+            leaf = position + 1;
+        }
+        next += page.len() as u64;
+    }
+    if let Some(gap) = log::gap(log, leaf..head.size).await? {
+        line(gap.line().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// How many of a run's records the head covers, and the leaf hash of the last of them.
+async fn extent(
+    ledger: &dyn Ledger,
+    log: &dyn log::Log,
+    run: &RunId,
+    size: u64,
+) -> Result<(u64, lar_core::json::Digest), Incomplete> {
+    let mut covered = 0;
+    loop {
+        let positions = log.positions(run, covered + 1, PAGE).await?;
+        let within = positions.iter().take_while(|leaf| leaf.is_some_and(|leaf| leaf < size));
+        let within = within.count() as u64;
+        covered += within;
+        if within < PAGE {
+            break;
+        }
+    }
+    let last = ledger.records(run, covered, 1).await?;
+    let last = last.first().filter(|_| covered > 0).ok_or(Incomplete::NotIntegrated(1))?;
+    Ok((covered, leaf_hash(&last.bytes)))
+}
