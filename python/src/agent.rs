@@ -129,7 +129,8 @@ impl Budget {
 ///     capability_provider: who decides about further capabilities; a person without it.
 ///     candidate_tokens: what may be granted while it runs.
 ///     max_negotiations: how often it may ask for one, denials included.
-///     ledger: the ledger's file, instead of the one in your state directory.
+///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
+///         the file in your state directory.
 ///     grant: the id of an issued grant whose uses are drawn from.
 ///     min_tier: the weakest confinement of commands that will do; without it they must be confined.
 ///     on_event: called with a dict for each thing that happens, on your event loop.

@@ -28,7 +28,8 @@ use crate::trail::AuditTrail;
 ///     tokens: the tokens; their tools' names must differ.
 ///     budget: limits the calls of a loop of your own; an `Agent` brings its own.
 ///     approval_gate: who is asked for approval; the terminal without it.
-///     ledger: the ledger's file, instead of the one in your state directory.
+///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
+///         the file in your state directory.
 ///
 /// Example:
 ///     >>> capabilities = CapabilitySet([

@@ -31,7 +31,7 @@ fn main() {
     prepare_floor(&server);
     let url = server.url("postgres", "postgres");
     let address = lar_ledger::Address::parse(&url, &Default::default()).unwrap();
-    let ledger = runtime.block_on(lar_ledger::connect(address)).unwrap();
+    let ledger = runtime.block_on(lar_ledger::connect(address.clone())).unwrap();
     println!("callers  pgbench UPDATE/s  with a record/s   ledger/s  of UPDATE      p50      p99");
     for callers in CALLERS {
         let update = pgbench(&server, UPDATE, callers, seconds);
@@ -48,6 +48,9 @@ fn main() {
         );
     }
     println!("{}", size(&server));
+    let begun = Instant::now();
+    runtime.block_on(lar_ledger::connect(address)).unwrap();
+    println!("opening it takes {:.1?}, whatever is in it", begun.elapsed());
 }
 
 const UPDATE: &str =

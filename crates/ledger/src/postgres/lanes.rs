@@ -7,6 +7,7 @@
 //! database finds what was made and makes what was not: nothing is ever tried blindly.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lar_core::audit::record::{Body, Recovery, SealedRecord};
@@ -36,7 +37,7 @@ const TRIES: u32 = 20;
 type Result<T> = std::result::Result<T, LedgerError>;
 
 struct Job {
-    item: Item,
+    item: Arc<Item>,
     reply: oneshot::Sender<Result<Answer>>,
 }
 
@@ -62,8 +63,9 @@ impl Lanes {
 
     /// Makes a change, and gives back first what others hold beyond their time where it needs that.
     pub(super) async fn commit(&self, item: Item) -> Result<Receipt> {
+        let item = Arc::new(item);
         for _ in 0..3 {
-            match self.send(item.clone()).await? {
+            match self.send(Arc::clone(&item)).await? {
                 Answer::Made(receipt) => return Ok(receipt),
                 Answer::Found(seq) => return self.receipt(&item, seq).await,
                 Answer::Refused(error) => return Err(error),
@@ -73,7 +75,7 @@ impl Lanes {
         Err(Conflict::NoUseLeft.into())
     }
 
-    async fn send(&self, item: Item) -> Result<Answer> {
+    async fn send(&self, item: Arc<Item>) -> Result<Answer> {
         let stopped = || LedgerError::Unavailable("its writer has stopped; start again".to_owned());
         let mut hasher = DefaultHasher::new();
         item.run.hash(&mut hasher);
@@ -129,7 +131,7 @@ impl Lanes {
                 action: attempt.action,
                 transition: Transition::Expire,
             };
-            match self.send(Item::from_outside(run, change, &body)?).await? {
+            match self.send(Arc::new(Item::from_outside(run, change, &body)?)).await? {
                 Answer::Refused(error) if error.leaves_doubt() => return Err(error),
                 _ => {}
             }
@@ -146,11 +148,12 @@ async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
         {
             batch.push(next);
         }
-        let items: Vec<Item> = batch.iter().map(|job| job.item.clone()).collect();
-        let answers = make(&sessions, &items.iter().collect::<Vec<_>>()).await;
-        for (job, answer) in batch.into_iter().zip(answers) {
+        let (items, replies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|job| (job.item, job.reply)).unzip();
+        let items: Vec<&Item> = items.iter().map(AsRef::as_ref).collect();
+        for (reply, answer) in replies.into_iter().zip(make(&sessions, &items).await) {
             // A caller that has gone away loses its answer; what was committed stays.
-            drop(job.reply.send(answer));
+            drop(reply.send(answer));
         }
     }
 }

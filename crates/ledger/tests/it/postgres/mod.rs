@@ -2,6 +2,7 @@
 //! processes.
 
 mod cut;
+mod kill;
 mod proxy;
 mod race;
 mod restart;
