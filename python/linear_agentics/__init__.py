@@ -56,12 +56,19 @@ from ._native import (
     UnusedTokenWarning,
     __version__,
 )
-from .people import ApprovalGate, CapabilityProvider, HumanCapabilityProvider
+from .people import (
+    ApprovalGate,
+    CapabilityProvider,
+    HumanCapabilityProvider,
+    SupervisorAgentProvider,
+)
 from .tokens import (
+    DatabaseToken,
     DeployToken,
     FileToken,
     HttpToken,
     LinearToken,
+    MultiUseDatabaseToken,
     MultiUseFileToken,
     MultiUseShellToken,
     MultiUseToken,
@@ -93,6 +100,7 @@ __all__ = [
     "CapabilityRequest",
     "CapabilitySet",
     "CommandNotAllowedError",
+    "DatabaseToken",
     "DeployToken",
     "ErrorRecord",
     "FileAccessError",
@@ -105,6 +113,7 @@ __all__ = [
     "LinearAgenticsError",
     "LinearToken",
     "ModelError",
+    "MultiUseDatabaseToken",
     "MultiUseFileToken",
     "MultiUseShellToken",
     "MultiUseToken",
@@ -119,6 +128,7 @@ __all__ = [
     "SecretToken",
     "SetupError",
     "ShellToken",
+    "SupervisorAgentProvider",
     "TokenClosedError",
     "TokenDefinitionError",
     "TokenError",

@@ -36,6 +36,7 @@ __all__ = [
     "CapabilityRequest",
     "CapabilitySet",
     "CommandNotAllowedError",
+    "DatabaseToken",
     "DeployToken",
     "ErrorRecord",
     "FileAccessError",
@@ -47,6 +48,7 @@ __all__ = [
     "LinearAgenticsError",
     "LinearToken",
     "ModelError",
+    "MultiUseDatabaseToken",
     "MultiUseFileToken",
     "MultiUseShellToken",
     "MultiUseToken",
@@ -222,6 +224,14 @@ class MultiUseFileToken(MultiUseToken):
     def check(
         self, operation: Literal["read", "write"], path: _Path, content: str | None = None
     ) -> Action: ...
+
+@final
+class DatabaseToken(LinearToken):
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Never: ...
+
+@final
+class MultiUseDatabaseToken(MultiUseToken):
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Never: ...
 
 @final
 class DeployToken(LinearToken):
@@ -472,6 +482,7 @@ class CapabilitySet:
         budget: Budget | None = None,
         approval_gate: ApprovalGate | None = None,
         ledger: _Path | None = None,
+        grant: str | None = None,
     ) -> Self: ...
     @property
     def tokens(self) -> tuple[LinearToken, ...]: ...

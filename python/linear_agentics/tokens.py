@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ._native import (
+    DatabaseToken,
     DeployToken,
     FileToken,
     HttpToken,
     LinearToken,
+    MultiUseDatabaseToken,
     MultiUseFileToken,
     MultiUseShellToken,
     MultiUseToken,
@@ -17,10 +19,12 @@ from ._native import (
 )
 
 __all__ = [
+    "DatabaseToken",
     "DeployToken",
     "FileToken",
     "HttpToken",
     "LinearToken",
+    "MultiUseDatabaseToken",
     "MultiUseFileToken",
     "MultiUseShellToken",
     "MultiUseToken",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use linear_agentics::{Budget as Limits, Cause, Event, Observer, RunOptions, Stop};
+use linear_agentics::{Budget as Limits, Cause, Event, GrantChoice, Observer, RunOptions, Stop};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -152,6 +152,7 @@ pub struct Agent {
     candidates: Vec<Py<LinearToken>>,
     max_negotiations: u32,
     ledger: Option<PathBuf>,
+    grant: Option<GrantChoice>,
     on_event: Option<Py<PyAny>>,
 }
 
@@ -179,9 +180,7 @@ impl Agent {
         min_tier: Option<&str>,
         on_event: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        if grant.is_some() {
-            return Err(errors::SetupError::new_err("`grant`: this version has no grants yet"));
-        }
+        let grant = grant.map(home::grant).transpose()?;
         if min_tier.is_some_and(|tier| tier != "C") {
             return Err(errors::SandboxError::new_err(
                 "`min_tier`: this version does not confine commands yet; only `C` can be had",
@@ -202,6 +201,7 @@ impl Agent {
             candidates: candidate_tokens,
             max_negotiations,
             ledger,
+            grant,
             on_event,
         })
     }
@@ -247,6 +247,9 @@ impl Agent {
             .system(self.system_prompt.clone())
             .max_requests(self.max_negotiations)
             .stop(stop);
+        if let Some(grant) = self.grant.as_ref().or(home.settings.grant.as_ref()) {
+            options = options.grant(grant.clone());
+        }
         if let Some(task) = &self.task {
             options = options.task(task.clone());
         }

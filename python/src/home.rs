@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use linear_agentics::ledger::GrantId;
 use linear_agentics::{
-    Budget, CapabilitySet, Cause, ComposeError, Ledger, Proof, RunOptions, Session, SessionError,
-    default_ledger, open_ledger, recover,
+    Budget, CapabilitySet, Cause, ComposeError, GrantChoice, Ledger, Proof, RunOptions, Session,
+    SessionError, default_ledger, open_ledger, recover,
 };
 use pyo3::prelude::*;
 
@@ -26,6 +27,15 @@ pub struct Settings {
     pub gate: Option<Py<PyAny>>,
     /// The limits of a set that is used without an agent.
     pub budget: Option<Budget>,
+    /// The issued grant whose uses are drawn from.
+    pub grant: Option<GrantChoice>,
+}
+
+/// A grant by its id, in whatever ledger the runs are.
+pub fn grant(id: &str) -> PyResult<GrantChoice> {
+    let id = GrantId::new(id.to_owned());
+    let id = id.map_err(|error| errors::SetupError::new_err(format!("`grant`: {error}")))?;
+    Ok(GrantChoice { id, ledger: None })
 }
 
 /// A session and its settings.
@@ -34,13 +44,25 @@ pub struct Home {
     pub settings: Arc<Settings>,
     ledger: Arc<OnceLock<Arc<dyn Ledger>>>,
     process: u32,
+    /// Whether it is one token's own, and no set's.
+    pub is_lone: bool,
     /// Whether somebody was told of the tokens that were never used.
     pub reported: AtomicBool,
     under_way: Arc<AtomicUsize>,
 }
 
 impl Home {
+    /// The home of a token that is in no set.
+    pub fn lone(set: CapabilitySet) -> Arc<Self> {
+        Self::make(set, Settings::default(), true)
+    }
+
+    /// The home of a set's tokens.
     pub fn new(set: CapabilitySet, settings: Settings) -> Arc<Self> {
+        Self::make(set, settings, false)
+    }
+
+    fn make(set: CapabilitySet, settings: Settings, is_lone: bool) -> Arc<Self> {
         // Python warns of what is left unused.
         set.mark_reported();
         let settings = Arc::new(settings);
@@ -54,6 +76,9 @@ impl Home {
                     Some(ledger) => options.open_ledger(Arc::clone(ledger)),
                     None => return Err(ComposeError::NoStateDirectory),
                 };
+                if let Some(grant) = &settings.grant {
+                    options = options.grant(grant.clone());
+                }
                 if let Some(gate) = &settings.gate {
                     options = people::approvals(options, gate);
                 }
@@ -65,6 +90,7 @@ impl Home {
             settings,
             ledger,
             process: std::process::id(),
+            is_lone,
             reported: AtomicBool::new(false),
             under_way: Arc::default(),
         })
@@ -167,7 +193,7 @@ pub fn end_all(py: Python<'_>) {
         runtime.block_on(async {
             let ends = used.into_iter().map(|(session, under_way)| {
                 runtime.spawn(async move {
-                    let idle = under_way.load(Ordering::SeqCst) == 0;
+                    let idle = under_way.load(Ordering::SeqCst) == 0 && session.is_idle();
                     session.stop(Cause::Interrupted);
                     let _ = session.close(if idle { "complete" } else { "error" }).await;
                 })

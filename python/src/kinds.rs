@@ -1,6 +1,7 @@
 //! The kinds of tokens: their arguments, handed to the runtime's builders, which judge them.
 
 mod command;
+mod database;
 mod deploy;
 mod file;
 mod http;
@@ -26,6 +27,8 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<http::HttpToken>()?;
     module.add_class::<file::FileToken>()?;
     module.add_class::<file::MultiUseFileToken>()?;
+    module.add_class::<database::DatabaseToken>()?;
+    module.add_class::<database::MultiUseDatabaseToken>()?;
     module.add_class::<deploy::DeployToken>()?;
     module.add_class::<secret::SecretToken>()?;
     module.add_class::<secret::SecretInjection>()?;

@@ -205,6 +205,11 @@ impl CapabilityProvider for Provider {
             Ok(answer) => answer,
             Err(why) => return nothing(format!("the provider {why}")),
         };
+        let name = Python::attach(|py| {
+            let decided_by = self.provider.bind(py).getattr("decided_by");
+            decided_by.and_then(|name| name.extract::<String>()).unwrap_or(self.name.clone())
+        });
+        let nothing = |reason: String| Choice::Nothing { provider: name.clone(), reason };
         let chosen = Python::attach(|py| {
             let answer = answer.bind(py);
             if answer.is_none() {
@@ -219,7 +224,7 @@ impl CapabilityProvider for Provider {
             return nothing("the provider granted none".to_owned());
         };
         match candidates.iter().position(|candidate| candidate.name() == chosen) {
-            Some(candidate) => Choice::Grant { candidate, provider: self.name.clone() },
+            Some(candidate) => Choice::Grant { candidate, provider: name.clone() },
             None => nothing("the provider named no candidate".to_owned()),
         }
     }

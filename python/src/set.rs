@@ -14,7 +14,7 @@ use crate::agent::Budget;
 use crate::awaiting;
 use crate::convert;
 use crate::errors::{self, TokenClosedError};
-use crate::home::{Home, Settings};
+use crate::home::{self, Home, Settings};
 use crate::records::Proof;
 use crate::token::LinearToken;
 use crate::trail::AuditTrail;
@@ -30,6 +30,7 @@ use crate::trail::AuditTrail;
 ///     approval_gate: who is asked for approval; the terminal without it.
 ///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
 ///         the file in your state directory.
+///     grant: the id of a grant (`lar grants issue`), whose uses every run with it draws from.
 ///
 /// Example:
 ///     >>> capabilities = CapabilitySet([
@@ -77,8 +78,7 @@ fn lone(token: &LinearToken) -> PyResult<Set> {
     let home = token.home();
     home.same_process()?;
     let (name, set) = (token.token().name(), home.session.set());
-    let alone = set.tokens().iter().all(|held| held.is_rollback() || held.name() == name);
-    if !alone || set.uses_left(name) != Some(token.token().max_uses()) {
+    if !home.is_lone || set.uses_left(name) != Some(token.token().max_uses()) {
         return Err(TokenClosedError::new_err(format!(
             "token `{name}` belongs to another set or was used already; a use is granted once, so \
              declare another token"
@@ -90,17 +90,19 @@ fn lone(token: &LinearToken) -> PyResult<Set> {
 #[pymethods]
 impl CapabilitySet {
     #[new]
-    #[pyo3(signature = (tokens, *, budget=None, approval_gate=None, ledger=None))]
+    #[pyo3(signature = (tokens, *, budget=None, approval_gate=None, ledger=None, grant=None))]
     fn new(
         tokens: Vec<Py<LinearToken>>,
         budget: Option<&Bound<'_, Budget>>,
         approval_gate: Option<Py<PyAny>>,
         ledger: Option<PathBuf>,
+        grant: Option<&str>,
     ) -> PyResult<Self> {
+        let grant = grant.map(home::grant).transpose()?;
         let sets = tokens.iter().map(|token| lone(token.get())).collect::<PyResult<Vec<_>>>()?;
         let set = Set::join(&sets).map_err(errors::set)?;
         let budget = budget.map(|budget| budget.get().budget());
-        let home = Home::new(set, Settings { ledger, gate: approval_gate, budget });
+        let home = Home::new(set, Settings { ledger, gate: approval_gate, budget, grant });
         for token in &tokens {
             token.get().move_to(&home);
         }
@@ -172,6 +174,7 @@ impl CapabilitySet {
             ledger: held.ledger.clone(),
             gate: held.gate.as_ref().map(|gate| gate.clone_ref(py)),
             budget: held.budget,
+            grant: held.grant.clone(),
         };
         let home = Home::new(set, settings);
         for token in &moved {

@@ -12,7 +12,7 @@ use crate::action::Action;
 use crate::awaiting;
 use crate::convert;
 use crate::errors;
-use crate::home::{Home, Settings};
+use crate::home::Home;
 use crate::records::Proof;
 use crate::warning;
 
@@ -46,7 +46,7 @@ impl LinearToken {
     /// A token of its own, in no set.
     pub fn lone(token: Token) -> PyResult<Self> {
         let set = CapabilitySet::new([token.clone()]).map_err(errors::set)?;
-        Ok(Self { token, home: Mutex::new(Home::new(set, Settings::default())) })
+        Ok(Self { token, home: Mutex::new(Home::lone(set)) })
     }
 
     pub fn token(&self) -> &Token {
@@ -70,8 +70,7 @@ impl LinearToken {
         if Arc::ptr_eq(&own, home) {
             return Ok(());
         }
-        let alone = set.tokens().iter().all(|held| held.is_rollback() || held.name() == name);
-        if !alone || set.uses_left(name) != Some(self.token.max_uses()) {
+        if !own.is_lone || set.uses_left(name) != Some(self.token.max_uses()) {
             return Err(errors::TokenClosedError::new_err(format!(
                 "token `{name}` belongs to another set or was used already; declare another as a \
                  candidate"

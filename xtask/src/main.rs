@@ -9,6 +9,7 @@
 mod fuzz;
 mod install;
 mod process;
+mod python;
 mod report;
 mod test;
 mod tidy;

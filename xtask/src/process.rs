@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 pub struct Line {
     program: OsString,
     arguments: Vec<OsString>,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Line {
@@ -31,8 +31,8 @@ impl Line {
         self
     }
 
-    pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.variables.push((name, value));
+    pub fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
         self
     }
 
@@ -77,7 +77,7 @@ impl Line {
                 command.env_remove(&name);
             }
         }
-        command.envs(self.variables.iter().copied());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

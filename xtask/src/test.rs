@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::process::Line;
 use crate::report::Report;
-use crate::{fuzz, install, tidy};
+use crate::{fuzz, install, python, tidy};
 
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, PartialEq)]
@@ -63,7 +63,7 @@ pub fn run(root: &Path, options: &Options) -> bool {
     }
     cargo(root, &mut report, "tests", &["test", "--workspace", "--no-fail-fast"]);
 
-    // The steps of the Python package, its build, stubs and tests, belong here.
+    python::run(root, options.install, &mut report);
 
     if options.quick {
         report.skip("fuzz", "`--quick` leaves it out");

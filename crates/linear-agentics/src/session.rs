@@ -115,6 +115,13 @@ impl Session {
             || self.open.try_read().map_or(true, |open| open.is_some())
     }
 
+    /// Whether nothing goes on: no agent has the set, and no call is between its spend and its seal.
+    pub fn is_idle(&self) -> bool {
+        let settled =
+            |open: &Option<Open>| open.as_ref().is_none_or(|open| open.dispatcher.is_settled());
+        !self.agent.load(Ordering::SeqCst) && self.open.try_read().is_ok_and(|open| settled(&open))
+    }
+
     /// The latest proof of a token.
     pub fn proof(&self, token: &str) -> Option<Proof> {
         locked(&self.proofs).get(token).cloned()

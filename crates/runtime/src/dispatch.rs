@@ -257,6 +257,11 @@ impl Dispatcher {
         self.record(Body::Error(record)).await
     }
 
+    /// Whether no call is between its spend and its seal.
+    pub fn is_settled(&self) -> bool {
+        *self.inner.under_way.borrow() == 0
+    }
+
     /// Waits until no call is between its spend and its seal, those included to which nobody listens
     /// any more. To be awaited before the run is closed.
     pub async fn settled(&self) {

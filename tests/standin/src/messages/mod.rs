@@ -29,7 +29,9 @@ impl Wire for Anthropic {
     const PATH: &'static str = "/v1/messages";
 
     fn headers(call: &Recorded, credential: Option<&str>) -> Result<(), Problem> {
-        let key = call.header("x-api-key").unwrap_or_default();
+        // The vendor's own client states the key as a bearer token since its version 2.
+        let bearer = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let key = call.header("x-api-key").or(bearer).unwrap_or_default();
         if key.is_empty() {
             return Err(Problem::new(401, "x-api-key header is required"));
         }
@@ -38,7 +40,7 @@ impl Wire for Anthropic {
         }
         match call.header("anthropic-version") {
             None => Err(Problem::invalid("anthropic-version: header is required")),
-            Some("2023-06-01") => Ok(()),
+            Some("2023-06-01" | "2026-10-21") => Ok(()),
             Some(other) => Err(Problem::invalid(format!(
                 "anthropic-version: \"{other}\" is not a valid version"
             ))),

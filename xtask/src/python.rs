@@ -1,0 +1,103 @@
+//! The Python package's checks: its extension and `lar` in one directory, and its tests against them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::{Line, on_path};
+use crate::report::Report;
+
+/// What the tests need, at the versions that they were written with.
+const REQUIREMENTS: &str = "tests/python/requirements.txt";
+
+/// Builds the package and runs its tests, or says why that is left out.
+pub fn run(root: &Path, install: bool, report: &mut Report) {
+    let Some(python) = interpreter(root) else {
+        report.skip("python", "there is no Python 3.11 or later");
+        return;
+    };
+    let venv = root.join("target/python-venv");
+    if let Err(why) = environment(root, &python, &venv, install) {
+        report.skip("python", &why);
+        return;
+    }
+    // With what the Rust tests have just built, so that only the extension is linked anew.
+    let build = Line::cargo().args(["build", "--workspace", "--lib", "--bins", "--tests"]);
+    if !report.step("python build", &build.shown(), || {
+        build.run(root)?;
+        assemble(root).map_err(|error| format!("the package can't be put together: {error}"))
+    }) {
+        return;
+    }
+    let target = target(root);
+    let program = venv.join("bin/python").to_string_lossy().into_owned();
+    let line = Line::new(&program)
+        .args(["-m", "pytest", "tests/python", "--quiet", "-rs"])
+        .variable("PYTHONPATH", package(root).to_string_lossy())
+        .variable("LAR_STANDIN", target.join("standin").to_string_lossy());
+    report.step("python tests", &line.shown(), || line.run(root));
+}
+
+/// A Python that is new enough, by the names that one has.
+fn interpreter(root: &Path) -> Option<String> {
+    let check = "import sys; sys.exit(sys.version_info < (3, 11))";
+    ["python3", "python3.13", "python3.12", "python3.11"]
+        .into_iter()
+        .filter(|name| on_path(name).is_some())
+        .find(|name| Line::new(name).args(["-c", check]).succeeds(root))
+        .map(ToOwned::to_owned)
+}
+
+/// A virtual environment with the requirements, made where that is asked for.
+fn environment(root: &Path, python: &str, venv: &Path, install: bool) -> Result<(), String> {
+    let wanted = fs::read_to_string(root.join(REQUIREMENTS))
+        .map_err(|error| format!("`{REQUIREMENTS}` can't be read: {error}"))?;
+    let mark = venv.join("requirements.txt");
+    if fs::read_to_string(&mark).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    if !install {
+        return Err(
+            "the tests' Python packages are not installed; `--install` installs them".into()
+        );
+    }
+    let place = venv.to_string_lossy();
+    Line::new(python).args(["-m", "venv", "--clear", &place]).run(root)?;
+    let program = venv.join("bin/python").to_string_lossy().into_owned();
+    Line::new(&program)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--requirement", REQUIREMENTS])
+        .run(root)?;
+    fs::write(&mark, wanted).map_err(|error| format!("`{}`: {error}", mark.display()))
+}
+
+/// Puts sources, extension and `lar` into one directory, as a wheel has them.
+fn assemble(root: &Path) -> std::io::Result<()> {
+    let (sources, built) = (root.join("python/linear_agentics"), target(root));
+    let place = package(root).join("linear_agentics");
+    match fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::create_dir_all(&place)?;
+    for entry in fs::read_dir(&sources)? {
+        let path = entry?.path();
+        let is_source = matches!(
+            path.extension().and_then(|extension| extension.to_str()),
+            Some("py" | "pyi" | "typed")
+        );
+        if let Some(name) = path.file_name().filter(|_| is_source) {
+            fs::copy(&path, place.join(name))?;
+        }
+    }
+    fs::copy(built.join("liblinear_agentics_native.so"), place.join("_native.abi3.so"))?;
+    fs::copy(built.join("lar"), place.join("lar"))?;
+    Ok(())
+}
+
+fn package(root: &Path) -> PathBuf {
+    root.join("target/python")
+}
+
+fn target(root: &Path) -> PathBuf {
+    root.join("target/debug")
+}
