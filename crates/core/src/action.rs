@@ -69,6 +69,8 @@ pub enum Action {
     Http(HttpAction),
     /// Read or write a file.
     File(FileAction),
+    /// Run a statement on a database.
+    Database(DatabaseAction),
     /// Deploy an image.
     Deploy(DeployAction),
     /// Return from a failed deployment.
@@ -165,6 +167,43 @@ impl FileAction {
     }
 }
 
+/// Run a statement on a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DatabaseAction {
+    /// The SQL text, exactly as the model wrote it.
+    pub query: Content,
+    /// The values of its parameters, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Param>,
+}
+
+/// The value of a parameter. Numbers keep their text, so that none is rounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Param {
+    /// No value.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A number, as its JSON text.
+    Number(String),
+    /// A text.
+    Text(Content),
+}
+
+impl Param {
+    /// The value as text, which is how it travels; `None` where there is none.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Null => None,
+            Self::Bool(true) => Some("true"),
+            Self::Bool(false) => Some("false"),
+            Self::Number(text) => Some(text),
+            Self::Text(text) => Some(text.as_str()),
+        }
+    }
+}
+
 /// Deploy an image, or return to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeployAction {
@@ -206,6 +245,7 @@ impl Action {
             Self::Shell(_) => "shell",
             Self::Http(_) => "http",
             Self::File(_) => "file",
+            Self::Database(_) => "database",
             Self::Deploy(_) => "deploy",
             Self::Rollback(_) => "rollback",
             Self::Wait(_) => "wait",
@@ -259,6 +299,17 @@ impl Action {
                 }
                 lines
             }
+            Self::Database(database) => {
+                let mut lines = vec![line("query", database.query.as_str())];
+                for (index, param) in database.params.iter().enumerate() {
+                    let value = match param {
+                        Param::Text(text) => format!("'{}'", text.as_str()),
+                        other => other.as_text().unwrap_or("NULL").to_owned(),
+                    };
+                    lines.push((format!("${}", index + 1), value));
+                }
+                lines
+            }
             Self::Deploy(deploy) | Self::Rollback(deploy) => deploy_lines(deploy),
             Self::Wait(wait) => vec![("seconds".into(), wait.seconds.to_string())],
             Self::Secret(secret) => {
@@ -278,7 +329,7 @@ impl Action {
                 DeployMethod::Command { argv, .. } => argv.first().map(String::as_str),
             },
             Self::Secret(secret) => secret.inner.program(),
-            Self::Http(_) | Self::File(_) | Self::Wait(_) => None,
+            Self::Http(_) | Self::File(_) | Self::Database(_) | Self::Wait(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::scope::database::Engine;
 use crate::scope::{FileMode, Scope};
 use crate::token::Token;
 
@@ -97,6 +98,17 @@ fn describe(scope: &Scope) -> String {
                 scope.max_bytes
             )
         }
+        Scope::Database(scope) => format!(
+            "Runs one SQL statement on a {} database. Allowed are {}. At most {} rows come back. Values \
+             go into `params`, for {}.",
+            scope.engine.name(),
+            scope.patterns(),
+            scope.row_limit,
+            match scope.engine {
+                Engine::Postgres => "`$1`, `$2` … in the statement",
+                Engine::Sqlite => "`?1`, `?2` … in the statement",
+            }
+        ),
         Scope::Deploy(scope) => {
             let back = match &scope.rollback_to {
                 Some(image) => format!(" If the rollout fails, it returns to {image} by itself."),
@@ -145,6 +157,17 @@ fn schema(scope: &Scope) -> Value {
             }
             object(properties, &["operation", "path"])
         }
+        Scope::Database(_) => object(
+            json!({
+                "query": {"type": "string", "description": "One SQL statement."},
+                "params": {
+                    "type": "array",
+                    "items": {"type": ["string", "number", "boolean", "null"]},
+                    "description": "The values of the statement's parameters, in order."
+                }
+            }),
+            &["query"],
+        ),
         Scope::Deploy(_) | Scope::Rollback(_) => object(json!({}), &[]),
         Scope::Wait(scope) => object(
             json!({

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::action::{
-    Action, Content, FileAction, FileOperation, HttpAction, SecretAction, ShellAction, WaitAction,
+    Action, Content, DatabaseAction, FileAction, FileOperation, HttpAction, Param, SecretAction,
+    ShellAction, WaitAction,
 };
 use crate::error::Refusal;
 use crate::id::{AttemptId, CallSite};
@@ -114,6 +115,7 @@ fn read(scope: &Scope, input: &str) -> Result<Action, Refusal> {
         Scope::Shell(scope) => Action::Shell(shell(scope, fields)?),
         Scope::Http(scope) => Action::Http(http(scope, fields)?),
         Scope::File(scope) => Action::File(file(scope, fields)?),
+        Scope::Database(_) => Action::Database(database(fields)?),
         Scope::Deploy(scope) => Action::Deploy(scope.action()),
         Scope::Rollback(scope) => Action::Rollback(scope.rollback_action()),
         Scope::Wait(_) => Action::Wait(WaitAction {
@@ -151,6 +153,7 @@ fn known(scope: &Scope) -> &'static [&'static str] {
         Scope::Shell(_) => &["command"],
         Scope::Http(_) => &["method", "body"],
         Scope::File(_) => &["operation", "path", "content"],
+        Scope::Database(_) => &["query", "params"],
         Scope::Deploy(_) | Scope::Rollback(_) => &[],
         Scope::Wait(_) => &["seconds", "reason"],
         Scope::Secret(scope) => known(&scope.inner),
@@ -164,7 +167,11 @@ fn limits(scope: &Scope) -> Limits {
         Scope::Http(scope) => scope.max_body,
         Scope::File(scope) => scope.max_bytes,
         Scope::Secret(scope) => return limits(&scope.inner),
-        Scope::Shell(_) | Scope::Deploy(_) | Scope::Rollback(_) | Scope::Wait(_) => 0,
+        Scope::Shell(_)
+        | Scope::Database(_)
+        | Scope::Deploy(_)
+        | Scope::Rollback(_)
+        | Scope::Wait(_) => 0,
     };
     let bytes = carried.saturating_mul(6).saturating_add(1 << 18);
     Limits { max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX), ..Limits::default() }
@@ -228,4 +235,46 @@ fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
     }
     let (root, path) = scope.locate(&path)?;
     Ok(FileAction { operation, root, path, content: content.map(Content::from) })
+}
+
+/// The most parameters that a query may have.
+const MOST_PARAMS: usize = 1_000;
+
+fn database(fields: &mut Fields) -> Result<DatabaseAction, Refusal> {
+    let query = json::take_string(fields, "query").map_err(invalid)?;
+    let mut params = Vec::new();
+    if let Some(list) = json::take_optional_raw(fields, "params").filter(|raw| raw.get() != "null")
+    {
+        let wrong = || {
+            Refusal::InvalidInput(format!(
+                "field `params` must be a list of at most {MOST_PARAMS} texts, numbers, truth values or nulls"
+            ))
+        };
+        let items: Vec<Box<serde_json::value::RawValue>> =
+            serde_json::from_str(list.get()).map_err(|_| wrong())?;
+        if items.len() > MOST_PARAMS {
+            return Err(wrong());
+        }
+        for item in items {
+            let text = item.get();
+            params.push(match text.as_bytes().first() {
+                Some(b'n') => Param::Null,
+                Some(b't') => Param::Bool(true),
+                Some(b'f') => Param::Bool(false),
+                Some(b'"') => {
+                    let text: String = serde_json::from_str(text).map_err(|_| wrong())?;
+                    if text.contains('\0') {
+                        return Err(Refusal::InvalidInput(
+                            "field `params`: a text holds a NUL, which no database takes"
+                                .to_owned(),
+                        ));
+                    }
+                    Param::Text(text.into())
+                }
+                Some(b'-' | b'0'..=b'9') => Param::Number(text.to_owned()),
+                _ => return Err(wrong()),
+            });
+        }
+    }
+    Ok(DatabaseAction { query: query.into(), params })
 }

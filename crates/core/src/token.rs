@@ -11,8 +11,8 @@ use crate::scope::command::PrefixError;
 use crate::time::Timestamp;
 
 pub use build::{
-    DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken, MultiUseShellToken,
-    SecretToken, ShellToken, WaitToken,
+    DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
+    MultiUseShellToken, SecretToken, ShellToken, WaitToken,
 };
 
 /// The most uses that one token may grant.
@@ -122,6 +122,7 @@ impl Token {
             Scope::Shell(_) => format!("shell_{}", self.name),
             Scope::Http(_) => self.name.clone(),
             Scope::File(_) => format!("file_{}", self.name),
+            Scope::Database(_) => format!("db_{}", self.name),
             Scope::Deploy(_) => format!("deploy_{}", self.name),
             // Never offered to the model; the space keeps it from ever being one of its names.
             Scope::Rollback(_) => format!("rollback {}", self.name),

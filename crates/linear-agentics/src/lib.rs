@@ -68,7 +68,7 @@ pub use session::{MakeOptions, Session, SessionError};
 pub mod tokens {
     pub use lar_core::scope::FileMode;
     pub use lar_core::token::{
-        DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
+        DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
         MultiUseShellToken, SecretToken, ShellToken, Token, TokenError, WaitToken,
     };
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::Severity;
-use tokio_postgres::{AsyncMessage, Client, Connection, Error, NoTls};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, NoTls};
 
 use crate::Address;
 
@@ -51,6 +51,14 @@ impl Address {
     pub fn writable(mut self) -> Self {
         self.config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         self
+    }
+
+    /// Asks the server to end what a session runs. Whether it does is not known.
+    pub async fn cancel(&self, token: &CancelToken) -> Result<(), Error> {
+        match &self.tls {
+            Some(tls) => token.cancel_query(tls.clone()).await,
+            None => token.cancel_query(NoTls).await,
+        }
     }
 
     /// How the server is reached, for a pool. Its `Debug` shows no password.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 
-use lar_core::redact::{Redactor, SecretRefusal};
+use lar_core::redact::{MIN_SECRET_BYTES, Redactor, SecretRefusal};
+use lar_core::scope::database::Engine;
 use lar_core::scope::{Scope, SecretSource};
 use lar_core::token::Token;
-use secrecy::SecretString;
+use lar_postgres::{Address, Environment};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 /// The most bytes of a secret's file.
 const MOST_BYTES: u64 = 64 << 10;
@@ -16,11 +18,13 @@ const MOST_BYTES: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub struct Secrets {
     values: BTreeMap<String, SecretString>,
+    /// What was given as the address of a token's database, and what it means.
+    databases: BTreeMap<String, (SecretString, Address)>,
 }
 
 /// A secret can't be had. The value is never in the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("secret token `{token}`: {message}")]
+#[error("token `{token}`: {message}")]
 pub struct SecretError {
     /// The token.
     pub token: String,
@@ -32,25 +36,30 @@ impl Secrets {
     /// Reads the values of all secret tokens among `tokens`.
     pub fn read<'t>(tokens: impl IntoIterator<Item = &'t Token>) -> Result<Self, SecretError> {
         let mut values = BTreeMap::new();
+        let mut databases = BTreeMap::new();
         for token in tokens {
-            let Scope::Secret(scope) = token.scope() else {
-                continue;
-            };
             let fail = |message: String| SecretError { token: token.name().to_owned(), message };
-            let value = match &scope.source {
-                SecretSource::Value(value) => value.clone(),
-                SecretSource::Env(name) => {
-                    std::env::var(name).map(SecretString::from).map_err(|_| {
-                        fail(format!(
-                            "environment variable `{name}` is not set (or not UTF-8); set it"
-                        ))
-                    })?
+            match token.scope() {
+                Scope::Secret(scope) => {
+                    let value = from(&scope.source).map_err(fail)?;
+                    values.insert(token.name().to_owned(), value);
                 }
-                SecretSource::File(path) => from_file(path).map_err(fail)?,
-            };
-            values.insert(token.name().to_owned(), value);
+                Scope::Database(scope) if scope.engine == Engine::Postgres => {
+                    let value = from(&scope.dsn).map_err(fail)?;
+                    let address =
+                        Address::parse(value.expose_secret(), &Environment::from_process())
+                            .map_err(|error| fail(error.to_string()))?;
+                    databases.insert(token.name().to_owned(), (value, address));
+                }
+                _ => {}
+            }
         }
-        Ok(Self { values })
+        Ok(Self { values, databases })
+    }
+
+    /// Where a token's database is.
+    pub fn address(&self, token: &str) -> Option<&Address> {
+        self.databases.get(token).map(|(_, address)| address)
     }
 
     /// The value of a token's secret.
@@ -71,10 +80,32 @@ impl Secrets {
         for (name, value) in &self.values {
             builder.add(name, value).map_err(|error| fail(name, error))?;
         }
+        for (name, (dsn, address)) in &self.databases {
+            // Both the address as it was given and the password as the server gets it. One that is too
+            // short to be found in texts is in none of ours.
+            if dsn.expose_secret().len() >= MIN_SECRET_BYTES {
+                builder.add(name, dsn).map_err(|error| fail(name, error))?;
+            }
+            let password = address.config().get_password().unwrap_or_default();
+            if password.len() >= MIN_SECRET_BYTES {
+                let password = SecretSlice::from(password.to_vec());
+                builder.add_bytes(name, &password).map_err(|error| fail(name, error))?;
+            }
+        }
         for (name, value) in own {
             builder.add(name, &value).map_err(|error| fail(name, error))?;
         }
         builder.build().map_err(|error| fail("all", error))
+    }
+}
+
+fn from(source: &SecretSource) -> Result<SecretString, String> {
+    match source {
+        SecretSource::Value(value) => Ok(value.clone()),
+        SecretSource::Env(name) => std::env::var(name).map(SecretString::from).map_err(|_| {
+            format!("environment variable `{name}` is not set (or not UTF-8); set it")
+        }),
+        SecretSource::File(path) => from_file(path),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod capture;
 mod child;
+mod database;
 mod deploy;
 mod environment;
 mod file;
@@ -103,6 +104,9 @@ impl Job<'_> {
             (Scope::Shell(scope), Action::Shell(action)) => self.shell(scope, action).await,
             (Scope::Http(scope), Action::Http(action)) => self.http(scope, action).await,
             (Scope::File(scope), Action::File(action)) => self.file(scope, action).await,
+            (Scope::Database(scope), Action::Database(action)) => {
+                self.database(scope, action).await
+            }
             (Scope::Deploy(scope), Action::Deploy(action))
             | (Scope::Rollback(scope), Action::Rollback(action)) => {
                 self.deploy(scope, action).await

@@ -5,6 +5,7 @@
 //! which there is none.
 
 pub mod command;
+pub mod database;
 pub mod deploy;
 pub mod lexer;
 pub mod path;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::action::Action;
 use crate::error::Refusal;
 
+pub use database::DatabaseScope;
 pub use deploy::DeployScope;
 pub use path::{FileMode, FileScope};
 pub use secret::{Injection, SecretScope, SecretSource};
@@ -37,6 +39,8 @@ pub enum Scope {
     Http(HttpScope),
     /// Files beneath allowed paths.
     File(FileScope),
+    /// Statements on one database.
+    Database(DatabaseScope),
     /// One deployment.
     Deploy(DeployScope),
     /// The return from a deployment that failed. Minted with a [`Scope::Deploy`], never by itself.
@@ -54,6 +58,7 @@ impl Scope {
             (Self::Shell(scope), Action::Shell(action)) => scope.permits(action),
             (Self::Http(scope), Action::Http(action)) => scope.permits(action),
             (Self::File(scope), Action::File(action)) => scope.permits(action),
+            (Self::Database(scope), Action::Database(action)) => scope.permits(action),
             (Self::Deploy(scope), Action::Deploy(action)) => scope.permits(&scope.action(), action),
             (Self::Rollback(scope), Action::Rollback(action)) => {
                 scope.permits(&scope.rollback_action(), action)
@@ -64,6 +69,7 @@ impl Scope {
                 Self::Shell(_)
                 | Self::Http(_)
                 | Self::File(_)
+                | Self::Database(_)
                 | Self::Deploy(_)
                 | Self::Rollback(_)
                 | Self::Wait(_)
@@ -83,6 +89,7 @@ impl Scope {
             Self::Shell(_) => "shell",
             Self::Http(_) => "http",
             Self::File(_) => "file",
+            Self::Database(_) => "database",
             Self::Deploy(_) => "deploy",
             Self::Rollback(_) => "rollback",
             Self::Wait(_) => "wait",
@@ -96,6 +103,7 @@ impl Scope {
             Self::Shell(scope) => scope.summary(),
             Self::Http(scope) => scope.summary(),
             Self::File(scope) => scope.summary(),
+            Self::Database(scope) => scope.summary(),
             Self::Deploy(scope) => scope.summary(),
             Self::Rollback(scope) => scope.rollback_summary(),
             Self::Wait(scope) => scope.summary(),

@@ -180,6 +180,40 @@ impl SqlScope {
     }
 }
 
+/// The parts of a statement that whoever runs it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline<'a> {
+    /// The statement without a final `;` and what follows it.
+    pub statement: &'a str,
+    /// Its first keyword in upper case, opening parentheses aside.
+    pub verb: String,
+}
+
+impl SqlScope {
+    /// Where a statement that was permitted ends, and how it begins.
+    pub fn outline<'a>(&self, sql: &'a str) -> Outline<'a> {
+        let tokens = scan::scan(sql, self.dialect).unwrap_or_default();
+        let end = tokens.last().filter(|token| token.text == ";").map_or(sql.len(), |end| end.at);
+        let verb = tokens.iter().find(|token| token.text != "(").map_or("", |first| first.text);
+        Outline { statement: sql.get(..end).unwrap_or(sql), verb: verb.to_ascii_uppercase() }
+    }
+
+    /// Whether a function is known to be harmless, or is one of those that may be called all the same.
+    pub fn knows_function(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        functions::is_harmless(self.dialect, &name)
+            || self.functions.contains(&name)
+            || self.prefixes.iter().any(|prefix| prefix.named_functions().contains(&name))
+    }
+
+    /// Whether it allows statements beyond reading and changing rows.
+    pub fn defines(&self) -> bool {
+        let rows =
+            "DELETE DESC DESCRIBE EXPLAIN INSERT MERGE REPLACE SELECT TABLE UPDATE VALUES WITH";
+        self.prefixes.iter().any(|prefix| !is_one_of(&prefix.kind(), rows))
+    }
+}
+
 /// Whether a text begins with a keyword that begins SQL statements, in whatever case.
 pub fn begins_statement(text: &str) -> bool {
     let text = text.trim_start();

@@ -1,5 +1,6 @@
 //! How tokens are written in code: one builder a kind, with the fields' names of the manifest.
 
+mod database;
 mod deploy;
 mod file;
 mod http;
@@ -13,6 +14,7 @@ use super::{Examples, MAX_USES, Token, TokenError};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
+pub use database::DatabaseToken;
 pub use deploy::DeployToken;
 pub use file::{FileToken, MultiUseFileToken};
 pub use http::{HttpToken, MultiUseHttpToken};

@@ -1,7 +1,11 @@
 //! The corpus of SQL: what the judge must allow and refuse.
 
+use lar_core::id::{CallSite, Part, RunId};
+use lar_core::invocation::{Invocation, ToolCall};
 use lar_core::scope::command::{Command, CommandScope};
 use lar_core::scope::sql::{Dialect, SqlScope};
+use lar_core::set::CapabilitySet;
+use lar_core::token::DatabaseToken;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -64,8 +68,28 @@ fn refusal(group: &Group, text: &str) -> Option<String> {
         Some("sqlite") => Dialect::Sqlite,
         other => panic!("{other:?} is no dialect"),
     };
-    let scope = SqlScope::new(dialect, &group.allowed, &group.functions).expect(&group.about);
-    scope.permits(text).err().map(|error| error.to_string())
+    if dialect == Dialect::MySql {
+        // No token has MySQL behind it yet; the judge reads it for `mysql -e`.
+        let scope = SqlScope::new(dialect, &group.allowed, &group.functions).expect(&group.about);
+        return scope.permits(text).err().map(|error| error.to_string());
+    }
+    let dsn = if dialect == Dialect::Sqlite { "sqlite:/x" } else { "postgres://r@h/d" };
+    let mut token = DatabaseToken::new("x", dsn, group.allowed.iter().cloned());
+    for function in &group.functions {
+        token = token.function(function.clone());
+    }
+    let set = CapabilitySet::new([token.build().expect(&group.about)]).expect("a set");
+    set.mark_reported();
+    let call = ToolCall {
+        site: CallSite { run: RunId::new("run").unwrap(), turn: 1, index: 0, part: Part::Call },
+        tool: "db_x".into(),
+        input: serde_json::json!({"query": text}).to_string(),
+        rationale: None,
+    };
+    let judged = Invocation::parse(call, &set)
+        .and_then(|invocation| set.reserve(invocation))
+        .and_then(|reserved| reserved.authorize());
+    judged.err().map(|refusal| refusal.to_string())
 }
 
 #[test]

@@ -193,6 +193,6 @@ fn named(scope: &Scope) -> (Vec<String>, Option<&str>) {
             }
         },
         Scope::Secret(secret) => named(&secret.inner),
-        Scope::Http(_) | Scope::File(_) | Scope::Wait(_) => (Vec::new(), None),
+        Scope::Http(_) | Scope::File(_) | Scope::Database(_) | Scope::Wait(_) => (Vec::new(), None),
     }
 }

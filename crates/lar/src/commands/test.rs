@@ -127,6 +127,7 @@ fn takes_command(scope: &Scope) -> bool {
         | Scope::File(_)
         | Scope::Deploy(_)
         | Scope::Rollback(_)
+        | Scope::Database(_)
         | Scope::Wait(_) => false,
     }
 }

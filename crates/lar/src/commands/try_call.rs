@@ -9,8 +9,8 @@ use linear_agentics::id::{CallSite, Part, RunId};
 use linear_agentics::invocation::{Invocation, ToolCall};
 use linear_agentics::manifest::Manifest;
 use linear_agentics::report::visible_json;
-use linear_agentics::scope::Scope;
 use linear_agentics::scope::deploy::DeployMethod;
+use linear_agentics::scope::{Scope, SecretSource};
 use linear_agentics::tokens::Token;
 use linear_agentics::{CapabilitySet, Programs, Refusal, judge};
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,22 @@ impl Judge<'_> {
                     warnings.push(what.to_owned());
                 }
             }
+            // Where it is doesn't decide; nothing is connected to.
+            Scope::Database(database) => match (&database.dsn, &database.file) {
+                (_, Some(file)) => {
+                    resolved = Some(file.clone());
+                    if !Path::new(file).is_file() {
+                        warnings.push(format!("there is no file `{file}` here"));
+                    }
+                }
+                (SecretSource::Env(name), None) if std::env::var_os(name).is_none() => {
+                    warnings.push(format!("environment variable `{name}` is not set here"));
+                }
+                (SecretSource::File(path), None) if !Path::new(path).is_file() => {
+                    warnings.push(format!("there is no file `{path}` here"));
+                }
+                _ => {}
+            },
             Scope::Shell(_)
             | Scope::Http(_)
             | Scope::Rollback(_)
@@ -249,6 +265,7 @@ fn workdir(scope: &Scope) -> Option<&str> {
         | Scope::File(_)
         | Scope::Deploy(_)
         | Scope::Rollback(_)
+        | Scope::Database(_)
         | Scope::Wait(_) => None,
     }
 }

@@ -4,6 +4,7 @@
 mod approval;
 mod budget;
 mod children;
+mod database;
 mod deploy;
 mod files;
 mod http;

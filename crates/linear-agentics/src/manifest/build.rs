@@ -38,6 +38,7 @@ pub(super) fn token(
         "deploy" => builder.deploy(),
         "secret" => builder.secret(),
         "wait" => builder.wait(),
+        "database" => builder.database(),
         _ => None,
     }
 }
@@ -350,6 +351,7 @@ pub(super) fn shell_of(scope: &Scope) -> Option<&lar_core::scope::ShellScope> {
         | Scope::File(_)
         | Scope::Deploy(_)
         | Scope::Rollback(_)
+        | Scope::Database(_)
         | Scope::Wait(_) => None,
     }
 }

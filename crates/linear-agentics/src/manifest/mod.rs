@@ -7,6 +7,7 @@
 //! holds no secret's value; one that was written into a manifest is refused and never shown.
 
 mod build;
+mod database;
 mod diagnostic;
 mod hide;
 mod model;

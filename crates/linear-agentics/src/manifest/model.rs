@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::database::DatabaseTable;
+
 /// What an agent may do in one run, and for how long.
 #[derive(Debug, JsonSchema)]
 #[schemars(title = "Linear Agent Runtime manifest", deny_unknown_fields)]
@@ -119,6 +121,7 @@ pub(super) enum TokenTable {
     Shell(ShellTable),
     Http(HttpTable),
     File(FileTable),
+    Database(DatabaseTable),
     Deploy(DeployTable),
     Secret(SecretTable),
     Wait(WaitTable),
@@ -209,6 +212,8 @@ macro_rules! token_table {
         }
     };
 }
+
+pub(super) use token_table;
 
 token_table! {
     /// Runs commands that begin with an allowed prefix, without a shell. The tool is `shell_NAME`.

@@ -141,6 +141,6 @@ mod tests {
             .iter()
             .map(|one| one.pointer("/properties/kind/const").and_then(Value::as_str).unwrap())
             .collect();
-        assert_eq!(kinds, ["shell", "http", "file", "deploy", "secret", "wait"]);
+        assert_eq!(kinds, ["shell", "http", "file", "database", "deploy", "secret", "wait"]);
     }
 }

@@ -82,7 +82,7 @@ impl Builder<'_, '_, '_> {
     }
 
     /// The name of a variable that the runtime reads itself; nothing is passed on under it.
-    fn variable(&mut self, field: &str, name: &str) -> Option<()> {
+    pub(super) fn variable(&mut self, field: &str, name: &str) -> Option<()> {
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !name.is_empty() && plain && !name.starts_with(|c: char| c.is_ascii_digit()) {
             return Some(());

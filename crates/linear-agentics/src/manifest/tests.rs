@@ -587,24 +587,45 @@ error: `writes` isn't supported by this version
 }
 
 #[test]
-fn a_later_kind() {
+fn a_database_in_three_wrong_ways() {
     let text = r#"[budget]
 max_steps = 20
 timeout = "15m"
 
 [[token]]
 kind = "database"
-name = "orders"
+name = "nowhere"
+allowed_patterns = ["SELECT"]
+
+[[token]]
+kind = "database"
+name = "twice"
+dsn_env = "A"
+dsn_file = "b"
+allowed_patterns = ["SELECT"]
+
+[[token]]
+kind = "database"
+name = "guess"
+dsn_env = "A"
+allowed_patterns = ["SELECT", "GUESS"]
+
+[[token]]
+kind = "database"
+name = "leak"
+dsn = "host=db password=hunter2hunter2"
+allowed_patterns = ["SELECT"]
 "#;
-    insta::assert_snapshot!(refused(text), @r#"
-error: tokens of kind `database` aren't supported by this version
- --> manifest.toml:6:8
-  |
-6 | kind = "database"
-  |        ^^^^^^^^^^
-  |
-  = help: the kinds are `shell`, `http`, `file`, `deploy`, `secret`, `wait`
-"#);
+    let told = refused(text);
+    for part in [
+        "doesn't say where the database is: `dsn`, `dsn_env` or `dsn_file`",
+        "says more than once where the database is: `dsn_env`, `dsn_file`; keep one",
+        "`GUESS`: the SQL does not begin with a statement's keyword",
+        "`dsn`: is no address; write `postgres://ROLE@HOST/DATABASE` or `sqlite:FILE`",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[test]
@@ -624,7 +645,7 @@ error: unknown kind `shel`; did you mean `shell`?
 6 | kind = "shel"
   |        ^^^^^^
   |
-  = help: the kinds are `shell`, `http`, `file`, `deploy`, `secret`, `wait`
+  = help: the kinds are `shell`, `http`, `file`, `database`, `deploy`, `secret`, `wait`
 "#);
 }
 
@@ -644,7 +665,7 @@ error: `kind` is missing in token `x`
 5 | [[token]]
   | ^^^^^^^^^
   |
-  = help: the kinds are `shell`, `http`, `file`, `deploy`, `secret`, `wait`
+  = help: the kinds are `shell`, `http`, `file`, `database`, `deploy`, `secret`, `wait`
 "#);
 }
 

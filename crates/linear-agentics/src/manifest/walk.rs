@@ -167,9 +167,6 @@ impl Walker<'_> {
             let one = if place.table == "inner" && is_any_kind(name) {
                 let message = format!("a token of kind `{}` takes no secret", shown(name));
                 Diagnostic::new(kind.span(), message)
-            } else if name == "database" {
-                let message = "tokens of kind `database` aren't supported by this version";
-                Diagnostic::new(kind.span(), message)
             } else {
                 let near = nearest(name, &kinds).map(|kind| format!("; did you mean `{kind}`?"));
                 let message = format!("unknown kind `{}`{}", shown(name), near.unwrap_or_default());

@@ -138,6 +138,13 @@ fn scope(scope_: &Scope, approved: bool, out: &mut Vec<Warning>) {
                 push(out, "secret-in-plaintext", message);
             }
         }
+        Scope::Database(database) => {
+            if !database.sql.only_reads() && !approved {
+                let message = "it changes the database without asking anybody; set \
+                               `requires_approval = true`";
+                push(out, "change-without-approval", message);
+            }
+        }
         Scope::Rollback(_) | Scope::Wait(_) => {}
     }
 }
@@ -265,6 +272,11 @@ fn variables(scope: &Scope) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     if let Scope::Secret(secret) = scope
         && let SecretSource::Env(name) = &secret.source
+    {
+        names.push(name);
+    }
+    if let Scope::Database(database) = scope
+        && let SecretSource::Env(name) = &database.dsn
     {
         names.push(name);
     }

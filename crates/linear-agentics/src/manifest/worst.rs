@@ -102,6 +102,13 @@ fn abilities(scope: &Scope, base: &str) -> Vec<Ability> {
         Scope::Http(http) => requests(http),
         Scope::File(file) => files(file),
         Scope::Deploy(deploy) => deployment(deploy),
+        Scope::Database(database) => {
+            let verb = if database.sql.only_reads() { Verb::Read } else { Verb::Write };
+            let summary = database.summary();
+            let what =
+                format!("{summary}: whatever its role may, at most {} rows", database.row_limit);
+            vec![can(verb, what)]
+        }
         Scope::Rollback(deploy) => vec![can(Verb::Deploy, deploy.rollback_summary())],
         Scope::Wait(wait) => {
             vec![can(Verb::Wait, format!("up to {}", count(wait.max_seconds, "second")))]

@@ -153,7 +153,11 @@ impl Programs {
                         wanted.extend(argv.first().map(|name| (name.clone(), workdir.to_owned())));
                     }
                 },
-                Scope::Http(_) | Scope::File(_) | Scope::Rollback(_) | Scope::Wait(_) => {}
+                Scope::Http(_)
+                | Scope::File(_)
+                | Scope::Database(_)
+                | Scope::Rollback(_)
+                | Scope::Wait(_) => {}
                 Scope::Secret(_) => {}
             }
         }

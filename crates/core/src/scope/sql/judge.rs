@@ -36,6 +36,10 @@ pub(super) fn judge(
     if sql.len() > MAX_SQL_BYTES {
         return Err(whole(K::TooLarge, &format!("is longer than {MAX_SQL_BYTES} bytes")));
     }
+    if let Some(at) = sql.find('\0') {
+        // A server that takes the text for a C string would stop there.
+        return Err(refusal(sql, K::Ambiguous, at, "\0"));
+    }
     let tokens = scan(sql, dialect)?;
     let first = single(sql, &tokens)?;
     if !is_one_of(first.text, WITH_TREE) {
