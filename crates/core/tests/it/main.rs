@@ -14,6 +14,7 @@ mod chain;
 mod checkpoint;
 mod conservation;
 mod corpus;
+mod foreign;
 mod lexer;
 mod scope;
 mod sql;
