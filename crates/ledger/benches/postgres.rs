@@ -21,7 +21,7 @@ use lar_core::ledger::{Change, Definitions, Entry, Granted, Hold, Ledger, Source
 use pgserver::Server;
 
 const CALLERS: [u32; 3] = [1, 8, 64];
-const USES: u32 = 10_000_000;
+const USES: u32 = 1_000_000;
 
 fn main() {
     let seconds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(5);
@@ -169,8 +169,8 @@ fn start(hold: &Hold, turn: u64) -> Entry {
 fn size(server: &Server) -> String {
     server.sql(
         "postgres",
-        "SELECT 'a spend takes ' || sum(pg_total_relation_size(c.oid))
-             / (SELECT greatest(1, count(*)) FROM lar.attempts) || ' bytes, indexes included'
+        "SELECT 'a spend takes ' || round(sum(pg_total_relation_size(c.oid))
+             / (SELECT greatest(1, count(*)) FROM lar.attempts)) || ' bytes, indexes included'
          FROM pg_class c WHERE c.relnamespace = 'lar'::regnamespace AND c.relkind = 'r'",
     )
 }

@@ -1,6 +1,7 @@
 //! The tables and functions in the database: made by the owner, checked by everybody.
 
 use lar_core::ledger::LedgerError;
+use tokio_postgres::Client;
 
 use super::session::{Sessions, within};
 use super::trouble::Trouble;
@@ -31,35 +32,46 @@ type Result<T> = std::result::Result<T, Trouble>;
 pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
     let mut object = sessions.get().await?;
     check_server(&within(object.query_one(SERVER, &[])).await?)?;
-    let transaction = within(object.transaction()).await?;
-    within(transaction.batch_execute(TURN)).await?;
-    let found = within(transaction.query_one(FOUND, &[])).await?;
-    let there: bool = found.try_get("there").map_err(|error| Trouble::of(&error))?;
-    let flag = |name: &str| found.try_get::<_, bool>(name).map_err(|error| Trouble::of(&error));
-    if !there && !make {
+    if is_there(&object).await? {
+        return Ok(true);
+    }
+    if !make {
         return Ok(false);
     }
-    if !there {
-        if !flag("may_make")? {
-            return Err(unavailable(
-                "there is no ledger in this database and the role may not make one; let the \
-                 database's owner open it once, see `docs/ledger-postgres.md`",
-            ));
-        }
-        for part in FIRST {
-            within(transaction.batch_execute(part)).await?;
-        }
-        within(transaction.execute(IDENTITY, &[&VERSION])).await?;
-        within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
-        return within(transaction.commit()).await.map(|()| true);
+    let transaction = within(object.transaction()).await?;
+    within(transaction.batch_execute(TURN)).await?;
+    // Another may have made it in the meantime.
+    if is_there(transaction.client()).await? {
+        return Ok(true);
     }
-    if !flag("may_use")? {
+    let may = "SELECT has_database_privilege(current_database(), 'CREATE')";
+    let may = within(transaction.query_one(may, &[])).await?;
+    if !may.try_get::<_, bool>(0).map_err(|error| Trouble::of(&error))? {
+        return Err(unavailable(
+            "there is no ledger in this database and the role may not make one; let the database's \
+             owner open it once, see `docs/ledger-postgres.md`",
+        ));
+    }
+    for part in FIRST {
+        within(transaction.batch_execute(part)).await?;
+    }
+    within(transaction.execute(IDENTITY, &[&VERSION])).await?;
+    within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
+    within(transaction.commit()).await.map(|()| true)
+}
+
+/// Whether there is a ledger of this version that the role may use.
+async fn is_there(client: &Client) -> Result<bool> {
+    let Some(found) = within(client.query_opt(FOUND, &[])).await? else {
+        return Ok(false);
+    };
+    if !found.try_get::<_, bool>(0).map_err(|error| Trouble::of(&error))? {
         return Err(unavailable(
             "the role is not admitted to it; let the owner run `SELECT lar.admit('ROLE')` in the \
              database",
         ));
     }
-    let version = within(transaction.query_opt("SELECT version FROM lar.ledger", &[])).await;
+    let version = within(client.query_opt("SELECT version FROM lar.ledger", &[])).await;
     let version: i32 = match version {
         Ok(Some(row)) => row.try_get(0).map_err(|error| Trouble::of(&error))?,
         Ok(None) | Err(Trouble::Refused(_)) => {
@@ -85,11 +97,8 @@ const SERVER: &str = "
            current_setting('fsync')";
 
 /// Looks without touching the schema, which a role that isn't admitted may not do.
-const FOUND: &str = "
-    SELECT n.oid IS NOT NULL AS there,
-           coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use,
-           has_database_privilege(current_database(), 'CREATE') AS may_make
-    FROM (SELECT 1) AS one LEFT JOIN pg_namespace n ON n.nspname = 'lar'";
+const FOUND: &str =
+    "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = 'lar'";
 
 fn check_server(row: &tokio_postgres::Row) -> Result<()> {
     let read = |error| Trouble::of(&error);
