@@ -6,6 +6,7 @@ mod budget;
 mod children;
 mod database;
 mod deploy;
+mod file_corpus;
 mod files;
 mod http;
 mod input;
