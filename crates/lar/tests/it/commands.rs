@@ -6,6 +6,7 @@ mod check;
 mod export;
 mod grants;
 mod init;
+mod tamper;
 mod try_call;
 
 use std::io::Write;

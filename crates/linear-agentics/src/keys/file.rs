@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{
@@ -16,6 +17,8 @@ use super::KeyError;
 
 /// A PEM file of one Ed25519 key has about 120 bytes, a certificate about 400.
 const MOST_BYTES: u64 = 16 << 10;
+
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn error(path: &Path, why: &str) -> KeyError {
     KeyError::File { path: path.display().to_string(), why: why.to_owned() }
@@ -108,14 +111,12 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
         .mode(0o700)
         .create(directory)
         .map_err(|other| failed(directory, &other))?;
-    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    // A name that no other process and no other thread writes to.
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = path.with_extension(format!("draft-{}-{number}", std::process::id()));
     let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         // A link never replaces what is there, as a rename would.
