@@ -227,11 +227,44 @@ class MultiUseFileToken(MultiUseToken):
 
 @final
 class DatabaseToken(LinearToken):
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Never: ...
+    def __new__(
+        cls,
+        name: str,
+        *,
+        allowed_patterns: Sequence[str],
+        dsn: str | None = None,
+        dsn_env: str | None = None,
+        dsn_file: _Path | None = None,
+        functions: Sequence[str] = ...,
+        row_limit: int | None = None,
+        timeout: _Seconds | None = None,
+        requires_approval: bool = False,
+        required: bool = False,
+        expires: str | datetime | None = None,
+    ) -> Self: ...
+    def consume(self, query: str, params: Sequence[Any] | None = None) -> _Call[Proof]: ...
+    def check(self, query: str, params: Sequence[Any] | None = None) -> Action: ...
 
 @final
 class MultiUseDatabaseToken(MultiUseToken):
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Never: ...
+    def __new__(
+        cls,
+        name: str,
+        *,
+        allowed_patterns: Sequence[str],
+        dsn: str | None = None,
+        dsn_env: str | None = None,
+        dsn_file: _Path | None = None,
+        max_uses: int,
+        functions: Sequence[str] = ...,
+        row_limit: int | None = None,
+        timeout: _Seconds | None = None,
+        requires_approval: bool = False,
+        required: bool = False,
+        expires: str | datetime | None = None,
+    ) -> Self: ...
+    def consume(self, query: str, params: Sequence[Any] | None = None) -> _Call[Proof]: ...
+    def check(self, query: str, params: Sequence[Any] | None = None) -> Action: ...
 
 @final
 class DeployToken(LinearToken):

@@ -271,3 +271,21 @@ async def test_used_and_reported_tokens_do_not_warn() -> None:
         del capabilities
         gc.collect()
     assert not seen
+
+
+async def test_one_judged_statement_at_a_time(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "orders.db"
+    with sqlite3.connect(path) as orders:
+        orders.execute("create table orders (id integer, state text)")
+        orders.execute("insert into orders values (7, 'paid')")
+    token = t.MultiUseDatabaseToken("orders", dsn=f"sqlite:{path}", allowed_patterns=["SELECT"], max_uses=2)
+    for wrong in ("DELETE FROM orders", "SELECT 1; DROP TABLE orders"):
+        with pytest.raises(la.TokenScopeError):
+            token.check(wrong)
+    proof = await token.consume("SELECT state FROM orders WHERE id = $1", [7])
+    assert proof.outcome == "succeeded" and "paid" in proof.output, proof.text
+    assert token.uses_remaining == 1
+    with pytest.raises(la.TokenDefinitionError, match="one place"):
+        t.DatabaseToken("x", allowed_patterns=["SELECT"])
