@@ -1,4 +1,5 @@
-//! The lexer and the prefix matcher on hostile bytes. The first line is a prefix, the rest a command.
+//! The lexer, the prefix matcher and the profiles on hostile bytes. The first line is a prefix, the rest a
+//! command; the first byte chooses a program of which much is known, so that its profile is reached.
 #![no_main]
 
 use lar_core::scope::command::{Command, CommandScope};
@@ -13,6 +14,13 @@ fuzz_target!(|data: &[u8]| {
     splits(text);
     splits(rest);
 
+    // Half of the inputs are about a known program.
+    let known = text.bytes().next().and_then(|byte| KNOWN.get(usize::from(byte) % (KNOWN.len() * 2)));
+    if let Some(known) = known
+        && let Ok(scope) = CommandScope::new([(*known).to_owned()])
+    {
+        matches(&scope, &format!("{known} {rest}"));
+    }
     let Ok(scope) = CommandScope::new([prefix.to_owned()]) else {
         return;
     };
@@ -41,6 +49,26 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+/// Prefixes whose programs read their arguments in different ways.
+const KNOWN: [&str; 16] = [
+    "kubectl get pods",
+    "git log",
+    "tar",
+    "ps",
+    "find .",
+    "mysql -e 'SELECT",
+    "npm",
+    "terraform plan",
+    "timeout 5 sudo curl -s",
+    "ssh host",
+    "awk",
+    "sed -n",
+    "jq",
+    "psql -c 'SELECT",
+    "python -m pytest",
+    "docker run",
+];
 
 fn splits(source: &str) {
     match lexer::split(source) {
@@ -90,7 +118,15 @@ fn matches(scope: &CommandScope, source: &str) {
     match first {
         Ok(prefix) => {
             assert!(command.argv().starts_with(prefix.words()));
-            assert!(!prefix.is_open() || command.argv().len() == prefix.words().len() + 1);
+            let more = command.argv().len() > prefix.words().len() + 1;
+            assert!(!prefix.is_open() || !more || prefix.profile().is_some());
+            // What was permitted word by word is what a recording program would receive.
+            let again: Vec<_> = command.argv().iter().map(|word| lexer::quote(word)).collect();
+            if let Ok(again) = Command::parse(&again.join(" ")) {
+                assert_eq!(again.argv(), command.argv());
+                assert!(scope.permits(&again).is_ok(), "another spelling of the same words");
+            }
+            assert!(!scope.profiles_of(&command).is_empty() || prefix.profile().is_none());
         }
         Err(refusal) => {
             if let Some(span) = refusal.span.clone() {

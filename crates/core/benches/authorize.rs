@@ -8,6 +8,7 @@ use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
 use lar_core::json::Digest;
 use lar_core::scope::command::{Command, CommandScope};
+use lar_core::scope::profile::Profiles;
 use lar_core::scope::sql::{Dialect, SqlScope};
 use lar_core::set::CapabilitySet;
 use lar_core::token::ShellToken;
@@ -49,6 +50,35 @@ fn split_and_match(bencher: divan::Bencher<'_, '_>) {
         let command = Command::parse(divan::black_box(COMMAND)).unwrap();
         scope.permits(&command).is_ok()
     });
+}
+
+/// Judging commands that were split, by the profiles of their programs.
+#[divan::bench(args = PROFILED)]
+fn judge_with_profile(bencher: divan::Bencher<'_, '_>, (prefix, command): (&str, &str)) {
+    let scope = CommandScope::new([prefix.to_owned()]).unwrap();
+    let command = Command::parse(command).unwrap();
+    bencher.bench(|| assert!(scope.permits(divan::black_box(&command)).is_ok()));
+}
+
+const PROFILED: [(&str, &str); 5] = [
+    ("kubectl get pods", COMMAND),
+    (
+        "git log",
+        "git log --oneline --since='2 weeks ago' -n 20 --author=alice main..HEAD -- src/ docs/",
+    ),
+    (
+        "timeout 5 curl",
+        "timeout 5 curl -fsS -H 'Accept: application/json' --retry 3 https://host/health",
+    ),
+    ("tar", "tar tzvf release.tar.gz --wildcards --exclude='*.o'"),
+    ("awk", "awk -F: '$3 > 1000 { n[$1]++ } END { for (k in n) print k, n[k] }' users.txt"),
+];
+
+/// Reading one shipped profile, as a token's first prefix does once in a process.
+#[divan::bench]
+fn read_a_profile(bencher: divan::Bencher<'_, '_>) {
+    let text = include_str!("../../../profiles/kubernetes.toml");
+    bencher.bench(|| Profiles::shipped().add("kubernetes", divan::black_box(text), true).is_ok());
 }
 
 /// The whole judgement: strict JSON, split, digest, reserve, match, give back.

@@ -31,7 +31,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, Exit> {
         complain(&format!("the directory of `{shown}` can't be found; name an existing file"));
         Exit::Usage
     })?;
-    Manifest::read_bytes(&bytes, &base).map_err(|error| {
+    Manifest::read_with(&bytes, &base, &read_capped).map_err(|error| {
         complain(&error.render(&shown, stderr_is_colourful()));
         Exit::Usage
     })

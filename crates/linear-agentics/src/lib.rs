@@ -49,7 +49,9 @@ pub use lar_core::budget::Budget;
 pub use lar_core::error::Refusal;
 pub use lar_core::ledger::{Ledger, LedgerError};
 pub use lar_core::set::{CapabilitySet, SetError};
-pub use lar_core::{definition, display, id, invocation, json, ledger, outcome, scope, time};
+pub use lar_core::{
+    action, definition, display, id, invocation, json, ledger, outcome, scope, time,
+};
 pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
 pub use lar_runtime::approval::{TerminalGate, account};
 pub use lar_runtime::dispatch::{Dispatcher, judge, told};

@@ -11,6 +11,7 @@ use super::lexer::{self, LexError, LexErrorKind, Word};
 use super::profile::{self, Beyond, End, Granted, Profile, Profiles};
 use super::sql::{SqlPrefix, SqlRefusal, SqlRefusalKind};
 use sql_place::sql_place;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -123,6 +124,23 @@ impl CommandScope {
     pub fn profiles_of(&self, command: &Command) -> Vec<Arc<Profile>> {
         let profiles = self.prefixes.first().map(|prefix| &prefix.profiles);
         profiles.map_or_else(Vec::new, |profiles| profile::chain(profiles, command.argv()))
+    }
+
+    /// The digests of the profiles by which the prefixes are judged, by program.
+    pub fn profile_digests(&self) -> BTreeMap<String, String> {
+        let chains =
+            self.prefixes.iter().map(|prefix| profile::chain(&prefix.profiles, &prefix.words));
+        let pair =
+            |profile: Arc<Profile>| (profile.name().to_owned(), profile.digest().to_string());
+        chains.flatten().map(pair).collect()
+    }
+
+    /// Programs of the prefixes of which nothing is known, so that any words may follow.
+    pub fn unknown_programs(&self) -> Vec<&str> {
+        let unknown = self.prefixes.iter().filter(|prefix| prefix.profile.is_none());
+        let mut names: Vec<&str> = unknown.map(Prefix::program).collect();
+        names.dedup();
+        names
     }
 
     /// The prefixes, in the order in which they were given.

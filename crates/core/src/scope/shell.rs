@@ -48,8 +48,10 @@ impl ShellScope {
 
 impl Serialize for ShellScope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("ShellScope", 4)?;
+        let mut out = serializer.serialize_struct("ShellScope", 5)?;
         out.serialize_field("allowed", &self.allowed().collect::<Vec<_>>())?;
+        // What the prefixes mean is part of what was granted.
+        out.serialize_field("profiles", &self.commands.profile_digests())?;
         out.serialize_field("env", &self.env)?;
         out.serialize_field("workdir", &self.workdir)?;
         out.serialize_field("timeout_ms", &super::wait::millis(self.timeout))?;

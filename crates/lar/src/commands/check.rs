@@ -99,7 +99,8 @@ fn read(args: &Args) -> Result<Manifest, Exit> {
     let bytes = super::read_capped(&args.manifest).map_err(|what| unread(&what))?;
     let base = super::base_of(&args.manifest)
         .ok_or_else(|| unread("lies in no directory; name an existing file"))?;
-    Manifest::read_bytes(&bytes, &base).map_err(|error| invalid(json!(error.diagnostics())))
+    Manifest::read_with(&bytes, &base, &super::read_capped)
+        .map_err(|error| invalid(json!(error.diagnostics())))
 }
 
 fn warnings(report: &Report) -> impl Iterator<Item = &Warning> {

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use linear_agentics::action::Action;
 use linear_agentics::display::{Mode, clip, escape};
 use linear_agentics::id::{CallSite, Part, RunId};
 use linear_agentics::invocation::{Invocation, ToolCall};
@@ -217,6 +218,7 @@ impl Judge<'_> {
                 Err(error) => warnings.push(error.to_string()),
             }
         }
+        warnings.extend(unknown(token.scope(), invocation));
         match token.scope() {
             Scope::File(_) => {
                 let mut lines = invocation.action().lines().into_iter();
@@ -255,6 +257,27 @@ impl Judge<'_> {
         }
         (resolved, (!warnings.is_empty()).then(|| warnings.join("; ")))
     }
+}
+
+/// Says where only the confinement holds, because nothing is known of the program and the command goes
+/// beyond its prefix.
+fn unknown(scope: &Scope, invocation: &Invocation) -> Option<String> {
+    let (shell, action) = match (scope, invocation.action()) {
+        (Scope::Shell(shell), Action::Shell(action)) => (shell, action),
+        (Scope::Secret(secret), Action::Secret(action)) => {
+            match (secret.inner.as_ref(), action.inner.as_ref()) {
+                (Scope::Shell(shell), Action::Shell(action)) => (shell, action),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let prefix = shell.commands.permits(&action.command).ok()?;
+    let longer = action.command.argv().len() > prefix.words().len();
+    (prefix.profile().is_none() && longer).then(|| {
+        let program = clip(&escape(action.command.program(), Mode::Line), 64);
+        format!("nothing is known of `{program}`, so only its confinement holds beyond the prefix")
+    })
 }
 
 fn workdir(scope: &Scope) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use lar_core::scope::command::{CommandScope, PrefixErrorKind};
 use lar_core::scope::deploy::fill;
@@ -81,7 +82,8 @@ impl Builder<'_, '_, '_> {
     fn shell(&mut self) -> Option<Token> {
         let table: ShellTable = self.reader.take(self.value)?;
         let mut good = self.prefixes(&table.allowed);
-        let mut builder = ShellToken::new(&table.name, table.allowed.iter().cloned());
+        let mut builder = ShellToken::new(&table.name, table.allowed.iter().cloned())
+            .profiles(Arc::clone(&self.reader.profiles));
         with_common!(self, builder, table.common());
         match table.timeout.as_ref().map(|timeout| self.duration(timeout)) {
             Some(Some(timeout)) => builder = builder.timeout(timeout),
@@ -106,7 +108,8 @@ impl Builder<'_, '_, '_> {
     fn prefixes(&mut self, allowed: &[String]) -> bool {
         let before = self.reader.sink.count();
         for (index, prefix) in allowed.iter().enumerate() {
-            let Err(mut error) = CommandScope::new([prefix.clone()]) else {
+            let one = CommandScope::with_profiles([prefix.clone()], &self.reader.profiles);
+            let Err(mut error) = one else {
                 continue;
             };
             error.index = index;

@@ -12,6 +12,7 @@ mod diagnostic;
 mod hide;
 mod model;
 mod names;
+mod profiles;
 mod read;
 mod report;
 mod schema;
@@ -33,6 +34,7 @@ use lar_core::token::Token;
 use crate::grant::GrantChoice;
 
 pub use diagnostic::{Diagnostic, ManifestError};
+pub use profiles::Load;
 pub use report::{Ability, Report, TokenReport, Verb, Warning};
 pub use schema::schema;
 pub use worst::{Surroundings, worst};
@@ -134,7 +136,7 @@ impl Manifest {
     /// # Ok::<(), linear_agentics::manifest::ManifestError>(())
     /// ```
     pub fn read(text: &str, base: &Path) -> Result<Self, ManifestError> {
-        read::read(text, base)
+        read::read(text, base, &profiles::none)
     }
 
     /// Reads a manifest from the bytes of a file; they must be UTF-8.
@@ -143,7 +145,17 @@ impl Manifest {
     ///
     /// As [`Manifest::read`].
     pub fn read_bytes(bytes: &[u8], base: &Path) -> Result<Self, ManifestError> {
-        read::read_bytes(bytes, base)
+        read::read_bytes(bytes, base, &profiles::none)
+    }
+
+    /// The same, for a manifest that names files with profiles: `load` reads each of them by its
+    /// absolute path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::read`].
+    pub fn read_with(bytes: &[u8], base: &Path, load: Load<'_>) -> Result<Self, ManifestError> {
+        read::read_bytes(bytes, base, load)
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Root {
     pub negotiation: Option<NegotiationTable>,
     /// Prices of models, put over the built-in table.
     pub price: Option<Vec<PriceTable>>,
+    /// Profiles of programs, beside those that are shipped.
+    pub profile: Option<Vec<ProfileTable>>,
     /// What the agent holds from the start.
     pub token: Option<Vec<TokenTable>>,
     /// What a person may grant while it runs.
@@ -93,6 +95,19 @@ pub(super) struct NegotiationTable {
     /// Requests in one run, denied ones included. Default: 3.
     #[schemars(range(min = 0, max = 100))]
     pub max_requests: Option<u32>,
+}
+
+/// A file that says what is known of programs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileTable {
+    /// The file. A relative path begins at the manifest's directory.
+    #[schemars(length(min = 1))]
+    pub file: String,
+    /// SHA-256 of the file, in hexadecimal digits. With it, the file's profiles take the place of shipped
+    /// ones of the same programs; without it, a command must pass both.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
 }
 
 /// What a model costs, in US dollars per million tokens.

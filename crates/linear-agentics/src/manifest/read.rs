@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
 use lar_core::ledger::{GrantId, LedgerId};
+use lar_core::scope::profile::Profiles;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use serde::Deserialize;
@@ -23,6 +25,7 @@ use super::model::{
     AgentTable, ApprovalTable, BudgetTable, DurationText, GrantTable, NegotiationTable, PriceTable,
 };
 use super::names::Names;
+use super::profiles::Load;
 use super::value::{duration, micro_usd, shown};
 use super::walk::{Place, Walker};
 use super::{
@@ -34,9 +37,13 @@ use crate::grant::GrantChoice;
 /// How many syntax errors are told: after the first few, they are echoes.
 const SYNTAX_ERRORS: usize = 5;
 
-pub(super) fn read_bytes(bytes: &[u8], base: &Path) -> Result<Manifest, ManifestError> {
+pub(super) fn read_bytes(
+    bytes: &[u8],
+    base: &Path,
+    load: Load<'_>,
+) -> Result<Manifest, ManifestError> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => read(text, base),
+        Ok(text) => read(text, base, load),
         Err(error) => {
             let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let good = String::from_utf8_lossy(good);
@@ -52,7 +59,7 @@ pub(super) fn read_bytes(bytes: &[u8], base: &Path) -> Result<Manifest, Manifest
     }
 }
 
-pub(super) fn read(text: &str, base: &Path) -> Result<Manifest, ManifestError> {
+pub(super) fn read(text: &str, base: &Path, load: Load<'_>) -> Result<Manifest, ManifestError> {
     let mut sink = Sink::default();
     if text.len() > MAX_BYTES {
         let message = format!("the manifest has more than the {MAX_BYTES} bytes that are read");
@@ -68,7 +75,7 @@ pub(super) fn read(text: &str, base: &Path) -> Result<Manifest, ManifestError> {
         }
         return Err(refused(sink, text));
     }
-    let mut reader = Reader { sink: &mut sink, text, base };
+    let mut reader = Reader { sink: &mut sink, text, base, load, profiles: Arc::default() };
     let manifest = reader.root(&root);
     match manifest {
         Some(manifest) if sink.count() == 0 => Ok(manifest),
@@ -91,6 +98,10 @@ pub(super) struct Reader<'r> {
     pub sink: &'r mut Sink,
     pub text: &'r str,
     pub base: &'r Path,
+    /// Reads the files that the manifest names.
+    pub load: Load<'r>,
+    /// What commands are judged by.
+    pub profiles: Arc<Profiles>,
 }
 
 impl Reader<'_> {
@@ -113,6 +124,7 @@ impl Reader<'_> {
         };
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
         let prices = self.prices(table);
+        self.profiles = self.profiles(table);
         let mut names = Names::default();
         let tokens = self.tokens(table, "token", &mut names);
         let candidates = self.tokens(table, "candidate", &mut names);
@@ -158,7 +170,7 @@ impl Reader<'_> {
         }
     }
 
-    fn walker(&mut self) -> Walker<'_> {
+    pub(super) fn walker(&mut self) -> Walker<'_> {
         Walker { schema: schema::shared(), sink: self.sink }
     }
 
@@ -288,7 +300,7 @@ impl Reader<'_> {
     }
 
     /// The tables of an array, which is told when it is none.
-    fn items<'t, 'i>(
+    pub(super) fn items<'t, 'i>(
         &mut self,
         root: &'t DeTable<'i>,
         key: &'static str,
@@ -334,7 +346,7 @@ impl Reader<'_> {
 }
 
 /// The schema of a key of the root.
-fn property(key: &str) -> Option<&'static Value> {
+pub(super) fn property(key: &str) -> Option<&'static Value> {
     schema::shared().get("properties").and_then(|properties| properties.get(key))
 }
 

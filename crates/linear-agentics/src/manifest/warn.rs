@@ -161,6 +161,13 @@ fn commands(shell: &ShellScope, out: &mut Vec<Warning>) {
             );
         }
     }
+    for program in shell.commands.unknown_programs() {
+        let message = format!(
+            "nothing is known of `{program}`, so any words may follow its prefix; only its confinement \
+             holds. A profile can say more (docs/profiles.md)"
+        );
+        push(out, "unknown-program", message);
+    }
     if any && !shell.env.is_empty() {
         let message = format!(
             "a wide prefix gets {}; what stands there, the model can send anywhere",

@@ -61,6 +61,7 @@ pub(super) fn compile(
         needs: table.needs.clone(),
         settings: table.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         also_runs: table.also_runs.clone(),
+        also: None,
     })
 }
 
@@ -121,8 +122,8 @@ impl<'t> Compiler<'t> {
         };
         let after_dashes = match (table.after_dashes, parent) {
             (Some(spec), _) => Some(self.operands(spec)?),
-            (None, Some(parent)) if table.operands.is_none() => parent.after_dashes.clone(),
-            (None, _) => None,
+            (None, Some(parent)) => parent.after_dashes.clone(),
+            (None, None) => None,
         };
         let mut node = Node {
             does: Effect::Harmless,

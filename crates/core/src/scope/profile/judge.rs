@@ -66,7 +66,11 @@ fn nested(
     let walk = walk(profile, argv);
     let judge = Judge { profiles, argv, granted, walk: &walk, depth };
     judge.flags()?;
-    judge.operands()
+    judge.operands()?;
+    match &profile.also {
+        Some(also) => nested(profiles, also, argv, granted, depth),
+        None => Ok(()),
+    }
 }
 
 struct Judge<'j, 'p, 'a> {

@@ -79,6 +79,7 @@ impl Effect {
 }
 
 /// What is known of one program.
+#[derive(Clone)]
 pub struct Profile {
     name: String,
     digest: Digest,
@@ -90,6 +91,8 @@ pub struct Profile {
     needs: Needs,
     settings: Vec<(String, String)>,
     also_runs: Vec<String>,
+    /// The shipped profile, which a command must pass too.
+    also: Option<Arc<Profile>>,
 }
 
 impl Profile {
@@ -126,7 +129,7 @@ impl Profile {
 
 impl PartialEq for Profile {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.digest == other.digest
+        self.name == other.name && self.digest == other.digest && self.also == other.also
     }
 }
 
@@ -288,6 +291,7 @@ pub(super) fn chain(profiles: &Profiles, argv: &[String]) -> Vec<Arc<Profile>> {
     while let Some(profile) = rest.first().and_then(|program| profiles.find(program).ok()?) {
         let walk = walk::walk(&profile, rest);
         let inner = places::module(&walk).or_else(|| places::Places::of(&walk).command());
+        chain.extend(profile.also.clone());
         chain.push(profile);
         // Each round takes at least one word away, so that this ends.
         match inner.filter(|word| *word > 0).and_then(|word| rest.get(word..)) {

@@ -58,14 +58,30 @@ impl Profiles {
         Self::default()
     }
 
-    /// Adds the profiles of one file, which take the place of shipped ones of the same program.
+    /// Adds the profiles of one file. Where one is shipped for the same program, a command must pass
+    /// both, so that an own profile can only tighten; with `replaces` it takes the shipped one's place.
     ///
     /// # Errors
     ///
     /// A text that is no TOML or says what no profile may say.
-    pub fn add(&mut self, file: &str, text: &str) -> Result<(), ProfileError> {
-        self.own.extend(read(file, text, false)?);
+    pub fn add(&mut self, file: &str, text: &str, replaces: bool) -> Result<(), ProfileError> {
+        for (name, profile) in read(file, text, false)? {
+            let shipped = match replaces {
+                true => None,
+                false => shipped(&name)?,
+            };
+            let profile = Arc::new(Profile { also: shipped, ..Arc::unwrap_or_clone(profile) });
+            if self.own.insert(name.clone(), profile).is_some() {
+                let message = format!("`{name}` has a profile already; leave one out");
+                return Err(ProfileError { file: file.to_owned(), message });
+            }
+        }
         Ok(())
+    }
+
+    /// The profiles that stand beside the manifest, by the programs' names.
+    pub fn own(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.own.iter().map(|(name, profile)| (name.as_str(), profile.as_ref()))
     }
 
     /// The profile of a program, by its name or path. `None` where nothing is known of it.
@@ -79,6 +95,8 @@ impl Profiles {
             if let Some(profile) = self.own.get(name) {
                 return Ok(Some(Arc::clone(profile)));
             }
+        }
+        for name in [whole, family(program)] {
             if let Some(profile) = shipped(name)? {
                 return Ok(Some(profile));
             }
@@ -94,7 +112,7 @@ impl Profiles {
     pub fn all_shipped() -> Result<Vec<Arc<Profile>>, ProfileError> {
         let mut all = Vec::new();
         for index in 0..SHIPPED.len() {
-            let Some(read) = file(index) else { continue };
+            let Some(read) = shipped_file(index) else { continue };
             all.extend(read.as_ref().map_err(Clone::clone)?.values().cloned());
         }
         Ok(all)
@@ -103,13 +121,13 @@ impl Profiles {
 
 /// A shipped profile. Its file is read when it is first asked for, so that starting costs nothing.
 fn shipped(name: &str) -> Result<Option<Arc<Profile>>, ProfileError> {
-    let Some(read) = index().get(name).and_then(|at| file(*at)) else {
+    let Some(read) = index().get(name).and_then(|at| shipped_file(*at)) else {
         return Ok(None);
     };
     Ok(read.as_ref().map_err(Clone::clone)?.get(name).cloned())
 }
 
-fn file(at: usize) -> Option<&'static Read> {
+fn shipped_file(at: usize) -> Option<&'static Read> {
     static FILES: [OnceLock<Read>; SHIPPED.len()] = [const { OnceLock::new() }; SHIPPED.len()];
     let (name, text) = SHIPPED.get(at)?;
     Some(FILES.get(at)?.get_or_init(|| read(name, text, true)))
@@ -164,7 +182,7 @@ mod tests {
     fn every_shipped_profile_can_be_read_and_is_found_by_each_of_its_names() {
         let mut names = HashMap::new();
         for (at, (name, text)) in SHIPPED.iter().enumerate() {
-            let read = file(at).unwrap().as_ref().unwrap_or_else(|error| panic!("{error}"));
+            let read = shipped_file(at).unwrap().as_ref().unwrap_or_else(|error| panic!("{error}"));
             for program in read.keys() {
                 assert_eq!(index().get(program.as_str()), Some(&at), "{name}: {program}");
                 assert_eq!(names.insert(program.clone(), name), None, "{program} is in two files");
@@ -172,5 +190,50 @@ mod tests {
             assert!(text.ends_with('\n'), "{name}");
         }
         assert_eq!(index().len(), names.len(), "the index names what no file holds");
+    }
+
+    const STRICT: &str = "[kubectl]\nsyntax = \"exact\"\noperands = \"text*\"\n\
+        flags.harmless = \"-n= -o= --server=\"\n";
+
+    #[test]
+    fn an_own_profile_tightens_or_replaces() {
+        use crate::scope::command::{Command, CommandScope};
+        let permits = |profiles: Profiles, command: &str| {
+            let prefix = ["kubectl get pods".to_owned()];
+            let scope = CommandScope::with_profiles(prefix, &Arc::new(profiles)).unwrap();
+            scope.permits(&Command::parse(command).unwrap()).is_ok()
+        };
+        let with = |replaces: bool| {
+            let mut profiles = Profiles::shipped();
+            profiles.add("own.toml", STRICT, replaces).unwrap();
+            profiles
+        };
+        for (command, shipped, tightened, replaced) in [
+            ("kubectl get pods -o wide", true, true, true),
+            ("kubectl get pods --watch", true, false, false),
+            ("kubectl get pods --server=x", false, false, true),
+        ] {
+            assert_eq!(permits(Profiles::shipped(), command), shipped, "{command}");
+            assert_eq!(permits(with(false), command), tightened, "{command}");
+            assert_eq!(permits(with(true), command), replaced, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_is_wrong_says_where() {
+        let error = |text: &str| Profiles::shipped().add("own.toml", text, false).unwrap_err();
+        for (text, says) in [
+            ("[x]\nflag = 1\n", "unknown field"),
+            ("[x]\nflags.harmless = \"-a -a\"\n", "`-a` stands there twice"),
+            ("[x]\nflags.harmless = \"-a=nothing\"\n", "no kind of value `nothing`"),
+            ("[x]\nuses = [\"y\"]\n", "no set `y`"),
+            ("[x]\noperands = \"what...\"\n", "no kind of value `what`"),
+            ("[x]\nnames = [\"x\"]\n", "stands there twice"),
+            ("[x]\nvalues.y = {}\n", "allows or refuses"),
+            ("x", ""),
+        ] {
+            let error = error(text).to_string();
+            assert!(error.starts_with("profile `own.toml`: ") && error.contains(says), "{error}");
+        }
     }
 }

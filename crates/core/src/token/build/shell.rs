@@ -1,10 +1,12 @@
 //! Tokens for commands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, check_timeout, common_setters};
 use crate::scope::Scope;
 use crate::scope::command::CommandScope;
+use crate::scope::profile::Profiles;
 use crate::scope::secret::check_env_name;
 use crate::scope::shell::{self, ShellScope};
 use crate::time::Timestamp;
@@ -26,6 +28,7 @@ pub struct ShellToken {
     env: Vec<String>,
     workdir: Option<String>,
     timeout: Duration,
+    profiles: Arc<Profiles>,
 }
 
 impl ShellToken {
@@ -37,12 +40,19 @@ impl ShellToken {
             env: Vec::new(),
             workdir: None,
             timeout: shell::DEFAULT_TIMEOUT,
+            profiles: Arc::default(),
         }
     }
 
     /// Kills the command and all that it started after this time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Judges commands by these profiles instead of the shipped ones alone.
+    pub fn profiles(mut self, profiles: Arc<Profiles>) -> Self {
+        self.profiles = profiles;
         self
     }
 
@@ -60,7 +70,7 @@ impl ShellToken {
 
     /// Checks everything and makes the token.
     pub fn build(self) -> Result<Token, TokenError> {
-        let commands = CommandScope::new(self.allowed)?;
+        let commands = CommandScope::with_profiles(self.allowed, &self.profiles)?;
         for name in &self.env {
             check_env_name("env", name)?;
         }

@@ -95,6 +95,35 @@ fn what_is_not_installed_is_a_warning() {
 }
 
 #[test]
+fn words_of_which_nothing_is_known_are_a_warning_and_known_ones_are_judged() {
+    let own = "[mytool]\nflags.harmless = \"-v\"\n";
+    let token =
+        "[[token]]\nkind = \"shell\"\nname = \"t\"\nallowed = [\"mytool run\", \"git log\"]\n";
+    let lab = Lab::new(token);
+    let ask = |lab: &Lab, command: &str, exit: i32| {
+        let input = json!({ "command": command }).to_string();
+        lar(lab, &["try", "manifest.toml", "shell_t", &input]).exits(exit).json()
+    };
+    let answer = ask(&lab, "mytool run --anything", 0);
+    let warning = answer["warning"].as_str().unwrap();
+    assert!(warning.contains("nothing is known of `mytool`"), "{warning}");
+    let answer = ask(&lab, "git log --output=f", 5);
+    let message = answer["message"].as_str().unwrap();
+    assert!(
+        message.contains("`--output=f` at character 9 of `git log --output=f` would write a file")
+            && message.contains("`mytool run` or `git log`"),
+        "{message}"
+    );
+    let lab = Lab::new(&format!("[[profile]]\nfile = \"own.toml\"\n\n{token}"));
+    std::fs::write(lab.dir().join("own.toml"), own).unwrap();
+    assert!(
+        ask(&lab, "mytool run --anything", 5)["message"].as_str().unwrap().contains("not known")
+    );
+    let warning = ask(&lab, "mytool run -v", 0)["warning"].as_str().unwrap_or_default().to_owned();
+    assert!(!warning.contains("nothing is known"), "{warning}");
+}
+
+#[test]
 fn the_digest_is_the_one_that_a_run_records() {
     let lab = Lab::new("[[token]]\nkind = \"shell\"\nname = \"t\"\nallowed = [\"echo\"]\n");
     let input = json!({"command": "echo 'a b' c"});

@@ -81,7 +81,8 @@ fn scan(filter: &str, refused: &[&str]) -> Result<(), Wrong> {
                         && after.starts_with([':', ',', '}'])
                         && !after.starts_with("::");
                 let is_environment = before == '$' && word == "ENV" || word == "__prog_args";
-                if is_environment || refused.contains(&word) && !is_key && before != '@' {
+                let is_name = is_key || matches!(before, '@' | '$');
+                if is_environment || refused.contains(&word) && !is_name {
                     let what =
                         format!("reads the environment or loads what is elsewhere (`{word}`)");
                     return Err((Effect::Reads, what));
@@ -115,6 +116,7 @@ mod tests {
             "# a note\n.a",
             ".[\"env\"]",
             "@base64",
+            ".[$env]",
         ] {
             assert_eq!(check(filter), Ok(()), "{filter}");
         }
