@@ -284,7 +284,7 @@ async def test_one_judged_statement_at_a_time(tmp_path: Path) -> None:
     for wrong in ("DELETE FROM orders", "SELECT 1; DROP TABLE orders"):
         with pytest.raises(la.TokenScopeError):
             token.check(wrong)
-    proof = await token.consume("SELECT state FROM orders WHERE id = $1", [7])
+    proof = await token.consume("SELECT state FROM orders WHERE id = ?", [7])
     assert proof.outcome == "succeeded" and "paid" in proof.output, proof.text
     assert token.uses_remaining == 1
     with pytest.raises(la.TokenDefinitionError, match="one place"):

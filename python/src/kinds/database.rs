@@ -92,7 +92,7 @@ macro_rules! database {
                 $make(builder.build(), Self)
             }
 
-            /// Spends a use on one statement; `params` stand for `$1`, `$2`, … in it.
+            /// Spends a use on one statement; `params` stand for `$1`, … (PostgreSQL) or `?` (SQLite).
             #[pyo3(signature = (query, params=None))]
             fn consume<'py>(
                 slf: &Bound<'py, Self>,
