@@ -211,6 +211,16 @@ impl CapabilitySet {
         }
     }
 
+    /// Takes up what was done with a token before a run was cut off: uses that were spent, and how often
+    /// a person denied it. What is left to spend is [`CapabilitySet::limit`]'s.
+    pub fn carry(&self, name: &str, spent: u32, denials: u32) {
+        let entries = self.entries();
+        if let Some(entry) = entries.iter().find(|entry| entry.token.name() == name) {
+            entry.pool().spent += spent;
+            entry.denials.fetch_add(denials, Ordering::Relaxed);
+        }
+    }
+
     /// The tools that the model is offered now: those of tokens with a use left.
     pub fn tool_definitions(&self) -> Vec<ToolDefinition> {
         self.entries()

@@ -2,10 +2,12 @@
 
 pub mod audit;
 pub mod check;
+pub mod ending;
 pub mod grants;
 pub mod init;
 pub mod keys;
 pub mod ledger;
+pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod store;

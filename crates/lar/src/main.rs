@@ -27,6 +27,8 @@ line is wrong, 3 budget exhausted, 4 timeout, 5 refused or denied.";
 enum Command {
     /// Run an agent on a manifest's tokens, and show what it did
     Run(commands::run::Args),
+    /// Go on with a run that was cut off; what was done is never done again
+    Resume(commands::resume::Args),
     /// Validate a manifest and say the worst that its tokens could do
     Check(commands::check::Args),
     /// Judge one call, or many, without executing or spending anything
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
     };
     let exit = match cli.command {
         Command::Run(args) => commands::run::run(args),
+        Command::Resume(args) => commands::resume::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Try(args) => commands::try_call::run(args),
         Command::Test(args) => commands::test::run(args),

@@ -106,6 +106,11 @@ impl State {
             Event::RollingBack { token } => {
                 self.line(&format!("  ← rolling back {}", escape(token, Mode::Line)));
             }
+            Event::CutOff { run } => {
+                self.line(&format!(
+                    "run {run} was cut off; `lar resume {run}` goes on with it, and with --abandon seals it"
+                ));
+            }
             Event::Recovered { run } => {
                 self.line(&format!(
                     "sealed run {run}, whose process was gone (lar audit show {run})"

@@ -1,89 +1,41 @@
 //! Puts a run together: opens the ledger, seals what a crash left open, reads the secrets, finds the
 //! programs, opens the model, and writes the first record.
 
+mod error;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lar_core::approval::ApprovalGate;
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::budget::Budget;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{GrantId, Ledger, LedgerError, Opening, RunLedger, Source};
+use lar_core::ledger::{
+    Definitions, GrantId, Ledger, LedgerError, Opening, RunLedger, RunSummary, Source,
+};
 use lar_core::redact::Redactor;
-use lar_core::set::{CapabilitySet, SetError};
+use lar_core::set::CapabilitySet;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
-use lar_runtime::agent::{Agent, DEFAULT_TASK};
+use lar_runtime::agent::{Agent, DEFAULT_TASK, read_records};
 use lar_runtime::approval::TerminalGate;
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer};
+use lar_runtime::journal::{Carried, Page, Start, Tape};
 use lar_runtime::model::{Model, ModelEnv, ModelError, ModelSpec, Recorder};
 use lar_runtime::negotiate::{CapabilityProvider, Negotiator};
 use lar_runtime::recover;
-use lar_runtime::secrets::{SecretError, Secrets};
+use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::Stop;
-use lar_runtime::tools::{ClusterError, KubeconfigSource, Kubeconfigs, Programs, Tools};
+use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs, Tools};
 
 use crate::grant::{GrantChoice, difference, granted, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
 use crate::place::open_ledger;
 
-/// A run can't be started. Nothing was executed or spent.
-#[derive(Debug, thiserror::Error)]
-pub enum ComposeError {
-    /// The tokens don't form a set.
-    #[error(transparent)]
-    Set(#[from] SetError),
-    /// A secret can't be had.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// A deployment's cluster can't be told.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    /// The model can't be opened.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The ledger can't be opened or written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The ledger's address can't be used.
-    #[error("the ledger's address can't be used: {0}")]
-    Address(#[from] lar_ledger::AddressError),
-    /// A cost limit can't be kept.
-    #[error(
-        "`max_cost_usd` is set and the price of model `{0}` is unknown; add it under `[[price]]`, or \
-         limit `max_tokens` instead"
-    )]
-    NoPrice(String),
-    /// The state directory can't be told.
-    #[error("neither `XDG_STATE_HOME` nor `HOME` is an absolute path; name a file with `--ledger`")]
-    NoStateDirectory,
-    /// A definition can't be written down.
-    #[error("a token can't be recorded: {0}")]
-    Record(#[from] JsonRefusal),
-    /// The grant was issued with other definitions.
-    #[error(
-        "grant `{grant}` was issued with other definitions than these; run with those, or issue \
-         another grant:\n  {}", .lines.join("\n  ")
-    )]
-    OtherDefinitions {
-        /// The grant.
-        grant: String,
-        /// Where they differ.
-        lines: Vec<String>,
-    },
-    /// No grant is named.
-    #[error("no grant is named; say `id` under `[grant]`, or `--grant ID`")]
-    NoGrant,
-    /// An agent without limits.
-    #[error("an agent needs a budget; say `max_steps` and a timeout")]
-    NoBudget,
-    /// The system gives no random numbers or no working directory.
-    #[error("{0}")]
-    System(&'static str),
-}
+pub use error::ComposeError;
 
 /// The ledger's file in the user's state directory: `$XDG_STATE_HOME/lar/ledger.db`, or
 /// `~/.local/state/lar/ledger.db` (XDG Base Directory Specification).
@@ -100,20 +52,37 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
-pub async fn start(mut options: RunOptions) -> Result<Agent, ComposeError> {
+pub async fn start(options: RunOptions) -> Result<Agent, ComposeError> {
+    ready(options, None).await
+}
+
+/// Gets a run ready that was cut off, to go on from its last durable point: with the options that it
+/// was started with, whose definitions must be the same. What was done is not done again. To be called
+/// within a tokio runtime.
+pub async fn resume(options: RunOptions, run: &RunSummary) -> Result<Agent, ComposeError> {
+    ready(options, Some(run)).await
+}
+
+async fn ready(
+    mut options: RunOptions,
+    cut_off: Option<&RunSummary>,
+) -> Result<Agent, ComposeError> {
     let budget = options.budget.ok_or(ComposeError::NoBudget)?;
     // Two slow things at once: reading certificates for the model's API, and opening the ledger.
+    let mut named = None;
     let opening = match std::mem::replace(&mut options.decider, Decider::Named(String::new())) {
         Decider::Given(model) => Opened::Now(model),
         Decider::Named(name) => {
             let spec = ModelSpec::parse(&name)?;
             let (prices, prompt) = (options.prices.clone(), options.prompt.take());
+            named = Some(name);
             Opened::Later(tokio::task::spawn_blocking(move || {
                 ModelEnv::from_process().open(&spec, &prices, prompt)
             }))
         }
     };
     let (system, task) = (std::mem::take(&mut options.system), options.task.take());
+    let (origin, keep_journal) = (options.origin.take(), options.keep_journal);
     let prepared = prepare(options).await?;
     let model = match opening {
         Opened::Now(model) => model,
@@ -130,8 +99,51 @@ pub async fn start(mut options: RunOptions) -> Result<Agent, ComposeError> {
     let task = task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
     let recorder = prepared.record.as_deref().map(Recorder::create).transpose()?;
     let (stop, observer) = (prepared.stop.clone(), Arc::clone(&prepared.observer));
-    let (dispatcher, negotiator) = prepared.open(model.name(), &task).await?;
-    Ok(Agent { model, dispatcher, negotiator, budget, system, task, stop, observer, recorder })
+    let agent = match cut_off {
+        None => {
+            let named = named.unwrap_or_else(|| model.name().to_owned());
+            let first = Page::Start(Start::new(named, system.clone(), task.clone(), origin));
+            let first = Some(first.to_bytes());
+            let (dispatcher, negotiator) = prepared.open(model.name(), &task, first).await?;
+            let (tape, held) = (Tape::default(), Duration::ZERO);
+            Agent {
+                model,
+                dispatcher,
+                negotiator,
+                budget,
+                system,
+                task,
+                stop,
+                observer,
+                recorder,
+                tape,
+                held,
+                keep_journal,
+            }
+        }
+        Some(run) => {
+            let read = Tape::read(prepared.ledger.as_ref(), &run.run).await;
+            let (start, tape) = read.inspect_err(|_| prepared.capabilities.mark_reported())?;
+            model.pass_over(tape.turns())?;
+            let (dispatcher, negotiator, carried) = prepared.take(run).await?;
+            let (system, task, held) = (start.system, start.task, carried.held);
+            Agent {
+                model,
+                dispatcher,
+                negotiator,
+                budget,
+                system,
+                task,
+                stop,
+                observer,
+                recorder,
+                tape,
+                held,
+                keep_journal,
+            }
+        }
+    };
+    Ok(agent)
 }
 
 enum Opened {
@@ -164,8 +176,12 @@ pub(crate) struct Prepared {
 pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeError> {
     let ledger = opened(&options.ledger).await?;
     if !matches!(options.ledger, Store::Open(_)) {
-        for run in recover::recover(ledger.as_ref()).await? {
-            options.observer.notice(Event::Recovered { run: &run });
+        let found = recover::recover(ledger.as_ref()).await?;
+        for run in &found.sealed {
+            options.observer.notice(Event::Recovered { run });
+        }
+        for run in &found.cut_off {
+            options.observer.notice(Event::CutOff { run: &run.run });
         }
     }
     let programs = options.programs.unwrap_or_else(Programs::from_environment);
@@ -228,26 +244,70 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
 }
 
 impl Prepared {
-    /// Writes the first record: from here on the run is in the ledger.
+    /// Writes the first record: from here on the run is in the ledger. With a first page of its journal
+    /// it can be gone on with after a crash.
     pub(crate) async fn open(
         self,
         model: &str,
         task: &str,
+        journal: Option<Vec<u8>>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let run = new_run()?;
         let enforcement = crate::enforcement();
         let opened = match self.opening(&run, model, task, &enforcement) {
-            Ok(opening) => self.draw(opening).await,
+            Ok(opening) => self.draw(Opening { journal, ..opening }).await,
             Err(error) => Err(error.into()),
         };
         let opened = opened.inspect_err(|_| self.capabilities.mark_reported())?;
+        self.assemble(opened, enforcement)
+    }
+
+    /// Takes over a run that was cut off.
+    async fn take(
+        self,
+        run: &RunSummary,
+    ) -> Result<(Dispatcher, Negotiator, Carried), ComposeError> {
+        let (records, _) = read_records(self.ledger.as_ref(), &run.run).await?;
+        let carried = Carried::read(&records);
+        let here = self.pinned()?;
+        let taken = match recover::taking(run, Some(here.clone())) {
+            Ok(taking) => self.ledger.take_run(taking).await,
+            Err(error) => Err(error),
+        };
+        let taken = match taken {
+            Ok(taken) => Ok(taken),
+            Err(error) => Err(self.explain(error, &run.grant, &here).await),
+        };
+        let opened = taken.inspect_err(|_| self.capabilities.mark_reported())?;
+        let (dispatcher, negotiator) = self.assemble(opened, crate::enforcement())?;
+        dispatcher.carry(&carried);
+        negotiator.carry(&carried);
+        Ok((dispatcher, negotiator, carried))
+    }
+
+    fn pinned(&self) -> Result<Definitions, JsonRefusal> {
+        let all = self.capabilities.tokens();
+        pinned(&all, &self.candidates, &self.approvals, self.max_requests)
+    }
+
+    /// What acts in a run that the ledger has given.
+    fn assemble(
+        self,
+        opened: lar_core::ledger::Opened,
+        enforcement: String,
+    ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let mut candidates = self.candidates;
         for token in &opened.tokens {
-            self.capabilities.limit(&token.granted.name, token.uses_left);
-            // Another run of the grant has it.
-            if token.unlocked_by.is_some() {
-                candidates.retain(|candidate| candidate.name() != token.granted.name);
+            // Unlocked candidates are this run's, from before it was cut off, or another's.
+            if token.unlocked_by.is_some()
+                && let Some(at) = candidates.iter().position(|c| c.name() == token.granted.name)
+            {
+                let candidate = candidates.remove(at);
+                if !token.is_locked_for(&opened.hold.run) {
+                    self.capabilities.add(candidate)?;
+                }
             }
+            self.capabilities.limit(&token.granted.name, token.uses_left);
         }
         let approvals: Arc<dyn ApprovalGate> = match self.approvals {
             Approvals::Terminal { patience } => {
@@ -279,16 +339,32 @@ impl Prepared {
                 definitions.clone()
             }
         };
+        let grant = match &opening.source {
+            Source::Own { .. } => GrantId::of_run(&opening.run),
+            Source::Named { grant, .. } => grant.clone(),
+        };
         match self.ledger.open_run(opening).await {
-            Err(LedgerError::OtherDefinitions(grant)) => {
-                let found = match GrantId::new(grant.clone()) {
-                    Ok(id) => self.ledger.grant(&id).await?,
-                    Err(_) => None,
-                };
-                let lines = found.map(|found| difference(&found.definitions, &here));
-                Err(ComposeError::OtherDefinitions { grant, lines: lines.unwrap_or_default() })
-            }
-            other => Ok(other?),
+            Ok(opened) => Ok(opened),
+            Err(error) => Err(self.explain(error, &grant, &here).await),
+        }
+    }
+
+    /// Where definitions differ, says in what.
+    async fn explain(
+        &self,
+        error: LedgerError,
+        grant: &GrantId,
+        here: &Definitions,
+    ) -> ComposeError {
+        if !matches!(error, LedgerError::OtherDefinitions(_)) {
+            return error.into();
+        }
+        match self.ledger.grant(grant).await {
+            Ok(Some(found)) => ComposeError::OtherDefinitions {
+                grant: grant.to_string(),
+                lines: difference(&found.definitions, here),
+            },
+            _ => error.into(),
         }
     }
 
@@ -317,7 +393,7 @@ impl Prepared {
             })
         });
         let all = self.capabilities.tokens();
-        let definitions = pinned(&all, &self.candidates, &self.approvals, self.max_requests)?;
+        let definitions = self.pinned()?;
         let source = match &self.grant {
             Some(GrantChoice { id, ledger }) => {
                 Source::Named { grant: id.clone(), ledger: ledger.clone(), definitions }
@@ -346,6 +422,7 @@ impl Prepared {
                 tokens: lines.collect::<Result<_, JsonRefusal>>()?,
                 enforcement: enforcement.to_owned(),
             }),
+            journal: None,
         })
     }
 }

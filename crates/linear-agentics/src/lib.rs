@@ -40,7 +40,7 @@ mod session;
 pub mod table;
 
 pub use check::{check_run, flaw_of};
-pub use compose::{ComposeError, default_ledger, start};
+pub use compose::{ComposeError, default_ledger, resume, start};
 pub use grant::{GrantChoice, difference, issue};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
 pub use lar_core::audit::trail::Proof;
@@ -61,7 +61,7 @@ pub use lar_runtime::negotiate::{
 };
 pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::tools::Programs;
-pub use lar_runtime::{model, recover};
+pub use lar_runtime::{journal, model, recover};
 pub use options::RunOptions;
 pub use place::{LedgerPlace, existing_ledger, open_ledger};
 pub use session::{MakeOptions, Session, SessionError};

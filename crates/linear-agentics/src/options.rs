@@ -11,6 +11,7 @@ use lar_core::ledger::Ledger;
 use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
 use lar_runtime::event::{Observer, Unwatched};
+use lar_runtime::journal::Origin;
 use lar_runtime::model::{Model, Price, PriceTable, Prompt};
 use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider};
 use lar_runtime::stop::Stop;
@@ -64,6 +65,8 @@ pub struct RunOptions {
     pub(crate) task: Option<String>,
     pub(crate) manifest: Option<Digest>,
     pub(crate) grant: Option<GrantChoice>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) keep_journal: bool,
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) ledger: Store,
     pub(crate) programs: Option<Programs>,
@@ -103,6 +106,10 @@ impl RunOptions {
         options.system = manifest.agent.system.clone().unwrap_or_default();
         options.task = manifest.agent.task.clone();
         options.manifest = Some(manifest.digest);
+        options.origin = Some(Origin {
+            manifest: manifest.text.clone(),
+            base: manifest.base.to_string_lossy().into_owned(),
+        });
         options.grant = manifest.grant.as_ref().map(|grant| grant.choice.clone());
         options.workdir = Some(manifest.base.clone());
         options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
@@ -133,6 +140,8 @@ impl RunOptions {
             task: None,
             manifest: None,
             grant: None,
+            origin: None,
+            keep_journal: false,
             workdir: None,
             ledger: Store::Default,
             programs: None,
@@ -164,6 +173,14 @@ impl RunOptions {
     #[must_use]
     pub fn grant(mut self, grant: GrantChoice) -> Self {
         self.grant = Some(grant);
+        self
+    }
+
+    /// Keeps the journal when the run is closed: the model's turns and the tools' results, in the
+    /// ledger. It is deleted otherwise.
+    #[must_use]
+    pub fn keep_journal(mut self, keep: bool) -> Self {
+        self.keep_journal = keep;
         self
     }
 

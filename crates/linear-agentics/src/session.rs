@@ -252,7 +252,7 @@ impl Session {
         let (budget, task) = (options.budget, options.task.clone().unwrap_or_default());
         let stop = options.stop.clone();
         let prepared = prepare(options).await?;
-        let (dispatcher, _) = prepared.open(CALLER, &task).await?;
+        let (dispatcher, _) = prepared.open(CALLER, &task, None).await?;
         self.remember(&dispatcher);
         *locked(&self.stop) = Some(stop.clone());
         let alarm = budget.map(|budget: Budget| {
@@ -310,6 +310,7 @@ impl Open {
             alarm.abort();
         }
         self.dispatcher.settled().await;
+        self.dispatcher.let_go().await;
         let (steps_taken, budget_remaining) = match locked(&self.meter).as_ref() {
             Some(meter) => (meter.steps_taken(), meter.steps_left()),
             None => (self.calls.load(Ordering::Relaxed), 0),

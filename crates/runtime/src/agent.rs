@@ -5,17 +5,19 @@ mod result;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lar_core::audit::record::{Body, ModelTurn, RunEnd};
 use lar_core::budget::{Budget, Meter};
 use lar_core::error::Refusal;
-use lar_core::id::{CallSite, Part};
+use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::invocation::ToolCall;
 use lar_core::json::{Digest, MAX_INTEGER};
-use lar_core::ledger::{Closing, LedgerError};
+use lar_core::ledger::{Closing, Entry, LedgerError};
 
 use crate::dispatch::{Dispatcher, clip, told};
 use crate::event::{Event, Observer};
+use crate::journal::{Page, Tape, told_later};
 use crate::model::{
     Message, Model, ModelError, Price, RawCall, Stop as ModelStop, ToolDefinition, Turn,
     TurnRequest, Usage, UserBlock,
@@ -24,7 +26,7 @@ use crate::negotiate::Negotiator;
 use crate::stop::{Cause, Stop};
 use crate::watching::Watching;
 
-pub use result::{AgentResult, StopReason, read_trail};
+pub use result::{AgentResult, StopReason, read_records, read_trail};
 
 /// What the first message says when there is no task: the API refuses an empty conversation.
 pub const DEFAULT_TASK: &str = "Begin.";
@@ -53,6 +55,12 @@ pub struct Agent {
     pub observer: Arc<dyn Observer>,
     /// Where each turn goes, when the session is recorded.
     pub recorder: Option<crate::model::Recorder>,
+    /// What was said and done before the run was cut off; empty in a new run.
+    pub tape: Tape,
+    /// How long the run was held before.
+    pub held: Duration,
+    /// Whether the journal stays when the run is closed.
+    pub keep_journal: bool,
 }
 
 /// How the loop ended.
@@ -104,7 +112,8 @@ impl Agent {
     /// in it all the same.
     pub async fn run(mut self) -> Result<AgentResult, LedgerError> {
         let alarm = tokio::spawn({
-            let (stop, timeout) = (self.stop.clone(), self.budget.timeout);
+            let timeout = self.budget.timeout.saturating_sub(self.held);
+            let stop = self.stop.clone();
             async move {
                 tokio::time::sleep(timeout).await;
                 stop.request(Cause::Timeout);
@@ -156,6 +165,9 @@ impl Agent {
             return Err(End::stopped(cause));
         }
         state.turn += 1;
+        if let Some(turn) = self.tape.turn(state.turn) {
+            return self.count(state, turn).await;
+        }
         self.observer.notice(Event::TurnStarted { turn: state.turn });
         let tools = self.tools();
         let left = state.meter.tokens_left().unwrap_or(u64::from(OUTPUT_TOKENS));
@@ -193,20 +205,28 @@ impl Agent {
             recorder.append(&turn).map_err(|error| End::error(error.to_string()))?;
         }
         let calls = turn.calls();
-        self.dispatcher
-            .record(Body::ModelTurn(ModelTurn {
-                turn: state.turn,
-                content: Digest::of(content.as_bytes()),
-                calls: calls.len() as u64,
-                stop: clip(turn.stop.as_str(), 64),
-                input_tokens: turn
-                    .usage
-                    .total()
-                    .saturating_sub(turn.usage.output_tokens)
-                    .min(MAX_INTEGER),
-                output_tokens: turn.usage.output_tokens.min(MAX_INTEGER),
-            }))
-            .await?;
+        let record = Body::ModelTurn(ModelTurn {
+            turn: state.turn,
+            content: Digest::of(content.as_bytes()),
+            calls: calls.len() as u64,
+            stop: clip(turn.stop.as_str(), 64),
+            input_tokens: turn
+                .usage
+                .total()
+                .saturating_sub(turn.usage.output_tokens)
+                .min(MAX_INTEGER),
+            output_tokens: turn.usage.output_tokens.min(MAX_INTEGER),
+        });
+        // Journaled before its first call is dispatched, in one transaction with its record.
+        let page = Page::turn(state.turn, &turn).map_err(End::error)?;
+        let mut entry = Entry::note(self.dispatcher.held().hold().clone(), record);
+        entry.journal = Some(page.to_bytes());
+        self.dispatcher.ledger().commit(entry).await.map_err(Refusal::from)?;
+        self.count(state, turn).await
+    }
+
+    /// Counts what a turn used, whether it was taken now or before the run was cut off.
+    async fn count(&self, state: &mut State, turn: Turn) -> Result<Turn, End> {
         let words = turn.text();
         if !words.is_empty() {
             state.last_words = Some(self.dispatcher.redactor().redact(&words).into_owned());
@@ -214,7 +234,7 @@ impl Agent {
         // Tries that failed on the way are billed too.
         for usage in [&turn.retried, &turn.usage] {
             if let Err(refusal) = self.charge(state, usage) {
-                return Err(self.refuse_all(state, &calls, refusal).await?);
+                return Err(self.refuse_all(state, &turn.calls(), refusal).await?);
             }
         }
         Ok(turn)
@@ -311,23 +331,47 @@ impl Agent {
                 end.get_or_insert_with(|| refusal.clone().into());
                 continue;
             }
-            match self.call(site, &call, rationale).await {
-                Ok((content, failed)) => answers.push(answer(&call, content, failed)),
-                // The calls that are left could not be recorded either.
-                Err(refusal) if refusal.is_without_ledger() => return Err(refusal.into()),
-                Err(refusal) if refusal.ends_the_run() => {
-                    end.get_or_insert_with(|| match self.stop.requested() {
-                        Some(cause) => End::stopped(cause),
-                        None => refusal.into(),
-                    });
-                }
-                Err(refusal) => answers.push(answer(&call, refusal.to_string(), true)),
+            if let Some((content, failed)) = self.tape.result(state.turn, index) {
+                answers.push(answer(&call, content, failed));
+                continue;
             }
+            let (content, failed) = match self.made_before(&site).await {
+                Ok(Some(told)) => told,
+                Ok(None) => match self.call(site, &call, rationale).await {
+                    Ok(told) => told,
+                    // The calls that are left could not be recorded either.
+                    Err(refusal) if refusal.is_without_ledger() => return Err(refusal.into()),
+                    Err(refusal) if refusal.ends_the_run() => {
+                        end.get_or_insert_with(|| match self.stop.requested() {
+                            Some(cause) => End::stopped(cause),
+                            None => refusal.into(),
+                        });
+                        continue;
+                    }
+                    Err(refusal) => (refusal.to_string(), true),
+                },
+                Err(error) => return Err(Refusal::from(error).into()),
+            };
+            let (turn, text) = (state.turn, content.clone());
+            let page = Page::Result { turn, index, content: text, failed };
+            let entry = Entry::journal(self.dispatcher.held().hold().clone(), page.to_bytes());
+            self.dispatcher.ledger().commit(entry).await.map_err(Refusal::from)?;
+            answers.push(answer(&call, content, failed));
         }
         match end {
             Some(end) => Err(end),
             None => Ok(answers),
         }
+    }
+
+    /// What became of a call that was made before the run was cut off, and of which the model never
+    /// heard. It is never made again.
+    async fn made_before(&self, site: &CallSite) -> Result<Option<(String, bool)>, LedgerError> {
+        if !self.tape.reaches(site.turn) {
+            return Ok(None);
+        }
+        let found = self.dispatcher.held().attempt(&AttemptId::at(site)).await?;
+        Ok(found.as_ref().and_then(told_later))
     }
 
     /// One call: the runtime's own tools, or the one path. Says what happened, and whether that is
@@ -368,11 +412,12 @@ impl Agent {
 
     /// Writes the end of the run and reads the whole record back.
     async fn close(self, state: State, end: End) -> Result<AgentResult, LedgerError> {
+        self.dispatcher.let_go().await;
         let run = self.dispatcher.run().clone();
         let ledger = Arc::clone(self.dispatcher.ledger());
         let closing = Closing {
             hold: self.dispatcher.held().hold().clone(),
-            keep_journal: false,
+            keep_journal: self.keep_journal,
             stop_reason: end.reason.as_str().to_owned(),
             details: RunEnd {
                 final_message: state.last_words.as_deref().map(|text| clip(text, 4_000)),

@@ -18,9 +18,10 @@ use lar_core::outcome::Verdict;
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::event::{Event, Observer};
+use crate::journal::Carried;
 use crate::recover;
 use crate::stop::Stop;
 use crate::tools::{ROLLOUT_FAILED, Tools};
@@ -46,7 +47,7 @@ struct Inner {
     /// Calls between their spend and their seal.
     under_way: watch::Sender<usize>,
     /// What keeps the hold on the run.
-    heart: Mutex<Option<AbortHandle>>,
+    heart: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for Inner {
@@ -104,8 +105,18 @@ impl Dispatcher {
     pub fn keep_hold(&self) {
         let beat = recover::keep_hold(self.inner.ledger.clone(), self.inner.stop.clone());
         let mut heart = self.inner.heart.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = heart.replace(tokio::spawn(beat).abort_handle()) {
+        if let Some(before) = heart.replace(tokio::spawn(beat)) {
             before.abort();
+        }
+    }
+
+    /// Stops keeping the hold, and returns when nothing of it is left: the ledger can be closed then.
+    pub async fn let_go(&self) {
+        let heart = self.inner.heart.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(heart) = heart {
+            heart.abort();
+            // It was told to end; that it did not end by itself is no error.
+            let _ = heart.await;
         }
     }
 
@@ -304,6 +315,19 @@ impl Dispatcher {
     /// What takes secrets out of texts.
     pub fn redactor(&self) -> &Redactor {
         self.inner.redactor()
+    }
+
+    /// Takes up what was done before the run was cut off.
+    pub fn carry(&self, carried: &Carried) {
+        let mut succeeded = self.inner.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
+        succeeded.extend(carried.succeeded.iter().cloned());
+        for token in self.inner.capabilities.tokens() {
+            let of = |counts: &std::collections::BTreeMap<String, u32>| {
+                counts.get(token.name()).copied().unwrap_or(0)
+            };
+            let (spent, denials) = (of(&carried.spent), of(&carried.denials));
+            self.inner.capabilities.carry(token.name(), spent, denials);
+        }
     }
 
     /// Names of the required tokens of which no use was spent with success.

@@ -63,6 +63,11 @@ pub enum Event<'a> {
         /// That run.
         run: &'a RunId,
     },
+    /// An earlier run, whose process is gone, can be resumed.
+    CutOff {
+        /// That run.
+        run: &'a RunId,
+    },
     /// A failed deployment is being undone.
     RollingBack {
         /// The token.

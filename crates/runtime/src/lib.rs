@@ -10,6 +10,7 @@ pub mod agent;
 pub mod approval;
 pub mod dispatch;
 pub mod event;
+pub mod journal;
 pub mod model;
 pub mod negotiate;
 pub mod recover;

@@ -15,6 +15,7 @@ use lar_core::ledger::Entry;
 use lar_core::token::Token;
 
 use crate::dispatch::{Dispatcher, clip};
+use crate::journal::Carried;
 use crate::model::{RawCall, ToolDefinition};
 
 /// How often in a run the model may ask by itself for a confirmation.
@@ -135,6 +136,17 @@ impl Negotiator {
             requests_left: AtomicU32::new(max_requests),
             confirmations_left: AtomicU32::new(CONFIRMATIONS),
             provider,
+        }
+    }
+
+    /// Takes off what was asked for before the run was cut off.
+    pub fn carry(&self, carried: &Carried) {
+        for (left, used) in [
+            (&self.requests_left, carried.requests),
+            (&self.confirmations_left, carried.confirmations),
+        ] {
+            let less = left.load(Ordering::Relaxed).saturating_sub(used);
+            left.store(less, Ordering::Relaxed);
         }
     }
 

@@ -1,12 +1,13 @@
-//! Seals what a crash left open. A run whose process is gone is closed: what it only held is given
-//! back, what it had started is recorded as unknown and stays spent.
+//! What a crash left open: runs whose processes are gone are offered to be resumed, or sealed.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lar_core::audit::record::RunEnd;
 use lar_core::id::RunId;
-use lar_core::ledger::{Closing, Conflict, Ledger, LedgerError, RunLedger, Taking};
+use lar_core::ledger::{
+    Closing, Conflict, Definitions, Ledger, LedgerError, RunLedger, RunSummary, Taking,
+};
 
 use crate::stop::{Cause, Stop};
 
@@ -21,42 +22,78 @@ pub fn owner() -> String {
     format!("{} {pid} {}", machine(), started(pid).unwrap_or_default())
 }
 
-/// Closes the runs whose processes are gone, and returns their names.
-pub async fn recover(ledger: &dyn Ledger) -> Result<Vec<RunId>, LedgerError> {
-    let mut sealed = Vec::new();
+/// How long a run that was cut off can be resumed, by the ledger's clock, before a later start seals it
+/// and deletes its journal: 7 days.
+pub const RESUMABLE_MS: u64 = 7 * 24 * 3_600_000;
+
+/// What a start found of runs that were cut off.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Sealed: they can't be resumed.
+    pub sealed: Vec<RunId>,
+    /// Left open: `lar resume` goes on with them.
+    pub cut_off: Vec<RunSummary>,
+}
+
+/// Looks for runs whose processes are gone. One without a journal, or that has lain for
+/// [`RESUMABLE_MS`], is sealed; the others are left to be resumed.
+pub async fn recover(ledger: &dyn Ledger) -> Result<Recovered, LedgerError> {
+    let mut found = Recovered::default();
     for run in ledger.open_runs().await? {
-        if lives(&run.owner) {
+        let Some(gone) = gone(&run) else {
+            continue;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let until = run.lease_until.plus_millis(RESUMABLE_MS).as_millis();
+        if run.pages > 0 && now <= until.unsigned_abs().into() {
+            // Of a process on another machine it is known only when its hold has run out.
+            if gone.is_some() || now > run.lease_until.as_millis().unsigned_abs().into() {
+                found.cut_off.push(run);
+            }
             continue;
         }
-        // Where the process is on another machine, its hold must have run out.
-        let gone = on_this_machine(&run.owner).then(|| run.owner.clone());
-        let taking = Taking {
-            run: run.run.clone(),
-            owner: owner(),
-            lease_ms: LEASE_MS,
-            gone,
-            definitions: None,
-        };
-        let hold = match ledger.take_run(taking).await {
-            Ok(opened) => opened.hold,
-            // It lives on another machine, or another process was quicker.
-            Err(LedgerError::RunHeld { .. } | LedgerError::RunClosed(_)) => continue,
-            Err(error) => return Err(error),
-        };
-        let details = RunEnd {
-            error: Some("its process was gone; sealed by a later start".to_owned()),
-            ..RunEnd::default()
-        };
-        let stop_reason = "error".to_owned();
-        let closing = Closing { hold, stop_reason, details, keep_journal: false };
-        match ledger.close_run(closing).await {
-            Ok(_) => sealed.push(run.run),
-            // Another process was quicker.
-            Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) => {}
-            Err(error) => return Err(error),
+        if abandon(ledger, &run).await? {
+            found.sealed.push(run.run);
         }
     }
-    Ok(sealed)
+    Ok(found)
+}
+
+/// Seals a run whose process is gone: what it only held is given back, what it had started is recorded
+/// as unknown and stays spent, and its journal goes. Says whether this call did it.
+pub async fn abandon(ledger: &dyn Ledger, run: &RunSummary) -> Result<bool, LedgerError> {
+    let hold = match ledger.take_run(taking(run, None)?).await {
+        Ok(opened) => opened.hold,
+        // It lives on another machine, or another process was quicker.
+        Err(LedgerError::RunHeld { .. } | LedgerError::RunClosed(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let details = RunEnd {
+        error: Some("its process was gone; sealed by a later start".to_owned()),
+        ..RunEnd::default()
+    };
+    let stop_reason = "error".to_owned();
+    let closing = Closing { hold, stop_reason, details, keep_journal: false };
+    match ledger.close_run(closing).await {
+        Ok(_) => Ok(true),
+        // Another process was quicker.
+        Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a run is taken over by this process; refused while its own is alive, whatever its lease says.
+pub fn taking(run: &RunSummary, definitions: Option<Definitions>) -> Result<Taking, LedgerError> {
+    let Some(gone) = gone(run) else {
+        return Err(LedgerError::RunHeld { run: run.run.to_string(), until: run.lease_until });
+    };
+    Ok(Taking { run: run.run.clone(), owner: owner(), lease_ms: LEASE_MS, gone, definitions })
+}
+
+/// `None` while the holder lives on this machine. Else the holder, when it is known to be gone; on
+/// another machine, its hold must have run out.
+fn gone(run: &RunSummary) -> Option<Option<String>> {
+    (!lives(&run.owner)).then(|| on_this_machine(&run.owner).then(|| run.owner.clone()))
 }
 
 /// Holds the run while it waits for a model or a person. Every commit does so too, so a renewal that

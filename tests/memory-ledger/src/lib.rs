@@ -105,6 +105,7 @@ pub fn opening(run: &RunId, source: Source) -> Opening {
             tokens: Vec::new(),
             enforcement: "none".to_owned(),
         }),
+        journal: None,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Opening {
     pub source: Source,
     /// The `run_open` record.
     pub record: Body,
+    /// The first page of the journal, if the run can be gone on with.
+    pub journal: Option<Vec<u8>>,
 }
 
 /// Where a run's uses come from.

@@ -8,7 +8,7 @@ use linear_agentics::ledger::{Grant, GrantId, Identity};
 use linear_agentics::{GrantChoice, RunOptions, issue, table};
 use serde_json::{Value, json};
 
-use super::run::exit_of_start;
+use super::ending::exit_of_start;
 use super::store::{LedgerChoice, block_on, failed};
 use crate::output::{Exit, complain, println, say, stdout_width};
 

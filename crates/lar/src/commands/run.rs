@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linear_agentics::display::{Mode, escape};
 use linear_agentics::manifest::Manifest;
-use linear_agentics::{
-    AgentResult, Cause, ComposeError, GrantChoice, RunOptions, Stop, StopReason, report, start,
-    table,
-};
+use linear_agentics::{GrantChoice, RunOptions, Stop, start};
 
+use super::ending::{Ending, Shown, threads};
 use super::grants;
-use super::store::{LedgerChoice, exit_of};
-use crate::output::{Exit, complain, println, say, stdout_width};
+use super::store::LedgerChoice;
+use crate::output::{Exit, say};
 use crate::progress::Progress;
 use crate::prompt::TerminalPrompt;
 
@@ -33,27 +30,13 @@ pub struct Args {
     /// Write the model's turns to this file, to be replayed later
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Print the result and the whole trail as JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the audit trail, as JSON, to this file
-    #[arg(long, value_name = "FILE")]
-    audit: Option<PathBuf>,
-    /// Write a report for a CI job: Markdown (.md) or JUnit (.xml)
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
     #[command(flatten)]
     ledger: LedgerChoice,
     /// The issued grant whose uses the run draws from, instead of the manifest's
     #[arg(long, value_name = "ID")]
     grant: Option<String>,
-}
-
-/// Which report a file's ending asks for.
-#[derive(Clone, Copy)]
-enum Report {
-    Markdown,
-    Junit,
 }
 
 /// Runs it.
@@ -62,60 +45,55 @@ pub fn run(args: Args) -> Exit {
         Ok(manifest) => manifest,
         Err(exit) => return exit,
     };
-    let report = match args.report.as_deref().map(report_kind).transpose() {
-        Ok(report) => report,
+    let ending = match Ending::of(&args.shown) {
+        Ok(ending) => ending,
         Err(exit) => return exit,
     };
-    if let Some(problem) =
-        [&args.audit, &args.report].into_iter().flatten().find_map(|p| misplaced(p))
-    {
-        complain(&problem);
-        return Exit::Usage;
-    }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match threads() {
         Ok(runtime) => runtime,
-        Err(_) => {
-            complain("no threads can be started; check the limits on processes");
-            return Exit::Error;
-        }
+        Err(exit) => return exit,
     };
     let stop = Stop::default();
     let options = match options(&args, &manifest, stop.clone()) {
         Ok(options) => options,
         Err(exit) => return exit,
     };
-    let result = runtime.block_on(async {
-        listen(stop);
-        let agent = start(options).await.map_err(Failed::Start)?;
-        agent.run().await.map_err(|error| Failed::Seal(error.to_string()))
-    });
-    // A question that still waits at the terminal must not hold the end up.
-    runtime.shutdown_background();
-    match result {
-        Ok(result) => show(&args, report, &result),
-        Err(Failed::Start(error)) => {
-            complain(&error.to_string());
-            exit_of_start(&error)
-        }
-        Err(Failed::Seal(error)) => {
-            complain(&format!("{error}; what was spent is in the ledger, see `lar audit list`"));
-            Exit::Error
-        }
+    if !args.shown.json
+        && let Some(exit) = offer(&runtime, &args, &manifest)
+    {
+        return exit;
     }
+    ending.of_run(runtime, stop, start(options))
 }
 
-/// How a command ends whose run can't be started.
-pub fn exit_of_start(error: &ComposeError) -> Exit {
-    match error {
-        ComposeError::Ledger(error) => exit_of(error),
-        ComposeError::System(_) => Exit::Error,
-        _ => Exit::Usage,
+/// Where a run of this very manifest was cut off, asks whoever sits at the terminal whether to go on
+/// with it. Nobody is asked when nobody can answer, and a ledger that can't be read is told later.
+fn offer(runtime: &tokio::runtime::Runtime, args: &Args, manifest: &Manifest) -> Option<Exit> {
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return None;
     }
-}
-
-enum Failed {
-    Start(ComposeError),
-    Seal(String),
+    let place = args.ledger.place();
+    let run = runtime.block_on(async {
+        let ledger = linear_agentics::existing_ledger(place).await.ok()??;
+        let found = linear_agentics::recover::recover(ledger.as_ref()).await.ok()?;
+        for run in found.cut_off {
+            let first = ledger.records(&run.run, 1, 1).await.ok()?;
+            let first = first.first().and_then(|record| record.read().ok());
+            if let Some(linear_agentics::audit::record::Body::RunOpen(open)) =
+                first.map(|record| record.body)
+                && open.manifest == Some(manifest.digest)
+            {
+                return Some(run.run);
+            }
+        }
+        None
+    })?;
+    say(&format!("run {run} of this manifest was cut off. Go on with it? [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).ok()?;
+    matches!(answer.trim(), "y" | "Y" | "yes")
+        .then(|| super::resume::run(super::resume::Args::of(run.as_str(), place.cloned())))
 }
 
 fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, Exit> {
@@ -142,107 +120,5 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, E
         // The manifest's ledger belongs to the manifest's grant.
         options = options.grant(GrantChoice { id: grants::parse(id)?, ledger: None });
     }
-    Ok(options)
-}
-
-/// Ctrl-C and SIGTERM seal the run; what is running is killed and recorded.
-fn listen(stop: Stop) {
-    tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut hup)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        else {
-            return;
-        };
-        loop {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-                _ = hup.recv() => {}
-            }
-            stop.request(Cause::Interrupted);
-        }
-    });
-}
-
-/// Why a file can't be written there, as far as that can be told before the run: it is found out
-/// while nothing is spent yet.
-fn misplaced(path: &std::path::Path) -> Option<String> {
-    let shown = escape(&path.to_string_lossy(), Mode::Line);
-    if path.is_dir() {
-        return Some(format!("`{shown}` is a directory; name a file in it"));
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty())?;
-    (!parent.is_dir()).then(|| {
-        let parent = escape(&parent.to_string_lossy(), Mode::Line);
-        format!("there is no directory `{parent}` for `{shown}`; create it, or name another file")
-    })
-}
-
-fn report_kind(path: &std::path::Path) -> Result<Report, Exit> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("md") => Ok(Report::Markdown),
-        Some("xml") => Ok(Report::Junit),
-        _ => {
-            complain("`--report` takes a file that ends in `.md` (Markdown) or `.xml` (JUnit)");
-            Err(Exit::Usage)
-        }
-    }
-}
-
-fn show(args: &Args, report: Option<Report>, result: &AgentResult) -> Exit {
-    let trail = &result.audit_trail;
-    if args.json {
-        println(&report::visible_json(&result.to_json()));
-    } else {
-        println(&summary(result));
-        println(&table::render(trail, stdout_width()));
-        say(&format!("the record: lar audit show {}", result.run));
-    }
-    let mut exit = match result.stop_reason {
-        StopReason::Complete => Exit::Complete,
-        StopReason::BudgetExhausted => Exit::BudgetExhausted,
-        StopReason::Timeout => Exit::Timeout,
-        StopReason::Error => Exit::Error,
-    };
-    if let Some(path) = &args.audit {
-        exit = write(path, &format!("{}\n", trail.to_json()), exit);
-    }
-    if let (Some(path), Some(kind)) = (&args.report, report) {
-        let text = match kind {
-            Report::Markdown => report::markdown(trail),
-            Report::Junit => report::junit(trail, &result.missing_required),
-        };
-        exit = write(path, &text, exit);
-    }
-    exit
-}
-
-fn write(path: &std::path::Path, text: &str, exit: Exit) -> Exit {
-    match std::fs::write(path, text) {
-        Ok(()) => exit,
-        Err(error) => {
-            complain(&format!("`{}` can't be written ({})", path.display(), error.kind()));
-            if exit == Exit::Complete { Exit::Error } else { exit }
-        }
-    }
-}
-
-/// The result in a few lines.
-fn summary(result: &AgentResult) -> String {
-    let mut text = format!("\n{}", result.stop_reason.as_str());
-    if let Some(error) = &result.error {
-        text.push_str(&format!(": {}", escape(error, Mode::Line)));
-    }
-    text.push_str(&format!(
-        "\nsteps: {} taken, {} left",
-        result.steps_taken, result.budget_remaining
-    ));
-    if !result.tokens_unused.is_empty() {
-        text.push_str(&format!("\nnever used: {}", result.tokens_unused.join(", ")));
-    }
-    if let Some(message) = &result.final_message {
-        text.push_str(&format!("\n\n{}\n", escape(message, Mode::Block)));
-    }
-    text
+    Ok(options.keep_journal(args.shown.keep_journal))
 }

@@ -24,6 +24,11 @@ pub struct LedgerChoice {
 }
 
 impl LedgerChoice {
+    /// The ledger in this place.
+    pub fn at(place: Option<LedgerPlace>) -> Self {
+        Self { place }
+    }
+
     /// The place that was named.
     pub fn place(&self) -> Option<&LedgerPlace> {
         self.place.as_ref()

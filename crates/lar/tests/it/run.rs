@@ -16,4 +16,5 @@ mod model;
 mod negotiation;
 mod outputs;
 mod postgres;
+mod resume;
 mod secrets;

@@ -79,8 +79,8 @@ impl Turn for Opening {
         let candidates: Vec<bool> = tokens.iter().map(|token| token.candidate).collect();
         let call =
             "SELECT lar.open_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-            $15)";
-        let parameters: [&(dyn ToSql + Sync); 15] = [
+            $15, $16)";
+        let parameters: [&(dyn ToSql + Sync); 16] = [
             &now.as_millis(),
             &opening.run.as_str(),
             &opening.owner,
@@ -96,6 +96,7 @@ impl Turn for Opening {
             &expires,
             &approvals,
             &candidates,
+            &opening.journal,
         ];
         make(sessions, call, &parameters, opened).await
     }

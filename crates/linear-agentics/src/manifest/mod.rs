@@ -67,6 +67,8 @@ pub struct Manifest {
     pub candidates: Vec<Token>,
     /// Prices that go over the built-in table.
     pub prices: Vec<ModelPrice>,
+    /// The manifest's exact text.
+    pub text: String,
     /// SHA-256 of the manifest's exact bytes.
     pub digest: Digest,
     /// The manifest's directory, absolute: where relative paths begin, and where commands run unless

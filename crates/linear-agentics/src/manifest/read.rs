@@ -144,6 +144,7 @@ impl Reader<'_> {
             tokens,
             candidates,
             prices,
+            text: self.text.to_owned(),
             digest: Digest::of(self.text.as_bytes()),
             base: self.base.to_owned(),
         })

@@ -4,6 +4,7 @@ use lar_core::audit::AuditTrail;
 use lar_core::audit::chain::Checker;
 use lar_core::audit::record::Record;
 use lar_core::id::RunId;
+use lar_core::json::Digest;
 use lar_core::ledger::{Ledger, LedgerError};
 use serde::Serialize;
 
@@ -86,6 +87,15 @@ impl AgentResult {
 
 /// Reads a run's records, checks that they hang together, and makes a trail of them.
 pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, LedgerError> {
+    let (records, head) = read_records(ledger, run).await?;
+    AuditTrail::read(&records, head).map_err(|error| LedgerError::Damaged(error.to_string()))
+}
+
+/// Reads a run's records and checks that they hang together. With the digest of the last.
+pub async fn read_records(
+    ledger: &dyn Ledger,
+    run: &RunId,
+) -> Result<(Vec<Record>, Digest), LedgerError> {
     const PAGE: u64 = 512;
     let mut checker = Checker::default();
     let mut records: Vec<Record> = Vec::new();
@@ -101,5 +111,5 @@ pub async fn read_trail(ledger: &dyn Ledger, run: &RunId) -> Result<AuditTrail, 
         }
     }
     let intact = checker.finish().map_err(|broken| LedgerError::Damaged(broken.to_string()))?;
-    AuditTrail::read(&records, intact.head).map_err(|error| LedgerError::Damaged(error.to_string()))
+    Ok((records, intact.head))
 }

@@ -71,6 +71,12 @@ pub trait Model: Send + Sync {
     fn wants_history(&self) -> bool {
         true
     }
+
+    /// Passes over turns that were taken before a run was cut off. A recording goes on after them; a
+    /// model that reads the conversation has nothing to do.
+    fn pass_over(&self, _turns: u64) -> Result<(), ModelError> {
+        Ok(())
+    }
 }
 
 /// Sees a turn while it is being made. Everything passed here is the model's own text: escape it

@@ -132,6 +132,10 @@ impl Model for Replay {
     fn wants_history(&self) -> bool {
         false
     }
+
+    fn pass_over(&self, turns: u64) -> Result<(), ModelError> {
+        self.skip(turns)
+    }
 }
 
 /// Writes a session that [`Replay`] reads.

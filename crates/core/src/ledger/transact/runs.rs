@@ -21,7 +21,7 @@ pub fn open_run<V: View>(
     now: Timestamp,
     opening: Opening,
 ) -> Result<(Opened, Changes)> {
-    let Opening { run, owner, lease_ms, source, record } = opening;
+    let Opening { run, owner, lease_ms, source, record, journal } = opening;
     let Body::RunOpen(open) = &record else {
         return Err(LedgerError::BadRecord("a run begins with `run_open`".to_owned()));
     };
@@ -65,10 +65,11 @@ pub fn open_run<V: View>(
         fence: 1,
         lease_ms,
         lease_until: now.plus_millis(lease_ms),
-        pages: 0,
+        pages: u64::from(journal.is_some()),
     };
     draft.changes.runs.insert(run.clone(), opened);
     draft.changes.opened = Some(run.clone());
+    draft.changes.page = journal.map(|bytes| (run.clone(), 1, bytes));
     draft.append(&run, &record)?;
     let receipt = draft.receipt(&run)?;
     let hold = Hold { run, fence: 1 };

@@ -114,7 +114,7 @@ fn an_interrupted_child_is_killed_and_its_outcome_is_unknown() {
 }
 
 #[test]
-fn what_a_kill_left_open_is_sealed_by_the_next_run() {
+fn what_a_kill_left_open_is_told_by_the_next_run_and_sealed_on_request() {
     let lab = Lab::new(&shell(&["./work", "echo"], "max_uses = 2"));
     script(&lab, "work", "echo $$ > main\n(setsid sleep 600 & echo $! > away)\nsleep 600");
     let running = lab.replay(&[command("./work"), done()]).start();
@@ -130,7 +130,10 @@ fn what_a_kill_left_open_is_sealed_by_the_next_run() {
     assert_eq!(open.run.closed, None);
 
     let ended = lab.replay(&[command("echo x"), done()]).go().exits(0);
-    assert!(ended.stderr.contains(&format!("sealed run {}", open.run.id)), "{}", ended.stderr);
+    let id = open.run.id.as_str();
+    assert!(ended.stderr.contains(&format!("run {id} was cut off")), "{}", ended.stderr);
+    let words = ["resume", id, "--abandon", "--ledger", "ledger.db"];
+    crate::support::Run::at(lab.dir(), &words).go().exits(0);
     let trails = lab.trails();
     let sealed = &trails[0];
     assert_eq!(sealed.run.id, open.run.id);
@@ -155,7 +158,13 @@ fn a_kill_at_any_moment_leaves_every_effect_with_its_intent() {
         // What was started dies with its parent; until then it may still come to its effect.
         std::thread::sleep(Duration::from_millis(300));
         let made = effects(&lab);
-        lab.replay(&[done()]).go().exits(0);
+        let next = lab.replay(&[done()]).go().exits(0);
+        let runs = lab.trails();
+        if runs[0].run.closed.is_none() {
+            assert!(next.stderr.contains("was cut off"), "{}", next.stderr);
+            let words = ["resume", runs[0].run.id.as_str(), "--abandon", "--ledger", "ledger.db"];
+            crate::support::Run::at(lab.dir(), &words).go().exits(0);
+        }
         assert_eq!(effects(&lab), made, "recovery did something");
         let trails = lab.trails();
         if trails.len() == 1 {

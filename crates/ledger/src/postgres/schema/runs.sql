@@ -51,7 +51,9 @@ CREATE FUNCTION lar.open_run(
     now bigint, run text, owner text, task bytea, lease_ms bigint, nonce bytea, sealed bytea,
     -- A named grant, or else what the run's own grant is made of.
     named text, definitions text, names text[], definition bytea[], uses bigint[],
-    expires bigint[], approvals boolean[], candidates boolean[]
+    expires bigint[], approvals boolean[], candidates boolean[],
+    -- The journal's first page, if there is one.
+    page bytea
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -82,12 +84,15 @@ BEGIN
     INSERT INTO lar.runs (id, grant_n, opened, records, head, at, task, owner, fence, lease_ms,
                           lease_until, pages)
     VALUES (run, of_grant, now, 0, sha256(''::bytea), now, task, owner, 1, lease_ms,
-            least(now + lease_ms, 253402128000000), 0)
+            least(now + lease_ms, 253402128000000), CASE WHEN page IS NULL THEN 0 ELSE 1 END)
     ON CONFLICT DO NOTHING RETURNING n INTO opened;
     IF opened IS NULL THEN
         PERFORM lar.stale();
     END IF;
     PERFORM lar.append(opened, 0, sha256(''::bytea), now, nonce, ARRAY[sealed], 1);
+    IF page IS NOT NULL THEN
+        INSERT INTO lar.journal VALUES (opened, 1, page, nonce);
+    END IF;
 END $$;
 
 -- Seals the attempts of a run that are held or were started, all of them and in this order; the

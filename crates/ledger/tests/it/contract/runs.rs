@@ -163,6 +163,15 @@ async fn an_unknown_outcome_is_resolved_later_and_once(fresh: Fresh) {
 
 async fn the_journal_is_kept_with_the_records_and_goes_with_the_run(fresh: Fresh) {
     let ledger = fresh.ledger.as_ref();
+    let first = lar_core::ledger::Opening {
+        journal: Some(b"about".to_vec()),
+        ..opening("opened-with-one", vec![])
+    };
+    let hold = ledger.open_run(first).await.unwrap().hold;
+    ledger.commit(Entry::journal(hold.clone(), b"next".to_vec())).await.unwrap();
+    let pages = ledger.journal(&hold.run, 1, 9).await.unwrap();
+    assert_eq!(pages, [b"about".to_vec(), b"next".to_vec()]);
+    ledger.close_run(closing(&hold)).await.unwrap();
     for (name, keep) in [("gone", false), ("kept", true)] {
         let hold = start(ledger, name, vec![]).await;
         let alone = Entry::journal(hold.clone(), b"first".to_vec());
