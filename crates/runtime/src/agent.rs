@@ -2,7 +2,6 @@
 //! run is over.
 
 mod result;
-mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +194,7 @@ impl Agent {
                 return Err(End::error(message));
             }
         };
-        if let Some(name) = words::secret_in(&turn, self.dispatcher.redactor()) {
+        if let Some(name) = crate::words::secret_in(&turn, self.dispatcher.redactor()) {
             let refusal = Refusal::SecretExposed(name.to_owned());
             self.dispatcher.refuse_turn(state.turn, &refusal).await?;
             return Err(refusal.into());

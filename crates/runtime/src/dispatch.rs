@@ -25,6 +25,7 @@ use crate::journal::Carried;
 use crate::recover;
 use crate::stop::Stop;
 use crate::tools::{ROLLOUT_FAILED, Tools};
+use crate::words::spelled_in;
 
 /// How much of a refused input goes into the record, in characters.
 const INPUT_KEPT: usize = 1_000;
@@ -159,9 +160,15 @@ impl Dispatcher {
         })
     }
 
-    /// The first steps, which touch nothing: what a dry run takes too. A command's words may spell a
-    /// secret that the model's bytes, quoted and escaped, did not; such a call never acts.
+    /// The first steps, which touch nothing: what a dry run takes too. A call that spells a secret
+    /// never acts: not in its input, escaped or not, not in what it says about it, and not in the
+    /// words of a command, which may spell what the quoted bytes did not.
     pub fn judge(&self, call: ToolCall) -> Result<Authorized, Refusal> {
+        let said = [Some(call.input.as_str()), call.rationale.as_deref()];
+        let spelled = said.into_iter().flatten().find_map(|text| spelled_in(text, self.redactor()));
+        if let Some(secret) = spelled {
+            return Err(Refusal::SecretExposed(secret.to_owned()));
+        }
         let authorized = judge(call, &self.inner.capabilities)?;
         let lines = authorized.invocation().action().lines();
         let mut found =

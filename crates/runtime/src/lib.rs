@@ -18,3 +18,4 @@ pub mod secrets;
 pub mod stop;
 pub mod tools;
 mod watching;
+mod words;

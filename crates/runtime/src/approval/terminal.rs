@@ -164,7 +164,16 @@ impl ApprovalGate for TerminalGate {
         // When the future is dropped, the thread must leave the terminal at once.
         let abandoned = Arc::new(AtomicBool::new(false));
         let guard = Abandon(Arc::clone(&abandoned));
-        let asked = tokio::task::spawn_blocking(move || converse(&gate, &request, &abandoned));
+        // One question at a time, or the answer to one could be read by another. Waiting for the
+        // terminal is part of the patience.
+        let until = Instant::now() + gate.patience;
+        let Ok(turn) = tokio::time::timeout_at(until.into(), TERMINAL.lock()).await else {
+            return Answer::Silence;
+        };
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            converse(&gate, &request, until, &abandoned)
+        });
         let answer = asked.await.unwrap_or_else(|_| Answer::Nobody {
             why: "the terminal could not be read".to_owned(),
         });
@@ -172,6 +181,9 @@ impl ApprovalGate for TerminalGate {
         answer
     }
 }
+
+/// The process has one terminal. A thread that was abandoned keeps its turn until it has left.
+static TERMINAL: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Tells the thread that nobody waits for the answer any more.
 struct Abandon(Arc<AtomicBool>);
@@ -182,7 +194,12 @@ impl Drop for Abandon {
     }
 }
 
-fn converse(gate: &TerminalGate, request: &ApprovalRequest, abandoned: &AtomicBool) -> Answer {
+fn converse(
+    gate: &TerminalGate,
+    request: &ApprovalRequest,
+    until: Instant,
+    abandoned: &AtomicBool,
+) -> Answer {
     let nobody = |what: &str| Answer::Nobody {
         why: format!("{what}; start the run on a terminal, where a person can answer"),
     };
@@ -197,7 +214,7 @@ fn converse(gate: &TerminalGate, request: &ApprovalRequest, abandoned: &AtomicBo
     if tcflush(tty.as_fd(), QueueSelector::IFlush).is_err() {
         return nobody("the terminal's input can't be cleared");
     }
-    let line = match read_line(&mut tty, Instant::now() + gate.patience, abandoned) {
+    let line = match read_line(&mut tty, until, abandoned) {
         Line::Text(line) => line,
         Line::Late => {
             let _ = tty.write_all(b"\nnobody answered in time: denied\n");

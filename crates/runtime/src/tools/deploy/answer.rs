@@ -73,14 +73,13 @@ pub(super) fn answer(errors: &str) -> Answer {
 
 /// Whether `kubectl rollout status` says that the rollout failed or did not end in time.
 pub(super) fn has_failed(errors: &str) -> bool {
-    let ends = [
-        "exceeded its progress deadline",
-        "timed out waiting for the condition",
-        "context deadline exceeded",
-    ];
-    errors
-        .lines()
-        .any(|line| line.starts_with("error: ") && ends.iter().any(|end| line.contains(end)))
+    // The whole line: an API call that failed for the same reason says so behind its address.
+    errors.lines().map(str::trim_end).any(|line| {
+        line == "error: timed out waiting for the condition"
+            || line == "error: context deadline exceeded"
+            || line.starts_with("error: deployment \"")
+                && line.ends_with("\" exceeded its progress deadline")
+    })
 }
 
 /// kubectl's own word comes last, after what its libraries log.
@@ -129,9 +128,13 @@ mod tests {
     fn a_watch_that_broke_is_no_failed_rollout() {
         assert!(has_failed("error: deployment \"web\" exceeded its progress deadline"));
         assert!(has_failed("error: timed out waiting for the condition\n"));
-        for other in
-            ["", "Error from server (Forbidden): deployments.apps", "error: unexpected EOF"]
-        {
+        for other in [
+            "",
+            "Error from server (Forbidden): deployments.apps",
+            "error: unexpected EOF",
+            "error: Get \"https://api.test/apis\": context deadline exceeded",
+            "error: Get \"https://api.test/apis\": timed out waiting for the condition",
+        ] {
             assert!(!has_failed(other), "{other}");
         }
     }

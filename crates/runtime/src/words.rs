@@ -1,4 +1,4 @@
-//! Whether a turn of the model holds a secret, however its JSON spells it.
+//! Whether words of the model hold a secret, however its JSON spells it.
 //!
 //! JSON lets every character be written as an escape, and a text may stand in pieces in several
 //! blocks. What is searched is therefore what the words come to, not only the bytes that came.
@@ -15,7 +15,7 @@ const LAYERS: usize = 4;
 
 /// The name of a secret that the turn holds: in its content, in inputs that are no JSON, or in what
 /// stands around them (its id, its stop reason), all of which a recording would keep.
-pub(super) fn secret_in<'r>(turn: &Turn, redactor: &'r Redactor) -> Option<&'r str> {
+pub(crate) fn secret_in<'r>(turn: &Turn, redactor: &'r Redactor) -> Option<&'r str> {
     if redactor.is_empty() {
         return None;
     }
@@ -23,7 +23,15 @@ pub(super) fn secret_in<'r>(turn: &Turn, redactor: &'r Redactor) -> Option<&'r s
     let record = turn.to_record().unwrap_or_else(|_| {
         turn.blocks.iter().map(|block| block.get()).collect::<Vec<_>>().join(",")
     });
-    let mut text = Cow::Borrowed(record.as_str());
+    spelled_in(&record, redactor).or_else(|| redactor.contains(turn.text().as_bytes()))
+}
+
+/// The name of a secret that a text holds, as it stands or behind JSON's escapes.
+pub(crate) fn spelled_in<'r>(text: &str, redactor: &'r Redactor) -> Option<&'r str> {
+    if redactor.is_empty() {
+        return None;
+    }
+    let mut text = Cow::Borrowed(text);
     for _ in 0..=LAYERS {
         if let Some(name) = redactor.contains(text.as_bytes()) {
             return Some(name);
@@ -33,7 +41,7 @@ pub(super) fn secret_in<'r>(turn: &Turn, redactor: &'r Redactor) -> Option<&'r s
         }
         text = Cow::Owned(unescape(&text));
     }
-    redactor.contains(turn.text().as_bytes())
+    None
 }
 
 /// Takes one layer of JSON's escapes (RFC 8259, section 7) off a text, wherever they stand. What is
@@ -108,6 +116,19 @@ mod tests {
                 _ => format!("\\u{unit:04x}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_secret_in_a_call_is_found_behind_its_escapes() {
+        let redactor = redactor();
+        let plain = format!("{{\"reason\":\"{SECRET}\"}}");
+        assert!(spelled_in(&plain, &redactor).is_some());
+        let ascii: String = SECRET.chars().take_while(char::is_ascii).collect();
+        let spelled = ascii.chars().map(|c| format!("\\u{:04x}", c as u32)).collect::<String>();
+        let rest = SECRET.strip_prefix(&ascii).unwrap();
+        let whole = format!("{{\"reason\":\"{spelled}{rest}\"}}");
+        assert!(spelled_in(&whole, &redactor).is_some());
+        assert!(spelled_in(r#"{"reason":"nothing"}"#, &redactor).is_none());
     }
 
     #[test]
