@@ -13,6 +13,8 @@ use super::{log, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
 const VERSION: i64 = 3;
+/// How long another process may hold the file. The message of the error names it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".
 const APPLICATION: i64 = 0x4c41_526c;
 /// SQLite before 3.51.3 could lose a committed transaction when a WAL was reset
@@ -146,7 +148,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| unavailable(&error))
     };
-    connection.busy_timeout(Duration::from_secs(10)).map_err(|error| unavailable(&error))?;
+    connection.busy_timeout(PATIENCE).map_err(|error| unavailable(&error))?;
     let set = |connection: &Connection| -> rusqlite::Result<String> {
         let mode = connection
             .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;

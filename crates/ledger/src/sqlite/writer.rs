@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lar_core::ledger::{CLOCK_SLACK_MS, LedgerError};
 use lar_core::time::Timestamp;
@@ -10,10 +10,13 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::log::Integrator;
+use super::schema::PATIENCE;
 use super::unavailable;
 
 /// How many commands may wait before callers do.
 const QUEUE: usize = 1024;
+/// How long the file is waited for after a commit that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How many commands share one commit at the most.
 const BATCH: usize = 256;
 
@@ -138,6 +141,13 @@ fn commit(connection: &mut Connection, log: &mut Integrator, batch: Vec<Command>
     if result.is_ok() {
         log.committed();
     }
+    // Who has waited in vain for the file asks again soon, to end its run. It needn't wait as long a
+    // second time; when the file is free again, so is the patience.
+    let patience = match &result {
+        Ok(()) => PATIENCE,
+        Err(_) => AFTER_FAILURE,
+    };
+    let _ = connection.busy_timeout(patience);
     for answer in answers {
         answer(result.clone());
     }
