@@ -32,6 +32,12 @@ impl Capture {
         Self { stream: redactor.stream(), scratch: Vec::new(), kept: Kept::default() }
     }
 
+    /// Keeps nothing from beyond the first `limit` redacted bytes. The digest covers all of them.
+    pub(super) fn keeping(mut self, limit: u64) -> Self {
+        self.kept.limit = Some(limit);
+        self
+    }
+
     pub(super) fn feed(&mut self, chunk: &[u8]) {
         self.scratch.clear();
         self.stream.feed(chunk, &mut self.scratch);
@@ -52,6 +58,8 @@ impl Capture {
 struct Kept {
     hasher: Sha256,
     bytes: u64,
+    /// Bytes behind this many are counted and digested, not kept.
+    limit: Option<u64>,
     head: Vec<u8>,
     tail: VecDeque<u8>,
 }
@@ -59,7 +67,10 @@ struct Kept {
 impl Kept {
     fn take_in(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
+        let left = self.within().saturating_sub(self.bytes);
         self.bytes += bytes.len() as u64;
+        let left = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let bytes = bytes.split_at(left).0;
         let room = KEPT.saturating_sub(self.head.len()).min(bytes.len());
         let (first, rest) = bytes.split_at(room);
         self.head.extend_from_slice(first);
@@ -69,16 +80,22 @@ impl Kept {
         self.tail.drain(..over);
     }
 
+    /// How many bytes may be kept at the most.
+    fn within(&self) -> u64 {
+        self.limit.unwrap_or(u64::MAX)
+    }
+
     fn finish(self) -> Captured {
+        let within = self.bytes.min(self.within());
         let tail: Vec<u8> = self.tail.into();
         let kept = (self.head.len() + tail.len()) as u64;
-        let text = if kept == self.bytes {
+        let text = if kept == within {
             String::from_utf8_lossy(&[self.head, tail].concat()).into_owned()
         } else {
             format!(
                 "{}\n… {} bytes left out …\n{}",
                 String::from_utf8_lossy(&self.head),
-                self.bytes - kept,
+                within - kept,
                 String::from_utf8_lossy(&tail)
             )
         };
@@ -124,6 +141,23 @@ mod tests {
             assert!(all.text.starts_with("aaa") && all.text.ends_with("ccc"));
             assert!(all.text.contains("… 1000 bytes left out …"), "chunks of {size}");
             assert!(!all.text.contains('b') || all.text.matches('b').count() == 1);
+        }
+    }
+
+    #[test]
+    fn a_cut_leaves_no_part_of_a_secret() {
+        let secret = "Qr7_Vt5.Kp3";
+        let mut builder = Redactor::builder();
+        builder.add("KEY", &secrecy::SecretString::from(secret)).unwrap();
+        let redactor = builder.build().unwrap();
+        for limit in 0..40 {
+            let mut capture = Capture::new(&redactor).keeping(limit);
+            capture.feed(b"twelve bytes");
+            capture.feed(secret.as_bytes());
+            let kept = capture.finish();
+            assert!(!kept.text.contains("Qr7_"), "{limit}: {}", kept.text);
+            assert!(kept.text.len() as u64 <= limit, "{limit}: {}", kept.text);
+            assert!(kept.bytes > 12);
         }
     }
 }

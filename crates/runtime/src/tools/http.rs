@@ -21,23 +21,17 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 impl Job<'_> {
     pub(super) async fn http(&self, scope: &HttpScope, action: &HttpAction) -> Performed {
-        let never = |reason: String| Performed::NeverBegan { reason };
-        let client = match client(&scope.url).await {
-            Ok(client) => client,
-            Err(reason) => return never(reason),
-        };
-        let request = match self.request(&client, scope, action) {
-            Ok(request) => request,
-            Err(reason) => return never(reason),
-        };
         let exchange = async {
+            let client = client(&scope.url).await.map_err(Cut::Never)?;
+            let request = self.request(&client, scope, action).map_err(Cut::Never)?;
             let response = client.execute(request).await.map_err(Cut::Before)?;
             self.take_in(response, scope).await
         };
-        let unknown = |reason: &str| {
-            let summary = format!("{} {}: no complete answer", action.method, scope.url);
-            Performed::Ended(Outcome::new(Verdict::Unknown, summary, "").because(reason))
+        let ended = |verdict, what: &str, reason: &str| {
+            let summary = format!("{} {}: {what}", action.method, scope.url);
+            Performed::Ended(Outcome::new(verdict, summary, "").because(reason))
         };
+        let unknown = |reason: &str| ended(Verdict::Unknown, "no complete answer", reason);
         let exchange = tokio::select! {
             cause = self.stop.wait() => return unknown(cause.as_str()),
             exchange = tokio::time::timeout(scope.timeout, exchange) => exchange,
@@ -45,19 +39,20 @@ impl Job<'_> {
         match exchange {
             Err(_) => unknown("timeout"),
             Ok(Ok(outcome)) => Performed::Ended(outcome),
-            Ok(Err(Cut::Before(error))) if no_connection(&error) => {
-                never(format!("no connection to {} was opened", scope.url))
+            Ok(Err(Cut::Never(reason))) => Performed::NeverBegan { reason },
+            Ok(Err(Cut::Before(error))) if no_connection(&error) => Performed::NeverBegan {
+                reason: format!("no connection to {} was opened", scope.url),
+            },
+            // A connection may have been opened, but none stood that a request could be sent on: it
+            // certainly did not happen.
+            Ok(Err(Cut::Before(error))) if error.is_connect() => {
+                let (what, reason) = match (error.is_timeout(), scope.url.scheme()) {
+                    (true, _) => ("no connection stood in time", "connect timeout"),
+                    (false, "https") => ("no TLS connection could be set up", "tls"),
+                    (false, _) => ("no connection could be set up", "connect"),
+                };
+                ended(Verdict::Failed, what, reason)
             }
-            // The connection stood, but it was not the server that the token means: nothing of the
-            // request was sent, so it certainly did not happen.
-            Ok(Err(Cut::Before(error))) if error.is_connect() => Performed::Ended(
-                Outcome::new(
-                    Verdict::Failed,
-                    format!("{}: the TLS handshake failed", scope.url),
-                    "",
-                )
-                .because("tls"),
-            ),
             Ok(Err(Cut::Before(_) | Cut::Within)) => unknown("cut"),
         }
     }
@@ -110,17 +105,14 @@ impl Job<'_> {
             Some(redactor.redact(&text).into_owned())
         };
         let (kind, location) = (header("content-type"), header("location"));
-        let mut capture = Capture::new(redactor);
-        let mut left = scope.max_body;
-        let mut dropped = 0u64;
+        // All of it is read, so that the answer is known to be whole, and redacted before it is cut,
+        // so that the cut leaves no part of a secret.
+        let mut capture = Capture::new(redactor).keeping(scope.max_body);
         while let Some(chunk) = response.chunk().await.map_err(|_| Cut::Within)? {
-            // What is beyond the cap is read and let go, so that the answer is known to be whole.
-            let keep = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            capture.feed(chunk.split_at(keep).0);
-            left -= keep as u64;
-            dropped += (chunk.len() - keep) as u64;
+            capture.feed(&chunk);
         }
         let body = capture.finish();
+        let dropped = body.bytes.saturating_sub(scope.max_body);
         let mut text = format!("HTTP {status}\n");
         for (name, value) in [("content-type", &kind), ("location", &location)] {
             if let Some(value) = value {
@@ -132,7 +124,7 @@ impl Job<'_> {
         if dropped > 0 {
             text.push_str(&format!("\n… {dropped} bytes beyond the token's cap left out …"));
         }
-        let summary = format!("HTTP {status}, {} bytes", body.bytes + dropped);
+        let summary = format!("HTTP {status}, {} bytes", body.bytes);
         let mut outcome = Outcome::new(Verdict::Succeeded, summary, text);
         outcome.http_status = Some(status.as_u16());
         outcome.output_digest = body.digest;
@@ -143,6 +135,8 @@ impl Job<'_> {
 
 /// Where an exchange broke off.
 enum Cut {
+    /// Nothing was tried yet, for this reason.
+    Never(String),
     /// Before the head of the answer was in.
     Before(reqwest::Error),
     /// Within its body.
@@ -226,7 +220,8 @@ fn no_connection(error: &reqwest::Error) -> bool {
         }
         source = cause.source();
     }
-    error.is_timeout()
+    // A time-out may have struck within the TLS handshake, on a connection that was opened.
+    false
 }
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
