@@ -34,6 +34,9 @@ struct Root {
     directory: OwnedFd,
     /// Set when the allowed path is a file.
     file: Option<String>,
+    /// How names beneath it are resolved. A file that was no link when the set was made must not
+    /// have become one to its neighbour.
+    resolve: ResolveFlags,
 }
 
 impl Roots {
@@ -57,14 +60,19 @@ impl Root {
     fn open(path: &str) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(directory) => Ok(Self { directory, file: None }),
+            Ok(directory) => Ok(Self { directory, file: None, resolve: RESOLVE }),
             // A file, or something that a write will make: its directory is what is pinned.
             Err(Errno::NOTDIR | Errno::NOENT) => {
                 let whole = Path::new(path);
                 let parent = whole.parent().unwrap_or(Path::new("/"));
                 let name = whole.file_name().and_then(|name| name.to_str()).ok_or(Errno::INVAL)?;
                 let directory = rustix::fs::open(parent, flags, Mode::empty())?;
-                Ok(Self { directory, file: Some(name.to_owned()) })
+                let named = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let linked = named
+                    .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink);
+                let resolve =
+                    if linked { RESOLVE } else { RESOLVE.union(ResolveFlags::NO_SYMLINKS) };
+                Ok(Self { directory, file: Some(name.to_owned()), resolve })
             }
             Err(error) => Err(error),
         }
@@ -95,7 +103,7 @@ impl Job<'_> {
 fn at<T>(
     roots: &Roots,
     action: &FileAction,
-    with: impl FnOnce(&OwnedFd, &str) -> Result<T, String>,
+    with: impl FnOnce(&OwnedFd, &str, ResolveFlags) -> Result<T, String>,
 ) -> Result<T, String> {
     let opened;
     let root = match roots.pinned.get(&action.root) {
@@ -106,10 +114,10 @@ fn at<T>(
         }
     };
     match (&root.file, action.path.as_str()) {
-        (Some(name), "") => with(&root.directory, name),
+        (Some(name), "") => with(&root.directory, name, root.resolve),
         (Some(_), _) => Err("the allowed path is a file and has nothing beneath it".to_owned()),
         (None, "") => Err("is a directory; name a file in it".to_owned()),
-        (None, path) => with(&root.directory, path),
+        (None, path) => with(&root.directory, path, root.resolve),
     }
 }
 
@@ -119,11 +127,11 @@ fn read(
     most: u64,
     redactor: &Redactor,
 ) -> Result<Outcome, String> {
-    at(roots, action, |directory, name| {
+    at(roots, action, |directory, name, resolve| {
         // NONBLOCK so that a FIFO can't hold us; it is refused below.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file =
-            rustix::fs::openat2(directory, name, flags, Mode::empty(), RESOLVE).map_err(why)?;
+            rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve).map_err(why)?;
         regular(&file)?;
         let mut bytes = Vec::new();
         File::from(file)
@@ -149,14 +157,14 @@ fn read(
 /// flushed. A reader sees the old content or the new one, never a part.
 fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
     let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
-    at(roots, action, |directory, name| {
+    at(roots, action, |directory, name, resolve| {
         let (parent, leaf) = match name.rsplit_once('/') {
             Some((parent, leaf)) => (parent, leaf),
             None => (".", name),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent =
-            rustix::fs::openat2(directory, parent, flags, Mode::empty(), RESOLVE).map_err(why)?;
+            rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve).map_err(why)?;
         let mode = target_mode(&parent, leaf)?;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
@@ -226,5 +234,39 @@ fn why(error: Errno) -> String {
         Errno::NXIO => "is not a regular file".to_owned(),
         Errno::NAMETOOLONG => "a part of the path is too long".to_owned(),
         other => std::io::Error::from(other).kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lar_core::scope::FileMode;
+    use lar_core::token::FileToken;
+
+    #[test]
+    fn a_file_that_became_a_link_does_not_lead_to_its_neighbour() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("report.txt"), "mine").unwrap();
+        std::fs::write(at("secrets.yml"), "not mine").unwrap();
+        std::os::unix::fs::symlink("report.txt", at("latest")).unwrap();
+        let token = |name: &str| {
+            let path = at(name).to_str().unwrap().to_owned();
+            FileToken::new("f", [path], FileMode::Read).build().unwrap()
+        };
+        let read = |roots: &Roots, name: &str| {
+            let root = at(name).to_str().unwrap().to_owned();
+            let path = String::new();
+            let action = FileAction { operation: FileOperation::Read, root, path, content: None };
+            super::read(roots, &action, 100, &Redactor::default()).map(|outcome| outcome.output)
+        };
+        let (plain, linked) =
+            (Roots::open(&[token("report.txt")]), Roots::open(&[token("latest")]));
+        assert_eq!(read(&plain, "report.txt").unwrap(), "mine");
+        // The operator's own link goes where it went when the set was made, and on.
+        assert_eq!(read(&linked, "latest").unwrap(), "mine");
+        std::fs::remove_file(at("report.txt")).unwrap();
+        std::os::unix::fs::symlink("secrets.yml", at("report.txt")).unwrap();
+        assert!(read(&plain, "report.txt").is_err());
     }
 }
