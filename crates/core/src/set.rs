@@ -58,6 +58,25 @@ struct Pool {
     exhausted: bool,
 }
 
+/// Uses that can't be split off. Nothing was moved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// The set has no such token.
+    #[error("the set has no token `{0}`; a set is split among the tokens that it has")]
+    Unknown(String),
+    /// A token is named twice.
+    #[error("token `{0}` is named twice; name it once with all the uses")]
+    Twice(String),
+    /// There are fewer uses.
+    #[error("token `{token}` has {left} use(s) left; split off at most so many")]
+    TooMany {
+        /// The token.
+        token: String,
+        /// How many uses it has left.
+        left: u32,
+    },
+}
+
 /// Tokens that can't form a set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
@@ -202,6 +221,60 @@ impl CapabilitySet {
         self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
     }
 
+    /// Splits uses off for a sub-agent: a set that holds these uses of these tokens, and this one holds
+    /// them no longer. All of them are moved or none is. Whoever spends, the ledger counts the uses of
+    /// one and the same grant, and the sum over all holders never exceeds it.
+    ///
+    /// ```
+    /// use lar_core::{set::CapabilitySet, token::ShellToken};
+    /// let pods = ShellToken::new("pods", ["kubectl get pods"]).max_uses(5).build()?;
+    /// let set = CapabilitySet::new([pods])?;
+    /// let child = set.split(&[("pods", 2)])?;
+    /// assert_eq!((set.uses_left("pods"), child.uses_left("pods")), (Some(3), Some(2)));
+    /// assert!(set.split(&[("pods", 4)]).is_err());
+    /// # set.mark_reported();
+    /// # child.mark_reported();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When a token is unknown, named twice, or has fewer uses left.
+    pub fn split(&self, uses: &[(&str, u32)]) -> Result<Self, SplitError> {
+        let entries = self.entries();
+        let child = Self::default();
+        let mut parts = Vec::with_capacity(uses.len());
+        for (name, count) in uses {
+            let found = entries.iter().find(|entry| entry.token.name() == *name && entry.offered());
+            let Some(entry) = found else {
+                give_all_back(&parts);
+                return Err(SplitError::Unknown((*name).to_owned()));
+            };
+            if parts.iter().any(|(other, _): &(&Arc<Entry>, Vec<u32>)| Arc::ptr_eq(other, entry)) {
+                give_all_back(&parts);
+                return Err(SplitError::Twice((*name).to_owned()));
+            }
+            match entry.take(*count) {
+                Ok(ordinals) => parts.push((entry, ordinals)),
+                Err(left) => {
+                    give_all_back(&parts);
+                    return Err(SplitError::TooMany { token: (*name).to_owned(), left });
+                }
+            }
+            // A way back goes with its deployment and never alone: as many of it as there are.
+            let back = entry.token.rollback().map(|back| back.name().to_owned());
+            let back = back.and_then(|back| entries.iter().find(|e| e.token.name() == back));
+            if let Some(back) = back
+                && let Ok(ordinals) = back.take(back.uses_left().min(*count))
+            {
+                parts.push((back, ordinals));
+            }
+        }
+        let held = parts.into_iter().map(|(entry, ordinals)| Arc::new(entry.part(ordinals)));
+        child.inner.entries.write().unwrap_or_else(PoisonError::into_inner).extend(held);
+        Ok(child)
+    }
+
     /// Says that no more than `left` uses of a token can be had: other runs of the grant have spent
     /// or hold the others. It only ever lowers what this process may spend.
     pub fn limit(&self, name: &str, left: u32) {
@@ -295,7 +368,49 @@ impl Drop for Inner {
     }
 }
 
+/// A failed split moves nothing.
+fn give_all_back(parts: &[(&Arc<Entry>, Vec<u32>)]) {
+    for (entry, ordinals) in parts {
+        entry.pool().returned.extend(ordinals);
+    }
+}
+
 impl Entry {
+    /// Takes so many of the numbers that are free, or says how many there are.
+    fn take(&self, count: u32) -> Result<Vec<u32>, u32> {
+        let left = self.uses_left();
+        let mut pool = self.pool();
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let free = pool.returned.pop().or_else(|| {
+                let fresh = (pool.next <= self.token.max_uses()).then_some(pool.next)?;
+                pool.next += 1;
+                Some(fresh)
+            });
+            match free.filter(|_| !pool.exhausted) {
+                Some(ordinal) => taken.push(ordinal),
+                None => {
+                    pool.returned.extend(taken);
+                    return Err(left);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The same token with these uses alone.
+    fn part(&self, ordinals: Vec<u32>) -> Self {
+        let next = self.token.max_uses() + 1;
+        let pool = Pool { returned: ordinals, next, spent: 0, exhausted: false };
+        Self {
+            token: self.token.clone(),
+            tool: self.tool.clone(),
+            pool: Arc::new(Mutex::new(pool)),
+            // Three denials close the token for everybody who holds it.
+            denials: Arc::clone(&self.denials),
+        }
+    }
+
     fn new(token: Token) -> Self {
         let tool = token.tool_name();
         let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };

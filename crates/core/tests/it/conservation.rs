@@ -158,6 +158,67 @@ proptest! {
     }
 }
 
+proptest! {
+    /// However a set is split and its parts are split again, and whoever spends: never more than was
+    /// granted, in the process and in the ledger.
+    #[test]
+    fn splitting_never_adds_up_to_more(
+        uses in 1u32..12,
+        steps in proptest::collection::vec((0usize..6, 0u32..8, any::<bool>()), 0..30),
+    ) {
+        block_on(async {
+            let token = WaitToken::new("x", 5).max_uses(uses).build().unwrap();
+            let (memory, ledger) = held(uses, 0).await;
+            let mut sets = vec![CapabilitySet::new([token]).unwrap()];
+            let mut effects = 0;
+            for (turn, (which, count, spends)) in (1u64..).zip(steps) {
+                let set = sets[which % sets.len()].clone();
+                let before = set.uses_left("x").unwrap();
+                if spends {
+                    if let Ok(spent) = spend(&set, &ledger, turn).await {
+                        effects += 1;
+                        let _ = seal(spent, &ledger, Verdict::Succeeded).await;
+                    }
+                } else {
+                    match set.split(&[("x", count)]) {
+                        Ok(child) => {
+                            assert_eq!(child.uses_left("x"), Some(count));
+                            assert_eq!(set.uses_left("x"), Some(before - count));
+                            sets.push(child);
+                        }
+                        Err(_) => {
+                            assert!(count > before, "it was refused what it has");
+                            assert_eq!(set.uses_left("x"), Some(before), "nothing was moved");
+                        }
+                    }
+                }
+                let held: u32 = sets.iter().map(|set| set.uses_left("x").unwrap()).sum();
+                assert_eq!(held + effects, uses);
+                assert_eq!(left(&memory) + effects, uses);
+            }
+            sets.iter().for_each(CapabilitySet::mark_reported);
+        });
+    }
+}
+
+#[test]
+fn a_way_back_is_split_off_with_its_deployment() {
+    use lar_core::token::DeployToken;
+    let deploy = DeployToken::kubectl("app", "prod", "app:v2").rollback_to("app:v1").max_uses(2);
+    let set = CapabilitySet::new([deploy.build().unwrap()]).unwrap();
+    let child = set.split(&[("app", 1)]).unwrap();
+    for part in [&set, &child] {
+        part.mark_reported();
+        assert_eq!((part.uses_left("app"), part.uses_left("app/rollback")), (Some(1), Some(1)));
+    }
+    for bad in
+        [&[("app/rollback", 1)][..], &[("none", 1)], &[("app", 1), ("app", 0)], &[("app", 2)]]
+    {
+        assert!(set.split(bad).is_err(), "{bad:?}");
+        assert_eq!((set.uses_left("app"), set.uses_left("app/rollback")), (Some(1), Some(1)));
+    }
+}
+
 #[test]
 fn one_capability_goes_to_one_of_many_threads() {
     let set = CapabilitySet::new([WaitToken::new("x", 5).build().unwrap()]).unwrap();
