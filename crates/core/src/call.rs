@@ -325,6 +325,7 @@ impl Spent {
             exit_code: outcome.exit_code,
             http_status: outcome.http_status,
             program: outcome.program.clone(),
+            tier: outcome.tier.map(String::from),
             duration_ms: outcome.duration_ms,
         }
     }

@@ -53,6 +53,8 @@ pub struct Outcome {
     pub duration_ms: u64,
     /// The program that ran: its path and SHA-256.
     pub program: Option<ProgramIdentity>,
+    /// The tier at which the kernel confined the program: `A`, `B` or `C`.
+    pub tier: Option<char>,
 }
 
 /// The file that was executed.
@@ -93,6 +95,7 @@ impl Outcome {
             http_status: None,
             duration_ms: 0,
             program: None,
+            tier: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod doctor;
 pub mod ending;
 pub mod grants;
 pub mod init;

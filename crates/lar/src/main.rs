@@ -49,6 +49,8 @@ enum Command {
     Schema(commands::schema::Args),
     /// Write a commented first manifest
     Init(commands::init::Args),
+    /// Show how well programs can be confined here, and how to get what is missing
+    Doctor(commands::doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Keys(args) => commands::keys::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Init(args) => commands::init::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
     };
     output::ended(exit).into()
 }

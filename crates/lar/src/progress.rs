@@ -52,6 +52,7 @@ impl Observer for Progress {
 impl State {
     fn show(&mut self, event: Event<'_>) {
         match event {
+            Event::Confined { tier } => self.line(&format!("programs are confined at {tier}")),
             Event::TurnStarted { turn } => {
                 self.since = Instant::now();
                 self.spin(&format!("turn {turn}: the model is thinking"));

@@ -2,10 +2,11 @@
 //! programs, opens the model, and writes the first record.
 
 mod error;
+mod name;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use lar_core::approval::ApprovalGate;
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
@@ -17,10 +18,10 @@ use lar_core::ledger::{
 };
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
-use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::agent::{Agent, DEFAULT_TASK, read_records};
 use lar_runtime::approval::TerminalGate;
+use lar_runtime::confine::Walls;
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer};
 use lar_runtime::journal::{Carried, Page, Start, Tape};
@@ -33,22 +34,13 @@ use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs, Tools};
 
 use crate::grant::{GrantChoice, difference, granted, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
-use crate::place::open_ledger;
+use crate::place::opened;
+use crate::walls;
 
 pub use error::ComposeError;
-
-/// The ledger's file in the user's state directory: `$XDG_STATE_HOME/lar/ledger.db`, or
-/// `~/.local/state/lar/ledger.db` (XDG Base Directory Specification).
-pub fn default_ledger() -> Result<PathBuf, ComposeError> {
-    Ok(state_directory().ok_or(ComposeError::NoStateDirectory)?.join("lar/ledger.db"))
-}
-
-/// The user's state directory: `$XDG_STATE_HOME`, or `~/.local/state`.
-pub(crate) fn state_directory() -> Option<PathBuf> {
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-}
+pub use name::default_ledger;
+use name::new_run;
+pub(crate) use name::state_directory;
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
@@ -166,6 +158,7 @@ pub(crate) struct Prepared {
     kube: Kubeconfigs,
     secrets: Secrets,
     redactor: Arc<Redactor>,
+    walls: Walls,
     workdir: PathBuf,
     record: Option<PathBuf>,
     pub(crate) stop: Stop,
@@ -174,6 +167,10 @@ pub(crate) struct Prepared {
 
 /// Everything but the model and the first record.
 pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeError> {
+    // Tried while the ledger is opened, with a child of its own.
+    let tier = walls::least_tier(&options);
+    let found = tokio::task::spawn_blocking(move || Walls::find(tier));
+    let ledger_file = walls::ledger_file(&options.ledger);
     let ledger = opened(&options.ledger).await?;
     if !matches!(options.ledger, Store::Open(_)) {
         let found = recover::recover(ledger.as_ref()).await?;
@@ -222,6 +219,13 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
     for candidate in &candidates {
         trial.add(candidate.clone())?;
     }
+    let found = found.await.map_err(|_| ComposeError::System("no thread can be started"))?;
+    let all: Vec<Token> = capabilities.tokens().into_iter().chain(candidates.clone()).collect();
+    let manifest = options.manifest_file.as_deref();
+    let walls = found
+        .and_then(|found| walls::fit(found, &all, &programs, &workdir, ledger_file, manifest))
+        .inspect_err(|_| capabilities.mark_reported())?;
+    options.observer.notice(Event::Confined { tier: walls.tier() });
     Ok(Prepared {
         capabilities,
         candidates,
@@ -236,6 +240,7 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         kube,
         secrets,
         redactor,
+        walls,
         workdir,
         record: options.record,
         stop: options.stop,
@@ -253,7 +258,7 @@ impl Prepared {
         journal: Option<Vec<u8>>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let run = new_run()?;
-        let enforcement = crate::enforcement();
+        let enforcement = self.walls.tier().to_string();
         let opened = match self.opening(&run, model, task, &enforcement) {
             Ok(opening) => self.draw(Opening { journal, ..opening }).await,
             Err(error) => Err(error.into()),
@@ -279,7 +284,8 @@ impl Prepared {
             Err(error) => Err(self.explain(error, &run.grant, &here).await),
         };
         let opened = taken.inspect_err(|_| self.capabilities.mark_reported())?;
-        let (dispatcher, negotiator) = self.assemble(opened, crate::enforcement())?;
+        let enforcement = self.walls.tier().to_string();
+        let (dispatcher, negotiator) = self.assemble(opened, enforcement)?;
         dispatcher.carry(&carried);
         negotiator.carry(&carried);
         Ok((dispatcher, negotiator, carried))
@@ -318,8 +324,15 @@ impl Prepared {
         let tokens = self.capabilities.tokens();
         let all: Vec<Token> = tokens.iter().chain(&candidates).cloned().collect();
         self.programs.identify_in_background(&all, &self.workdir);
-        let tools =
-            Tools::new(&all, self.programs, self.kube, self.secrets, self.redactor, self.workdir);
+        let tools = Tools::new(
+            &all,
+            self.programs,
+            self.kube,
+            self.secrets,
+            self.redactor,
+            self.walls,
+            self.workdir,
+        );
         let dispatcher = Dispatcher::new(Parts {
             capabilities: self.capabilities,
             ledger: RunLedger::new(self.ledger, opened.hold),
@@ -425,26 +438,4 @@ impl Prepared {
             journal: None,
         })
     }
-}
-
-/// The ledger that options name.
-pub(crate) async fn opened(store: &Store) -> Result<Arc<dyn Ledger>, ComposeError> {
-    match store {
-        Store::Open(ledger) => Ok(Arc::clone(ledger)),
-        Store::At(place) => open_ledger(Some(place)).await,
-        Store::Default => open_ledger(None).await,
-    }
-}
-
-/// A name for a run: when it began, and 32 random bits.
-fn new_run() -> Result<RunId, ComposeError> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0)).to_string();
-    let digits: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
-    let (day, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
-    let mut random = [0u8; 4];
-    getrandom::fill(&mut random)
-        .map_err(|_| ComposeError::System("the system gives no random numbers"))?;
-    RunId::new(format!("{day}-{time}-{:08x}", u32::from_ne_bytes(random)))
-        .map_err(|_| ComposeError::System("no name can be made for the run"))
 }

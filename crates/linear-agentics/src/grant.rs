@@ -11,8 +11,9 @@ use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::compose::{ComposeError, opened};
+use crate::compose::ComposeError;
 use crate::options::{Approvals, RunOptions};
+use crate::place::opened;
 
 /// The most lines of a difference that are shown.
 const LINES: usize = 20;

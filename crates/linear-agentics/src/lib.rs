@@ -38,6 +38,7 @@ mod place;
 pub mod report;
 mod session;
 pub mod table;
+mod walls;
 
 pub use check::{check_run, flaw_of};
 pub use compose::{ComposeError, default_ledger, resume, start};
@@ -54,6 +55,7 @@ pub use lar_core::{
 };
 pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
 pub use lar_runtime::approval::{TerminalGate, account};
+pub use lar_runtime::confine::{self, ConfineError, Tier, Walls};
 pub use lar_runtime::dispatch::{Dispatcher, judge, told};
 pub use lar_runtime::event::{Event, Observer, Unwatched};
 pub use lar_runtime::negotiate::{
@@ -89,9 +91,4 @@ pub fn init() {
 /// When it can't be opened, or when there is a helper already.
 pub fn use_helper(path: &std::path::Path) -> Result<(), lar_sandbox::SpawnError> {
     lar_sandbox::use_helper(path)
-}
-
-/// What the kernel enforces on children here, in words for the record and the approval prompt.
-pub fn enforcement() -> String {
-    lar_sandbox::Tier::C.to_string()
 }

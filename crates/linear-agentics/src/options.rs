@@ -10,6 +10,7 @@ use lar_core::json::Digest;
 use lar_core::ledger::Ledger;
 use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
+use lar_runtime::confine::Tier;
 use lar_runtime::event::{Observer, Unwatched};
 use lar_runtime::journal::Origin;
 use lar_runtime::model::{Model, Price, PriceTable, Prompt};
@@ -68,6 +69,8 @@ pub struct RunOptions {
     pub(crate) origin: Option<Origin>,
     pub(crate) keep_journal: bool,
     pub(crate) workdir: Option<PathBuf>,
+    pub(crate) manifest_file: Option<PathBuf>,
+    pub(crate) min_tier: Option<Tier>,
     pub(crate) ledger: Store,
     pub(crate) programs: Option<Programs>,
     pub(crate) record: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl RunOptions {
         });
         options.grant = manifest.grant.as_ref().map(|grant| grant.choice.clone());
         options.workdir = Some(manifest.base.clone());
+        options.min_tier = manifest.min_tier;
         options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
         for price in &manifest.prices {
             options.prices = options.prices.with(
@@ -143,6 +147,8 @@ impl RunOptions {
             origin: None,
             keep_journal: false,
             workdir: None,
+            manifest_file: None,
+            min_tier: None,
             ledger: Store::Default,
             programs: None,
             record: None,
@@ -203,6 +209,21 @@ impl RunOptions {
     #[must_use]
     pub fn ledger(mut self, place: impl Into<LedgerPlace>) -> Self {
         self.ledger = Store::At(place.into());
+        self
+    }
+
+    /// The weakest tier of confinement with which the run may start, instead of the manifest's; A on
+    /// Linux when neither says one. See [`Tier`].
+    #[must_use]
+    pub fn min_tier(mut self, tier: Tier) -> Self {
+        self.min_tier = Some(tier);
+        self
+    }
+
+    /// The file that the manifest was read from, so that no token may write it.
+    #[must_use]
+    pub fn manifest_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.manifest_file = Some(path.into());
         self
     }
 

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::compose::{ComposeError, default_ledger};
 use crate::keys::Keys;
+use crate::options::Store;
 
 /// Where a ledger is. What begins with `postgres://` is the address of a database, everything else
 /// the path of a file.
@@ -134,4 +135,13 @@ fn open_file(path: &Path) -> Result<Arc<dyn Ledger>, ComposeError> {
 
 fn read(address: &SecretString) -> Result<Address, ComposeError> {
     Ok(Address::parse(address.expose_secret(), &Environment::from_process())?)
+}
+
+/// The ledger that options name.
+pub(crate) async fn opened(store: &Store) -> Result<Arc<dyn Ledger>, ComposeError> {
+    match store {
+        Store::Open(ledger) => Ok(Arc::clone(ledger)),
+        Store::At(place) => open_ledger(Some(place)).await,
+        Store::Default => open_ledger(None).await,
+    }
 }

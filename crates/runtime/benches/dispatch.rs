@@ -21,6 +21,7 @@ use lar_core::ledger::{Granted, RunLedger};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use lar_core::token::ShellToken;
+use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::Unwatched;
 use lar_runtime::secrets::Secrets;
@@ -47,6 +48,7 @@ fn dispatcher(runtime: &tokio::runtime::Runtime) -> Dispatcher {
         Kubeconfigs::default(),
         Secrets::default(),
         Arc::new(Redactor::default()),
+        Walls::find(Tier::C).unwrap(),
         PathBuf::from("/"),
     );
     Dispatcher::new(Parts {

@@ -5,10 +5,17 @@ use std::time::Duration;
 use lar_core::audit::trail::Proof;
 use lar_core::id::RunId;
 
+use crate::confine::Tier;
+
 /// Something that happened in a run. Texts are redacted and unescaped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// It is known how the kernel confines the programs of the run.
+    Confined {
+        /// At which tier.
+        tier: Tier,
+    },
     /// The model is asked.
     TurnStarted {
         /// Counted from 1.

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod approval;
+pub mod confine;
 pub mod dispatch;
 pub mod event;
 pub mod journal;

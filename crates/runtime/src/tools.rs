@@ -6,9 +6,10 @@ mod child;
 mod database;
 mod deploy;
 mod environment;
+mod executable;
 mod file;
 mod http;
-mod programs;
+pub(crate) mod programs;
 mod shell;
 mod wait;
 
@@ -24,6 +25,7 @@ use lar_core::scope::{Scope, SecretScope};
 use lar_core::token::Token;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::confine::Walls;
 use crate::secrets::Secrets;
 use crate::stop::Stop;
 
@@ -37,6 +39,7 @@ pub struct Tools {
     secrets: Secrets,
     redactor: Arc<Redactor>,
     roots: file::Roots,
+    walls: Walls,
     /// Where commands run whose token names no directory.
     workdir: PathBuf,
 }
@@ -49,9 +52,15 @@ impl Tools {
         kube: Kubeconfigs,
         secrets: Secrets,
         redactor: Arc<Redactor>,
+        walls: Walls,
         workdir: PathBuf,
     ) -> Self {
-        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), workdir }
+        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), walls, workdir }
+    }
+
+    /// What stands around every child.
+    pub fn walls(&self) -> &Walls {
+        &self.walls
     }
 
     /// What takes secrets out of texts.

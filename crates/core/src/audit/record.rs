@@ -196,6 +196,9 @@ pub struct OutcomeRecord {
     /// The file that was executed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub program: Option<ProgramIdentity>,
+    /// The tier at which the kernel confined it: `A`, `B` or `C`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tier: Option<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
 }

@@ -44,6 +44,8 @@ pub struct Proof {
     #[serde(skip_serializing_if = "Option::is_none")]
     program: Option<ProgramIdentity>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     approval_seq: Option<u64>,
     /// What was said later about an unknown outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +85,7 @@ impl Proof {
             action_digest: intent.action_digest,
             attempt: intent.attempt,
             program: outcome.and_then(|record| record.program.clone()),
+            tier: outcome.and_then(|record| record.tier.clone()),
             approval_seq: intent.approval_seq,
             resolution: None,
             seq,
@@ -138,6 +141,11 @@ impl Proof {
     /// How long it took, in milliseconds.
     pub fn duration_ms(&self) -> u64 {
         self.duration_ms
+    }
+
+    /// The tier at which the kernel confined the program, when one ran: `A`, `B` or `C`.
+    pub fn tier(&self) -> Option<&str> {
+        self.tier.as_deref()
     }
 
     /// A program's exit status.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::reach::Reach;
 use crate::action::DeployAction;
 use crate::error::Refusal;
 use crate::token::TokenError;
@@ -67,6 +68,8 @@ pub struct DeployScope {
     /// How long the rollout may take.
     #[serde(rename = "timeout_ms", serialize_with = "super::wait::as_millis")]
     pub timeout: Duration,
+    /// What a declared command may reach while it runs; a `kubectl` reaches its cluster alone.
+    pub reach: Reach,
 }
 
 /// Fills `{image}` and `{target}` into declared words.

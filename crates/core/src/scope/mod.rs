@@ -7,9 +7,11 @@
 pub mod command;
 pub mod database;
 pub mod deploy;
+pub mod endpoint;
 pub mod lexer;
 pub mod path;
 pub mod profile;
+pub mod reach;
 pub mod secret;
 pub mod shell;
 pub mod sql;
@@ -23,7 +25,9 @@ use crate::error::Refusal;
 
 pub use database::DatabaseScope;
 pub use deploy::DeployScope;
+pub use endpoint::{Endpoint, EndpointError};
 pub use path::{FileMode, FileScope};
+pub use reach::Reach;
 pub use secret::{Injection, SecretScope, SecretSource};
 pub use shell::ShellScope;
 pub use url::HttpScope;

@@ -6,6 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::command::CommandScope;
+use super::reach::Reach;
 use crate::action::ShellAction;
 use crate::error::Refusal;
 
@@ -23,6 +24,8 @@ pub struct ShellScope {
     pub workdir: Option<String>,
     /// After this time the command and all it started are killed.
     pub timeout: Duration,
+    /// What the command may reach while it runs.
+    pub reach: Reach,
 }
 
 impl ShellScope {
@@ -55,6 +58,7 @@ impl Serialize for ShellScope {
         out.serialize_field("env", &self.env)?;
         out.serialize_field("workdir", &self.workdir)?;
         out.serialize_field("timeout_ms", &super::wait::millis(self.timeout))?;
+        out.serialize_field("reach", &self.reach)?;
         out.end()
     }
 }

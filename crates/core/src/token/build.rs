@@ -11,7 +11,7 @@ mod wait;
 use std::time::Duration;
 
 use super::{Examples, MAX_USES, Token, TokenError};
-use crate::scope::Scope;
+use crate::scope::{Reach, Scope};
 use crate::time::Timestamp;
 
 pub use database::DatabaseToken;
@@ -128,6 +128,58 @@ macro_rules! common_setters {
 }
 
 use common_setters;
+
+/// What the programs of a token may reach, as it is declared.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReachTexts {
+    pub(super) network: Vec<String>,
+    pub(super) writes: Vec<String>,
+    pub(super) reads: Vec<String>,
+    pub(super) also_runs: Vec<String>,
+}
+
+impl ReachTexts {
+    pub(super) fn build(self) -> Result<Reach, TokenError> {
+        Reach::new(&self.network, self.writes, self.reads, self.also_runs)
+    }
+}
+
+/// The setters of builders whose tokens run programs that the issuer names.
+macro_rules! reach_setters {
+    ($builder:ident) => {
+        impl $builder {
+            /// Lets the program connect to `host:port` by TCP; `*.domain:port` stands for all hosts
+            /// below. Without one it has no network at all.
+            pub fn network(mut self, endpoint: impl Into<String>) -> Self {
+                self.reach.network.push(endpoint.into());
+                self
+            }
+
+            /// Lets the program change this file, or what is beneath this directory. It must exist when
+            /// the run starts. All else is read-only.
+            pub fn writes(mut self, path: impl Into<String>) -> Self {
+                self.reach.writes.push(path.into());
+                self
+            }
+
+            /// Lets the program read this file, or what is beneath this directory, beyond its working
+            /// directory and the system's libraries. A leading `~/` stands for the user's home.
+            pub fn reads(mut self, path: impl Into<String>) -> Self {
+                self.reach.reads.push(path.into());
+                self
+            }
+
+            /// Lets the program start this one in turn: a name that is looked up in PATH, a path, a
+            /// directory for all programs in it, or `*` for all programs of PATH.
+            pub fn also_runs(mut self, program: impl Into<String>) -> Self {
+                self.reach.also_runs.push(program.into());
+                self
+            }
+        }
+    };
+}
+
+use reach_setters;
 
 fn check_timeout(timeout: Duration) -> Result<(), TokenError> {
     if timeout.is_zero() || timeout > Duration::from_secs(86_400) {

@@ -84,6 +84,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
             exit_code: Some(0),
             http_status: None,
             program: None,
+            tier: None,
             duration_ms: 3,
         }));
         all.push(Body::Error(ErrorRecord {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use linear_agentics::manifest::Manifest;
-use linear_agentics::{GrantChoice, RunOptions, Stop, start};
+use linear_agentics::{GrantChoice, RunOptions, Stop, Tier, start};
 
 use super::ending::{Ending, Shown, threads};
 use super::grants;
@@ -37,6 +37,10 @@ pub struct Args {
     /// The issued grant whose uses the run draws from, instead of the manifest's
     #[arg(long, value_name = "ID")]
     grant: Option<String>,
+    /// The weakest confinement with which the run may start, instead of the manifest's: A, B or C (see
+    /// `lar doctor`)
+    #[arg(long, value_name = "TIER")]
+    min_tier: Option<Tier>,
 }
 
 /// Runs it.
@@ -101,6 +105,10 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, E
         .stop(stop)
         .observer(Arc::new(Progress::new()))
         .prompt(Box::new(TerminalPrompt));
+    options = options.manifest_file(&args.manifest);
+    if let Some(tier) = args.min_tier {
+        options = options.min_tier(tier);
+    }
     if let Some(task) = &args.task {
         options = options.task(task);
     }

@@ -59,6 +59,12 @@ fn every_call_of_a_session_is_one_that_its_manifest_knows() {
 
 #[test]
 fn the_release_gate_runs_as_the_readme_says() {
+    if root().join(".git").is_file() {
+        crate::support::skip(
+            "this checkout is a linked worktree, whose git data lies outside of it",
+        );
+        return;
+    }
     let lab = Lab::new("");
     let (audit, ledger) = (lab.path("audit.json"), lab.path("ledger.db"));
     let mut run = Run::at(

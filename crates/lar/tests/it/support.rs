@@ -32,15 +32,14 @@ pub struct Lab {
 impl Lab {
     /// A lab whose manifest has these tables after a usual budget.
     pub fn new(tables: &str) -> Self {
-        let lab = Self { dir: tempfile::tempdir().unwrap() };
-        lab.write("manifest.toml", format!("{HEAD}{tables}"));
-        lab
+        Self::whole(&format!("{HEAD}{tables}"))
     }
 
     /// A lab with this whole manifest.
     pub fn whole(manifest: &str) -> Self {
         let lab = Self { dir: tempfile::tempdir().unwrap() };
         lab.write("manifest.toml", manifest);
+        std::fs::create_dir(lab.path("out")).unwrap();
         lab
     }
 
@@ -52,6 +51,31 @@ impl Lab {
     /// A path in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// A path in the one directory of it that programs may write.
+    pub fn made(&self, name: &str) -> PathBuf {
+        self.dir.path().join("out").join(name)
+    }
+
+    /// Reads what a program wrote.
+    pub fn read_made(&self, name: &str) -> String {
+        std::fs::read_to_string(self.made(name)).unwrap()
+    }
+
+    /// The processes of this lab's runs, whatever namespace they are in: all are started with the lab
+    /// as their home. Those that only wait to be reaped have no environment any more.
+    pub fn processes(&self) -> Vec<String> {
+        let home = format!("HOME={}", self.dir().display());
+        let carries = |environment: Vec<u8>| {
+            environment.split(|&byte| byte == 0).any(|pair| pair == home.as_bytes())
+        };
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|pid| pid.parse::<u32>().is_ok())
+            .filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(carries))
+            .collect()
     }
 
     /// Writes a file in it.
@@ -334,16 +358,28 @@ pub fn turn(blocks: Vec<Value>, stop: &str) -> Value {
     json!({"content": blocks, "stop_reason": stop, "usage": {"input_tokens": 10, "output_tokens": 5}})
 }
 
-/// A shell token named `sh` with these prefixes and further fields.
+/// What lets a program of the tests work: it may start any other, and write in one directory.
+pub const REACH: &str = "writes = [\"out\"]\nalso_runs = [\"*\"]\n";
+
+/// A shell token named `sh` with these prefixes and further fields. Programs by name run in the
+/// directory that they may write.
 pub fn shell(allowed: &[&str], more: &str) -> String {
+    let place = match more.contains("workdir") || allowed.iter().any(|word| word.starts_with("./"))
+    {
+        true => "",
+        false => "workdir = \"out\"\n",
+    };
     let allowed = serde_json::to_string(allowed).unwrap();
-    format!("[[token]]\nkind = \"shell\"\nname = \"sh\"\nallowed = {allowed}\n{more}\n")
+    format!(
+        "[[token]]\nkind = \"shell\"\nname = \"sh\"\nallowed = {allowed}\n{REACH}{place}{more}\n"
+    )
 }
 
-/// An executable script in the lab, which a token can name as `./NAME`.
+/// An executable script in the lab, which a token can name as `./NAME`. It works in the directory that
+/// it may write.
 pub fn script(lab: &Lab, name: &str, body: &str) {
     use std::os::unix::fs::PermissionsExt;
-    let path = lab.write(name, format!("#!/bin/sh\n{body}\n"));
+    let path = lab.write(name, format!("#!/bin/sh\ncd out\n{body}\n"));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -355,12 +391,6 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < until, "never came true: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether a process with this number is alive. One that only waits to be reaped is not.
-pub fn alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z")))
 }
 
 /// Whether any file below `dir` holds these bytes, and which.

@@ -17,6 +17,10 @@ pub enum ComposeError {
     /// A secret can't be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The programs that the tokens run can't be confined as demanded, or could write what the run
+    /// trusts.
+    #[error(transparent)]
+    Confine(#[from] lar_runtime::confine::ConfineError),
     /// A deployment's cluster can't be told.
     #[error(transparent)]
     Cluster(#[from] ClusterError),

@@ -70,6 +70,24 @@ macro_rules! with_common {
 }
 pub(super) use with_common;
 
+/// Hands what a token's programs may reach to a builder.
+macro_rules! with_reach {
+    ($self:ident, $builder:ident, $table:expr) => {
+        for endpoint in &$table.network {
+            $builder = $builder.network(endpoint);
+        }
+        for path in $self.places("writes", &$table.writes)? {
+            $builder = $builder.writes(path);
+        }
+        for path in $self.places("reads", &$table.reads)? {
+            $builder = $builder.reads(path);
+        }
+        for program in $self.places("also_runs", &$table.also_runs)? {
+            $builder = $builder.also_runs(program);
+        }
+    };
+}
+
 /// One token's table, and what messages call it.
 pub(super) struct Builder<'b, 'r, 't> {
     pub reader: &'b mut Reader<'r>,
@@ -101,6 +119,7 @@ impl Builder<'_, '_, '_> {
         if !good {
             return None;
         }
+        with_reach!(self, builder, table);
         self.built(builder.build())
     }
 
@@ -181,7 +200,10 @@ impl Builder<'_, '_, '_> {
     fn deploy(&mut self) -> Option<Token> {
         let table: DeployTable = self.reader.take(self.value)?;
         let (others, method): (&[&str], _) = match table.method {
-            Method::Kubectl => (&["argv", "rollback_argv"], "command"),
+            Method::Kubectl => {
+                let command = &["argv", "rollback_argv", "network", "writes", "reads", "also_runs"];
+                (command, "command")
+            }
             Method::Command => (&["namespace", "deployment", "container", "context"], "kubectl"),
         };
         let mut good = true;
@@ -239,6 +261,7 @@ impl Builder<'_, '_, '_> {
         if let Some(context) = table.context {
             builder = builder.context(context);
         }
+        with_reach!(self, builder, table);
         self.built(builder.build())
     }
 
@@ -327,6 +350,18 @@ impl Builder<'_, '_, '_> {
                 None
             }
         }
+    }
+
+    /// Paths of a list, as they are written: those that are relative begin at the manifest's directory
+    /// when the run starts, so that hosts which have it in different places share one definition.
+    fn places(&mut self, field: &str, paths: &[String]) -> Option<Vec<String>> {
+        let sound = |(index, path): (usize, &String)| {
+            // A home is known to the run alone.
+            path.starts_with("~/") || self.path(field, index, path).is_some()
+        };
+        // All of them, so that all that are wrong are told at once.
+        let wrong = paths.iter().enumerate().map(sound).filter(|sound| !sound).count();
+        (wrong == 0).then(|| paths.to_vec())
     }
 
     pub fn path(&mut self, field: &str, index: usize, path: &str) -> Option<String> {

@@ -30,6 +30,7 @@ use lar_core::budget::Budget;
 use lar_core::json::Digest;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
+use lar_runtime::confine::Tier;
 
 use crate::grant::GrantChoice;
 
@@ -61,6 +62,8 @@ pub struct Manifest {
     pub approval_timeout: Duration,
     /// How many capabilities the model may ask for in one run, denials included.
     pub max_requests: u32,
+    /// The weakest tier with which the run may start; `None` for the default, A on Linux.
+    pub min_tier: Option<Tier>,
     /// What the agent holds from the start, in the manifest's order.
     pub tokens: Vec<Token>,
     /// What a person may grant while it runs, in the manifest's order.

@@ -24,6 +24,8 @@ pub(super) struct Root {
     pub grant: Option<GrantTable>,
     /// How people are asked.
     pub approval: Option<ApprovalTable>,
+    /// How the kernel must confine the programs that are run.
+    pub confinement: Option<ConfinementTable>,
     /// How often the agent may ask for a candidate.
     pub negotiation: Option<NegotiationTable>,
     /// Prices of models, put over the built-in table.
@@ -86,6 +88,23 @@ pub(super) struct GrantTable {
 pub(super) struct ApprovalTable {
     /// How long a person may take to answer; silence denies. At most a day. Default: `5m`.
     pub timeout: Option<DurationText>,
+}
+
+/// How the kernel must confine the programs that are run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfinementTable {
+    /// The weakest tier with which the run may start: `A` (namespaces, Landlock, seccomp), `B` (Landlock
+    /// and seccomp) or `C` (no kernel confinement). Default: `A` on Linux.
+    pub min_tier: Option<TierName>,
+}
+
+/// A tier.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(super) enum TierName {
+    A,
+    B,
+    C,
 }
 
 /// How often the agent may ask for a candidate.
@@ -245,8 +264,24 @@ token_table! {
         #[serde(default)]
         env: Vec<String>,
         /// The working directory. A relative path begins at the manifest's directory, which is the
-        /// default.
+        /// default. The command may read what is in it, and change only what `writes` names.
         workdir: Option<String>,
+        /// Where the command may connect to, by TCP: `host:port`, or `*.domain:port` for all hosts below,
+        /// for programs that honour HTTPS_PROXY. Default: no network.
+        #[serde(default)]
+        network: Vec<String>,
+        /// Files and directories that the command may change; they must exist. All else is read-only. A
+        /// relative path begins at the manifest's directory, `~/` at the user's home.
+        #[serde(default)]
+        writes: Vec<String>,
+        /// Files and directories that the command may read beyond its working directory and the system's
+        /// libraries. A relative path begins at the manifest's directory, `~/` at the user's home.
+        #[serde(default)]
+        reads: Vec<String>,
+        /// Programs that the command may start in turn: names that are looked up in PATH, paths,
+        /// directories for all programs in them, or `*` for all programs of PATH. Default: none.
+        #[serde(default)]
+        also_runs: Vec<String>,
     }
 }
 
@@ -330,6 +365,22 @@ token_table! {
         /// For `command`: what is run, once, when it failed; `{image}` is then `rollback_to`.
         #[schemars(length(min = 1))]
         rollback_argv: Option<Vec<String>>,
+        /// For `command`: where it may connect to, by TCP: `host:port`, or `*.domain:port` for all hosts below,
+        /// for programs that honour HTTPS_PROXY. Default: no network.
+        #[serde(default)]
+        network: Vec<String>,
+        /// For `command`: files and directories that it may change; they must exist. All else is read-only. A
+        /// relative path begins at the manifest's directory, `~/` at the user's home.
+        #[serde(default)]
+        writes: Vec<String>,
+        /// For `command`: files and directories that it may read beyond its working directory and the system's
+        /// libraries. A relative path begins at the manifest's directory, `~/` at the user's home.
+        #[serde(default)]
+        reads: Vec<String>,
+        /// For `command`: programs that it may start in turn: names that are looked up in PATH, paths,
+        /// directories for all programs in them, or `*` for all programs of PATH. Default: none.
+        #[serde(default)]
+        also_runs: Vec<String>,
     }
 }
 

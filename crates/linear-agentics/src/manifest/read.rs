@@ -13,6 +13,7 @@ use lar_core::ledger::{GrantId, LedgerId};
 use lar_core::scope::profile::Profiles;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
+use lar_runtime::confine::Tier;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde_json::Value;
@@ -22,7 +23,8 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Sink};
 use super::hide::{hide_lines, hide_values};
 use super::model::{
-    AgentTable, ApprovalTable, BudgetTable, DurationText, GrantTable, NegotiationTable, PriceTable,
+    AgentTable, ApprovalTable, BudgetTable, ConfinementTable, DurationText, GrantTable,
+    NegotiationTable, PriceTable, TierName,
 };
 use super::names::Names;
 use super::profiles::Load;
@@ -123,6 +125,7 @@ impl Reader<'_> {
             None => None,
         };
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
+        let confinement: Option<ConfinementTable> = self.part(table, "confinement");
         let prices = self.prices(table);
         self.profiles = self.profiles(table);
         let mut names = Names::default();
@@ -141,6 +144,13 @@ impl Reader<'_> {
             max_requests: negotiation
                 .and_then(|negotiation| negotiation.max_requests)
                 .unwrap_or(DEFAULT_MAX_REQUESTS),
+            min_tier: confinement.and_then(|confinement| confinement.min_tier).map(
+                |tier| match tier {
+                    TierName::A => Tier::A,
+                    TierName::B => Tier::B,
+                    TierName::C => Tier::C,
+                },
+            ),
             tokens,
             candidates,
             prices,

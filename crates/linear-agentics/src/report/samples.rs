@@ -209,6 +209,7 @@ fn outcome(
         exit_code: None,
         http_status: None,
         program: None,
+        tier: None,
         duration_ms,
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lar_core::outcome::ProgramIdentity;
 use lar_core::redact::Redactor;
-use lar_sandbox::{Child, ChildSpec, Confinement, Event, EventDecoder};
+use lar_sandbox::{Child, ChildSpec, Event, EventDecoder, Tier};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::Job;
 use super::capture::{Capture, Captured};
 use super::programs::Programs;
+use crate::confine::{Broker, Confined, Surroundings, Walls};
 use crate::stop::Stop;
 
 /// How long what a tree wrote is still read after its end.
@@ -36,6 +37,8 @@ pub(super) struct Order {
     pub workdir: PathBuf,
     /// For how long at the most.
     pub timeout: Duration,
+    /// What it may reach.
+    pub around: Surroundings,
 }
 
 /// What came of it.
@@ -52,6 +55,49 @@ pub(super) struct End {
     pub stdout: Captured,
     pub stderr: Captured,
     pub program: ProgramIdentity,
+    /// What stood around it.
+    pub tier: Tier,
+}
+
+/// A program that was handed to the launcher.
+struct Running {
+    child: Child,
+    program: ProgramIdentity,
+    broker: Option<Broker>,
+    /// Goes with the child.
+    private: Option<tempfile::TempDir>,
+    tier: Tier,
+}
+
+/// Looks the program up, puts up its walls, and hands it to the launcher.
+fn start(programs: &Programs, walls: Option<&Walls>, order: Order) -> Result<Running, String> {
+    let name = order.argv.first().map(String::as_str).unwrap_or_default();
+    let program = programs.identify(name, &order.workdir).map_err(|error| error.to_string())?;
+    let mut launch = program.launch;
+    let confined = match walls {
+        Some(walls) => walls.around(&launch, &order.workdir, &order.around, programs)?,
+        None => Confined::for_the_operator(&launch),
+    };
+    let mut argv: Vec<OsString> = order.argv.into_iter().map(OsString::from).collect();
+    if !launch.words.is_empty() {
+        argv.splice(..1, launch.words.drain(..));
+    }
+    let mut env = order.env;
+    env.retain(|(name, _)| !confined.env.iter().any(|(other, _)| other == name));
+    env.extend(confined.env);
+    let tier = confined.confinement.tier;
+    let spec = ChildSpec {
+        program: launch.program,
+        expected: launch.file,
+        pinned: confined.pinned,
+        argv,
+        env,
+        workdir: order.workdir,
+        confinement: confined.confinement,
+    };
+    let child = lar_sandbox::spawn(&spec).map_err(|error| error.to_string())?;
+    let (broker, private) = (confined.broker, confined.private);
+    Ok(Running { child, program: program.identity, broker, private, tier })
 }
 
 /// How a program ended.
@@ -69,39 +115,37 @@ pub(super) enum How {
 impl Job<'_> {
     /// Runs a program to its end. Nothing that it started is left when this returns.
     pub(super) async fn run(&self, order: Order) -> Ran {
-        run(&self.tools.programs, self.tools.redactor(), self.stop, order).await
+        let tools = self.tools;
+        run(&tools.programs, tools.redactor(), Some(&tools.walls), self.stop, order).await
     }
 }
 
-/// The same for who has no job yet.
+/// The same for who has no job yet. Without walls the program acts for the operator, and reaches what
+/// the operator reaches; no word of the model's may be among what it is given.
 pub(super) async fn run(
     programs: &Programs,
     redactor: &Redactor,
+    walls: Option<&Walls>,
     stop: &Stop,
     order: Order,
 ) -> Ran {
     let programs = programs.clone();
+    let walls = walls.cloned();
     let timeout = order.timeout;
-    let started = tokio::task::spawn_blocking(move || {
-        let name = order.argv.first().map(String::as_str).unwrap_or_default();
-        let program = programs.identify(name, &order.workdir).map_err(|error| error.to_string())?;
-        let spec = ChildSpec {
-            program: program.path,
-            expected: program.file,
-            pinned: Vec::new(),
-            argv: order.argv.into_iter().map(OsString::from).collect(),
-            env: order.env,
-            workdir: order.workdir,
-            confinement: Confinement::default(),
-        };
-        let child = lar_sandbox::spawn(&spec).map_err(|error| error.to_string())?;
-        Ok((child, program.identity))
-    });
-    let (mut child, program) = match started.await {
+    let started = tokio::task::spawn_blocking(move || start(&programs, walls.as_ref(), order));
+    let Running { mut child, program, broker, private, tier } = match started.await {
         Ok(Ok(started)) => started,
         Ok(Err(reason)) => return Ran::NeverBegan(reason),
         Err(_) => return Ran::NeverBegan("no thread could be had to start it".to_owned()),
     };
+    let serving = broker.map(|broker| broker.serve(child.take_listeners()));
+    if let Some(Err(_)) = serving {
+        // Dropping the child ends it; what it may have done in this moment it did without a network.
+        let nothing = Capture::new(redactor).finish();
+        let (stdout, stderr) = (nothing.clone(), nothing);
+        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }));
+    }
+    let decoder = child.take_decoder();
     let pipes = (child.take_stdout(), child.take_stderr());
     let control = child.control().and_then(|control| {
         control.set_nonblocking(true)?;
@@ -111,7 +155,7 @@ pub(super) async fn run(
     let Ok(control) = control else {
         let nothing = Capture::new(redactor).finish();
         let (stdout, stderr) = (nothing.clone(), nothing);
-        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program }));
+        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }));
     };
     let (over, ended) = watch::channel(false);
     let reading = async {
@@ -123,7 +167,7 @@ pub(super) async fn run(
     tokio::pin!(reading);
     let mut written = None;
     let told = {
-        let hearing = listen(stop, &mut child, control, timeout);
+        let hearing = listen(stop, &mut child, control, decoder, timeout);
         tokio::pin!(hearing);
         loop {
             tokio::select! {
@@ -144,6 +188,7 @@ pub(super) async fn run(
             }
         },
     };
+    drop((serving, private));
     match told {
         // It may be stopped for ever; dropping the child reaps it on a thread of its own.
         Told::Ended(How::Lost) => drop(child),
@@ -152,7 +197,7 @@ pub(super) async fn run(
     }
     match told {
         Told::Failed(reason) => Ran::NeverBegan(reason),
-        Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program })),
+        Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program, tier })),
     }
 }
 
@@ -162,9 +207,9 @@ async fn listen(
     stop: &Stop,
     child: &mut Child,
     mut control: UnixStream,
+    mut decoder: EventDecoder,
     timeout: Duration,
 ) -> Told {
-    let mut decoder = EventDecoder::default();
     let mut buffer = [0u8; 1024];
     let mut ended: Option<How> = None;
     let mut killed: Option<&'static str> = None;

@@ -11,6 +11,8 @@ mod command;
 mod credentials;
 mod kubectl;
 mod place;
+mod plugin;
+mod wanted;
 
 use lar_core::action::DeployAction;
 use lar_core::outcome::Performed;
@@ -20,6 +22,8 @@ use lar_core::scope::{DeployScope, Scope};
 use super::Job;
 
 pub use cluster::{ClusterError, KubeconfigSource, Kubeconfigs};
+pub(super) use place::Place;
+pub(super) use wanted::context_in;
 
 /// The reason in the record of a deployment whose rollout failed: the one that has it undone.
 pub const ROLLOUT_FAILED: &str = "rollout failed";

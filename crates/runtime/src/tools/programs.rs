@@ -17,6 +17,11 @@ use lar_core::token::Token;
 use lar_sandbox::FileIdentity;
 use sha2::{Digest as _, Sha256};
 
+use super::executable::{self, Form};
+
+/// How often the interpreter of a script may be a script itself. The kernel allows four.
+const DEEPEST_SCRIPT: usize = 5;
+
 /// Finds programs in a fixed list of directories that only root or the user can write.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -63,10 +68,28 @@ pub enum ProgramError {
 
 /// A program as it will be started.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
-    pub path: PathBuf,
-    pub file: FileIdentity,
-    pub identity: ProgramIdentity,
+pub(crate) struct Program {
+    /// Where it was found.
+    pub(crate) path: PathBuf,
+    /// What the record says about it.
+    pub(crate) identity: ProgramIdentity,
+    /// What the kernel executes for it.
+    pub(crate) launch: Launch,
+}
+
+/// What is executed for a program: itself, or the interpreter of a script.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    /// The binary, as a canonical path.
+    pub(crate) program: PathBuf,
+    /// The file that it must be.
+    pub(crate) file: FileIdentity,
+    /// Words that take the place of the first; none for a binary, which keeps it.
+    pub(crate) words: Vec<OsString>,
+    /// Scripts that the binary is to interpret, and the files that they must be.
+    pub(crate) pinned: Vec<(PathBuf, FileIdentity)>,
+    /// All files that are executed: the binary, and its loader.
+    pub(crate) executes: Vec<PathBuf>,
 }
 
 impl Programs {
@@ -88,6 +111,40 @@ impl Programs {
         }
         let (found, hashed) = (Mutex::default(), Mutex::default());
         Self { inner: Arc::new(Inner { directories, left_out, found, hashed }) }
+    }
+
+    /// Directories of PATH that others can write, in which nothing is looked for.
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.inner.left_out
+    }
+
+    /// The directories in which programs are found.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.inner.directories
+    }
+
+    /// The programs that a scope names, each with the directory in which it would start.
+    pub(crate) fn of_scope(&self, scope: &Scope, workdir: &Path) -> Vec<(String, PathBuf)> {
+        match scope {
+            Scope::Shell(shell) => {
+                let at = shell.workdir.as_ref().map_or(workdir, Path::new);
+                let prefixes = shell.commands.prefixes().iter();
+                prefixes.map(|prefix| (prefix.program().to_owned(), at.to_owned())).collect()
+            }
+            Scope::Deploy(deploy) => match &deploy.method {
+                DeployMethod::Kubectl { .. } => vec![("kubectl".into(), workdir.into())],
+                DeployMethod::Command { argv, .. } => {
+                    let program = argv.first().map(|name| (name.clone(), workdir.to_owned()));
+                    program.into_iter().collect()
+                }
+            },
+            Scope::Secret(secret) => self.of_scope(&secret.inner, workdir),
+            Scope::Http(_)
+            | Scope::File(_)
+            | Scope::Database(_)
+            | Scope::Rollback(_)
+            | Scope::Wait(_) => Vec::new(),
+        }
     }
 
     /// The PATH that children get.
@@ -135,32 +192,8 @@ impl Programs {
     /// Identifies the programs that the tokens name, on a thread of its own, so that reading them
     /// doesn't hold up the first question to the model. What can't be had is told when it is used.
     pub fn identify_in_background(&self, tokens: &[Token], workdir: &Path) {
-        let mut wanted: Vec<(String, PathBuf)> = Vec::new();
-        for token in tokens {
-            let mut scope = token.scope();
-            while let Scope::Secret(secret) = scope {
-                scope = &secret.inner;
-            }
-            match scope {
-                Scope::Shell(shell) => {
-                    let at = shell.workdir.as_ref().map_or(workdir, Path::new);
-                    let programs = shell.commands.prefixes().iter().map(|p| p.program().to_owned());
-                    wanted.extend(programs.map(|program| (program, at.to_owned())));
-                }
-                Scope::Deploy(deploy) => match &deploy.method {
-                    DeployMethod::Kubectl { .. } => wanted.push(("kubectl".into(), workdir.into())),
-                    DeployMethod::Command { argv, .. } => {
-                        wanted.extend(argv.first().map(|name| (name.clone(), workdir.to_owned())));
-                    }
-                },
-                Scope::Http(_)
-                | Scope::File(_)
-                | Scope::Database(_)
-                | Scope::Rollback(_)
-                | Scope::Wait(_) => {}
-                Scope::Secret(_) => {}
-            }
-        }
+        let mut wanted: Vec<(String, PathBuf)> =
+            tokens.iter().flat_map(|token| self.of_scope(token.scope(), workdir)).collect();
         wanted.sort();
         wanted.dedup();
         let programs = self.clone();
@@ -174,31 +207,125 @@ impl Programs {
     }
 
     /// Finds and identifies a program. The content is read again only when the file has changed.
-    pub(super) fn identify(&self, name: &str, workdir: &Path) -> Result<Program, ProgramError> {
-        let path = self.find(name, workdir)?;
+    pub(crate) fn identify(&self, name: &str, workdir: &Path) -> Result<Program, ProgramError> {
+        let path: PathBuf = self.find(name, workdir)?.components().collect();
+        let (file, sha256) = self.hash(&path)?;
+        let identity = ProgramIdentity { path: path.to_string_lossy().into_owned(), sha256 };
+        let launch = self.launch(&path, file, workdir)?;
+        Ok(Program { path, identity, launch })
+    }
+
+    /// The state of a file and the SHA-256 of its content.
+    fn hash(&self, path: &Path) -> Result<(FileIdentity, Digest), ProgramError> {
         let unreadable = |_| ProgramError::Unfit {
-            path: path.clone(),
+            path: path.to_owned(),
             what: "can't be read, so it can't be identified",
         };
-        let mut opened = File::open(&path).map_err(unreadable)?;
+        let mut opened = File::open(path).map_err(unreadable)?;
         let file = FileIdentity::from_metadata(&opened.metadata().map_err(unreadable)?);
-        let known = self.hashed().get(&path).filter(|(held, _)| *held == file).map(|(_, sum)| *sum);
-        let sha256 = match known {
-            Some(sum) => sum,
-            None => {
-                let sum = sha256(&mut opened).map_err(unreadable)?;
-                // What was read must be one state of the file.
-                let after = FileIdentity::from_metadata(&opened.metadata().map_err(unreadable)?);
-                if after != file {
-                    let what = "was changed while it was read";
-                    return Err(ProgramError::Unfit { path, what });
-                }
-                self.hashed().insert(path.clone(), (file, sum));
-                sum
-            }
+        let known = self.hashed().get(path).filter(|(held, _)| *held == file).map(|(_, sum)| *sum);
+        if let Some(sum) = known {
+            return Ok((file, sum));
+        }
+        let sum = sha256(&mut opened).map_err(unreadable)?;
+        // What was read must be one state of the file.
+        let after = FileIdentity::from_metadata(&opened.metadata().map_err(unreadable)?);
+        if after != file {
+            let what = "was changed while it was read";
+            return Err(ProgramError::Unfit { path: path.to_owned(), what });
+        }
+        self.hashed().insert(path.to_owned(), (file, sum));
+        Ok((file, sum))
+    }
+
+    /// What is executed for a file. A script's interpreter is looked up and judged like a program, and
+    /// so on while that is a script too.
+    fn launch(
+        &self,
+        path: &Path,
+        file: FileIdentity,
+        workdir: &Path,
+    ) -> Result<Launch, ProgramError> {
+        let mut launch = Launch {
+            program: path.to_owned(),
+            file,
+            words: Vec::new(),
+            pinned: Vec::new(),
+            executes: Vec::new(),
         };
-        let identity = ProgramIdentity { path: path.to_string_lossy().into_owned(), sha256 };
-        Ok(Program { path, file, identity })
+        for _ in 0..DEEPEST_SCRIPT {
+            let current = launch.program.clone();
+            let unfit = |what| ProgramError::Unfit { path: current.clone(), what };
+            let unreadable = |_| unfit("can't be read, so it can't be identified");
+            let mut opened = File::open(&current).map_err(unreadable)?;
+            match executable::form(&mut opened).map_err(unreadable)? {
+                Form::Binary { loader } => {
+                    let real = current.canonicalize().map_err(unreadable)?;
+                    launch.executes.push(real.clone());
+                    launch.executes.extend(loader);
+                    launch.program = real;
+                    return Ok(launch);
+                }
+                Form::Script { interpreter, argument } => {
+                    let (interpreter, words) =
+                        self.interpreter(&interpreter, argument, workdir).map_err(&unfit)?;
+                    fit(&interpreter)?;
+                    let mut before = words;
+                    // The words of an outer script stay behind the inner's, as the kernel has it.
+                    if launch.words.is_empty() {
+                        before.push(current.clone().into());
+                    }
+                    before.append(&mut launch.words);
+                    launch.words = before;
+                    let real = current.canonicalize().map_err(unreadable)?;
+                    launch.pinned.push((real, launch.file));
+                    launch.file = FileIdentity::of(&interpreter).map_err(unreadable)?;
+                    launch.program = interpreter;
+                }
+            }
+        }
+        Err(ProgramError::Unfit {
+            path: path.to_owned(),
+            what: "is a script of a script of a script, and so on: name the program itself",
+        })
+    }
+
+    /// The file of an interpreter, and the words with which it is started. `env` is resolved here, so
+    /// that it is not asked a second time.
+    fn interpreter(
+        &self,
+        interpreter: &str,
+        argument: Option<String>,
+        workdir: &Path,
+    ) -> Result<(PathBuf, Vec<OsString>), &'static str> {
+        let is_env = interpreter.starts_with('/') && interpreter.ends_with("/env");
+        if !is_env {
+            if !interpreter.starts_with('/') {
+                return Err(
+                    "is a script whose interpreter is no absolute path; write one after `#!`",
+                );
+            }
+            let words = [Some(interpreter.to_owned()), argument];
+            let words = words.into_iter().flatten().map(OsString::from).collect();
+            return Ok((PathBuf::from(interpreter), words));
+        }
+        let argument = argument.unwrap_or_default();
+        let mut words = match argument.strip_prefix("-S").map(str::trim_start) {
+            Some(rest) if !rest.contains(['\'', '"', '\\', '$']) => {
+                rest.split_ascii_whitespace().map(ToOwned::to_owned).collect()
+            }
+            Some(_) => return Err("is a script with quotes after `env -S`; name the interpreter"),
+            None => vec![argument],
+        };
+        let name = words.first().cloned().unwrap_or_default();
+        if name.is_empty() || name.starts_with('-') || name.contains(['=', ' ', '\t']) {
+            return Err("is a script whose `env` line names no program; name the interpreter");
+        }
+        let found = self
+            .find(&name, workdir)
+            .map_err(|_| "is a script whose interpreter is not in PATH; install it")?;
+        let words = words.drain(..).map(OsString::from).collect();
+        Ok((found, words))
     }
 
     fn hashed(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (FileIdentity, Digest)>> {

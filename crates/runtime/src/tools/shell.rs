@@ -1,14 +1,19 @@
 //! Runs a command of a shell token. There is no shell.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lar_core::action::ShellAction;
 use lar_core::outcome::{Outcome, Performed, Verdict};
-use lar_core::scope::{Injection, ShellScope};
+use lar_core::scope::profile::Profile;
+use lar_core::scope::{Endpoint, Injection, ShellScope};
 use secrecy::ExposeSecret;
 
 use super::child::{End, How, Order, Ran};
+use super::deploy::{Place, context_in};
 use super::{Job, environment};
+use crate::confine::Surroundings;
 
 impl Job<'_> {
     pub(super) async fn shell(&self, scope: &ShellScope, action: &ShellAction) -> Performed {
@@ -21,6 +26,10 @@ impl Job<'_> {
             env.retain(|(held, _)| held.to_str() != Some(name));
             env.push((name.into(), injected.value.expose_secret().into()));
         }
+        let (around, place) = match self.surroundings(scope, action, &profiles, &mut env) {
+            Ok(found) => found,
+            Err(reason) => return Performed::NeverBegan { reason },
+        };
         let ran = self
             .run(Order {
                 argv: action.command.argv().to_vec(),
@@ -30,13 +39,73 @@ impl Job<'_> {
                     None => self.tools.workdir.clone(),
                 },
                 timeout: scope.timeout,
+                around,
             })
             .await;
+        // The kubeconfig goes with the command.
+        drop(place);
         match ran {
             Ran::NeverBegan(reason) => Performed::NeverBegan { reason },
             Ran::Ended(end) => Performed::Ended(outcome(*end)),
         }
     }
+}
+
+impl Job<'_> {
+    /// What the command may reach: what its token says, and what the profiles of its programs need.
+    fn surroundings(
+        &self,
+        scope: &ShellScope,
+        action: &ShellAction,
+        profiles: &[Arc<Profile>],
+        env: &mut Vec<(OsString, OsString)>,
+    ) -> Result<(Surroundings, Option<Place>), String> {
+        let argv = action.command.argv();
+        let mut around = Surroundings {
+            reach: scope.reach.clone(),
+            home: None,
+            base: self.tools.workdir.clone(),
+        };
+        let mut place = None;
+        for (index, profile) in profiles.iter().enumerate() {
+            let reach = &mut around.reach;
+            // A wrapper starts the program that its arguments name.
+            if index > 0 {
+                reach.also_runs.push(profile.name().to_owned());
+            }
+            reach.also_runs.extend(profile.also_runs().iter().cloned());
+            let needs = profile.needs();
+            let kubeconfig = needs.network.iter().any(|need| need == "@kubeconfig");
+            if needs.network.iter().any(|need| need == "@arguments") {
+                reach.network.extend(argv.iter().filter_map(|word| server_of(word)));
+            }
+            reach.network.extend(needs.network.iter().filter_map(|need| need.parse().ok()));
+            if !kubeconfig {
+                reach.reads.extend(needs.files.iter().cloned());
+                continue;
+            }
+            let context = context_in(argv);
+            let Some(frozen) = self.tools.kube.of(context.as_deref()) else { continue };
+            let made = Place::new(frozen).map_err(|error| {
+                format!("no private directory could be made ({})", error.kind())
+            })?;
+            let found = made.surroundings();
+            reach.network.extend(found.reach.network);
+            reach.reads.extend(found.reach.reads);
+            env.retain(|(name, _)| name != "KUBECONFIG" && name != "HOME");
+            env.push(("KUBECONFIG".into(), made.config.clone().into()));
+            env.push(("HOME".into(), made.home.clone().into()));
+            around.home = found.home;
+            place = Some(made);
+        }
+        Ok((around, place))
+    }
+}
+
+/// The server of a URL among a command's words, which the scope let through.
+fn server_of(word: &str) -> Option<Endpoint> {
+    let url = url::Url::parse(word).ok()?;
+    format!("{}:{}", url.host_str()?, url.port_or_known_default()?).parse().ok()
 }
 
 /// What a program's end means.
@@ -81,5 +150,6 @@ pub(super) fn outcome(end: End) -> Outcome {
     outcome.output_bytes = end.stdout.bytes;
     outcome.stderr_digest = (end.stderr.bytes > 0).then_some(end.stderr.digest);
     outcome.program = Some(end.program);
+    outcome.tier = end.tier.letter().chars().next();
     outcome
 }

@@ -20,6 +20,7 @@ use lar_core::ledger::{Granted, Ledger, RunLedger};
 use lar_core::outcome::Verdict;
 use lar_core::set::CapabilitySet;
 use lar_core::token::{DeployToken, Token};
+use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::Unwatched;
 use lar_runtime::secrets::Secrets;
@@ -116,6 +117,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 /// An operator: a home with a kubeconfig, programs, a ledger.
 struct Bench {
     dir: TempDir,
+    /// For programs of the tests that look around where no child may.
+    tier: Tier,
     programs: Programs,
     source: KubeconfigSource,
 }
@@ -146,7 +149,14 @@ impl Bench {
         fs::create_dir_all(home.join(".kube")).unwrap();
         let programs = Programs::new(&std::env::join_paths(directories).unwrap());
         let source = KubeconfigSource { kubeconfig: None, home: Some(home.into()) };
-        Self { dir, programs, source }
+        Self { dir, tier: Tier::A, programs, source }
+    }
+
+    /// With an impostor's directory before the system's. An impostor starts programs and writes files.
+    fn unconfined(impostor: &Path) -> Self {
+        let mut bench = Self::with_programs(&[impostor, Path::new("/usr/bin"), Path::new("/bin")]);
+        bench.tier = Tier::C;
+        bench
     }
 
     fn home(&self) -> PathBuf {
@@ -175,8 +185,10 @@ impl Bench {
         let opened = memory_ledger::open(ledger.as_ref(), &run, tokens).await.unwrap();
         let stop = Stop::default();
         let workdir = self.dir.path().to_owned();
-        let tools =
-            Tools::new(&set.tokens(), self.programs.clone(), kube, secrets, redactor, workdir);
+        let programs = self.programs.clone();
+        // At the best tier that can be had here.
+        let walls = Walls::find(Tier::C).unwrap().lowered_to(self.tier);
+        let tools = Tools::new(&set.tokens(), programs, kube, secrets, redactor, walls, workdir);
         // What isn't used here needs no warning.
         set.mark_reported();
         let dispatcher = Dispatcher::new(Parts {
@@ -427,7 +439,7 @@ fn a_watch_that_breaks_is_no_failed_rollout(kubectl: PathBuf) {
 exec REAL "$@""#;
     let dir = impostor(&kubectl, script);
     let server = server(web());
-    let bench = Bench::with_programs(&[dir.path(), Path::new("/usr/bin"), Path::new("/bin")]);
+    let bench = Bench::unconfined(dir.path());
     bench.write_kubeconfig(&server.kubeconfig("prod"));
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
     assert_eq!((proof.outcome(), proof.reason()), (Verdict::Unknown, Some("rollout not observed")));
@@ -512,7 +524,7 @@ esac"#,
         &format!("    token: {bearer}\n    username: admin\n    password: {password}\n    client-key-data: {key}\n"),
     );
     assert!(config.contains(bearer));
-    let bench = Bench::with_programs(&[dir.path(), Path::new("/usr/bin"), Path::new("/bin")]);
+    let bench = Bench::unconfined(dir.path());
     bench.write_kubeconfig(&config);
     let (proof, records) = wait(bench.deploy(token().build().unwrap()));
     assert!(proof.output().contains("[redacted:kubeconfig]"), "{}", proof.output());
@@ -541,7 +553,7 @@ exec REAL "$@""#,
     );
     let dir = impostor(&kubectl, &script);
     let server = server(web());
-    let bench = Bench::with_programs(&[dir.path(), Path::new("/usr/bin"), Path::new("/bin")]);
+    let bench = Bench::unconfined(dir.path());
     bench.write_kubeconfig(&server.kubeconfig("prod"));
     let (proof, _) = wait(bench.deploy(token().build().unwrap()));
     assert_eq!(proof.outcome(), Verdict::Succeeded, "{proof:?}");
@@ -608,10 +620,14 @@ fn command(deploy: &str, back: &str) -> DeployToken {
         .rollback_to(V1)
         .rollback_argv(words(back))
         .timeout(Duration::from_secs(20))
+        .writes("log")
+        .also_runs("sleep")
 }
 
 fn system() -> Bench {
-    Bench::with_programs(&[Path::new("/usr/bin"), Path::new("/bin")])
+    let bench = Bench::with_programs(&[Path::new("/usr/bin"), Path::new("/bin")]);
+    fs::write(bench.dir.path().join("log"), "").unwrap();
+    bench
 }
 
 fn log_of(bench: &Bench) -> Vec<String> {

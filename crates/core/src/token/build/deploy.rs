@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Common, check_timeout, common_setters};
+use super::{Common, ReachTexts, check_timeout, common_setters, reach_setters};
 use crate::scope::deploy::{self, DeployMethod, check_plain, fill, image_name};
 use crate::scope::{DeployScope, Scope};
 use crate::time::Timestamp;
@@ -28,6 +28,7 @@ pub struct DeployToken {
     rollback_to: Option<String>,
     timeout: Duration,
     how: How,
+    reach: ReachTexts,
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +72,7 @@ impl DeployToken {
             rollback_to: None,
             timeout: deploy::DEFAULT_TIMEOUT,
             how,
+            reach: ReachTexts::default(),
         }
     }
 
@@ -170,10 +172,12 @@ impl DeployToken {
             rollback_to: self.rollback_to,
             method,
             timeout: self.timeout,
+            reach: self.reach.build()?,
         }))
     }
 }
 common_setters!(DeployToken);
+reach_setters!(DeployToken);
 
 /// Kubernetes names: RFC 1123 labels, with dots for deployments.
 fn check_dns_label(field: &'static str, name: &str) -> Result<(), TokenError> {

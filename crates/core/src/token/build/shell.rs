@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Common, check_timeout, common_setters};
+use super::{Common, ReachTexts, check_timeout, common_setters, reach_setters};
 use crate::scope::Scope;
 use crate::scope::command::CommandScope;
 use crate::scope::profile::Profiles;
@@ -29,6 +29,7 @@ pub struct ShellToken {
     workdir: Option<String>,
     timeout: Duration,
     profiles: Arc<Profiles>,
+    reach: ReachTexts,
 }
 
 impl ShellToken {
@@ -41,6 +42,7 @@ impl ShellToken {
             workdir: None,
             timeout: shell::DEFAULT_TIMEOUT,
             profiles: Arc::default(),
+            reach: ReachTexts::default(),
         }
     }
 
@@ -80,10 +82,12 @@ impl ShellToken {
             env: self.env,
             workdir: self.workdir,
             timeout: self.timeout,
+            reach: self.reach.build()?,
         }))
     }
 }
 common_setters!(ShellToken);
+reach_setters!(ShellToken);
 
 /// A shell token with more than one use: the same builder, with [`ShellToken::max_uses`].
 pub type MultiUseShellToken = ShellToken;

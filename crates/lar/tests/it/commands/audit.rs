@@ -79,9 +79,10 @@ fn reading_makes_no_ledger() {
         let ended = lar(&lab, &["audit", word, "--ledger", "none.db"]).exits(2);
         assert!(ended.stderr.contains("there is no ledger `none.db`"), "{}", ended.stderr);
     }
-    let left: Vec<_> =
+    let mut left: Vec<_> =
         std::fs::read_dir(lab.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["manifest.toml"]);
+    left.sort();
+    assert_eq!(left, ["manifest.toml", "out"]);
     lab.write(
         "text.db",
         "This is no ledger, and it is long enough to be looked at as a database file.",

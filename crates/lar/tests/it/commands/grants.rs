@@ -32,7 +32,7 @@ fn a_pipeline_that_is_tried_again_does_not_act_twice() {
     let first = lab.replay(&[command("touch first"), done()]).go().exits(0);
     assert_eq!(first.trail()["run"]["grant"], "release-2.3.1");
     let second = lab.replay(&[command("touch second"), done()]).go().exits(0);
-    assert!(lab.path("first").exists() && !lab.path("second").exists());
+    assert!(lab.made("first").exists() && !lab.made("second").exists());
     assert_eq!(second.errors()[0]["error_type"], "TokenReusedError");
     let account = &second.trail()["run"]["accounts"][0];
     assert_eq!((&account["granted"], &account["elsewhere"]), (&1.into(), &1.into()));
@@ -51,12 +51,12 @@ fn a_run_never_creates_a_grant() {
     let ended = lab.replay(&[command("touch made"), done()]).go().exits(2);
     assert!(ended.stderr.contains("no grant `release-2.3.1`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("lar grants issue"), "{}", ended.stderr);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     issue(&lab);
     // An empty ledger on a fresh runner does not mean fresh uses.
     let fresh = lab.bare("fresh.db").go().exits(2);
     assert!(fresh.stderr.contains("no grant"), "{}", fresh.stderr);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     let twice = grants(&lab, &["issue", "manifest.toml"]).exits(2);
     assert!(twice.stderr.contains("issued before"), "{}", twice.stderr);
 }
@@ -83,7 +83,7 @@ fn another_ledger_is_refused_by_its_id() {
     );
     lab.write("manifest.toml", named(&id));
     lab.replay(&[command("touch made"), done()]).go().exits(0);
-    assert!(lab.path("made").exists());
+    assert!(lab.made("made").exists());
     lab.write("manifest.toml", named("nonsense"));
     let ended = lab.run().go().exits(2);
     assert!(ended.stderr.contains("32 of `0-9` and `a-f`"), "{}", ended.stderr);
@@ -99,7 +99,7 @@ fn a_run_with_other_definitions_is_refused_with_the_difference() {
     assert!(ended.stderr.contains("other definitions"), "{}", ended.stderr);
     assert!(ended.stderr.contains("tokens.sh.scope"), "{}", ended.stderr);
     assert!(ended.stderr.contains("rm"), "{}", ended.stderr);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn revocation_stops_the_next_spend_and_the_next_run() {
     assert_eq!(revoked.exits(0).json()["revoked"]["reason"], "a leak");
     let ended = lab.replay(&[command("touch second"), done()]).go().exits(5);
     assert!(ended.stderr.contains("a leak"), "{}", ended.stderr);
-    assert!(!lab.path("second").exists());
+    assert!(!lab.made("second").exists());
 }
 
 #[test]
@@ -124,10 +124,10 @@ fn revocation_reaches_a_run_that_is_going_on() {
     let wait = crate::support::call("wait_a", serde_json::json!({"seconds": 2}));
     let turns = [command("touch first"), wait, command("touch second"), done()];
     let running = lab.replay(&turns).start();
-    crate::support::eventually("the first was made", || lab.path("first").exists());
+    crate::support::eventually("the first was made", || lab.made("first").exists());
     grants(&lab, &["revoke", "g"]).exits(0);
     let ended = running.wait().exits(0);
-    assert!(!lab.path("second").exists());
+    assert!(!lab.made("second").exists());
     assert_eq!(ended.errors()[0]["error_type"], "TokenClosedError");
 }
 
@@ -151,7 +151,7 @@ fn a_new_epoch_quarantines_what_was_issued() {
     assert_eq!(Run::at(lab.dir(), &args).go().exits(0).json()["epoch"], 2);
     let ended = lab.replay(&[command("touch second"), done()]).go().exits(5);
     assert!(ended.stderr.contains("epoch 1"), "{}", ended.stderr);
-    assert!(!lab.path("second").exists());
+    assert!(!lab.made("second").exists());
     assert!(grants(&lab, &["list"]).exits(0).stdout.contains("quarantined"));
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::pty::Terminal;
-use crate::support::{Lab, calls, command, done, eventually, shell, turn};
+use crate::support::{Lab, REACH, calls, command, done, eventually, shell, turn};
 
 fn gated(more: &str) -> String {
     shell(&["touch", "sleep"], &format!("requires_approval = true\n{more}"))
@@ -28,7 +28,7 @@ fn a_yes_lets_exactly_what_was_shown_run_once() {
     let mut person = Terminal::start(&lab.replay(&turns));
     person.answer("yes");
     let ended = person.wait().exits(0);
-    assert!(lab.path("a b").exists() && lab.path("c").exists());
+    assert!(lab.made("a b").exists() && lab.made("c").exists());
     let screen = &ended.stderr;
     for shown in ["argv[0]  touch", "argv[1]  a b", "argv[2]  c", "uses left   1", "token       sh"]
     {
@@ -62,7 +62,7 @@ fn only_the_whole_word_is_a_yes() {
                 let mut person = Terminal::start(&lab.replay(&[command("touch made"), done()]));
                 person.answer(line);
                 let ended = person.wait().exits(0);
-                assert!(!lab.path("made").exists(), "`{line}` was taken for a yes");
+                assert!(!lab.made("made").exists(), "`{line}` was taken for a yes");
                 let trail = ended.trail();
                 assert_eq!(trail["approvals"][0]["approved"], false, "{line}");
                 assert_eq!(trail["errors"][0]["error_type"], "ApprovalDeniedError", "{line}");
@@ -91,14 +91,14 @@ fn what_was_typed_before_the_question_does_not_count() {
     person.type_in("yes\nyes\n");
     person.answer("no");
     person.wait().exits(0);
-    assert!(!lab.path("made").exists(), "type-ahead was taken for an answer");
+    assert!(!lab.made("made").exists(), "type-ahead was taken for an answer");
 }
 
 #[test]
 fn without_a_terminal_nobody_approves() {
     let lab = Lab::new(&gated(""));
     let ended = lab.replay(&[command("touch made"), done()]).go().exits(0);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     let trail = ended.trail();
     assert_eq!(trail["approvals"][0]["approved"], false);
     assert_eq!(trail["approvals"][0]["approver"], "none");
@@ -119,7 +119,7 @@ fn redirected_input_cannot_answer() {
     let mut child = command.spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(b"yes\nyes\nyes\n");
     assert_eq!(crate::support::reap(&mut child), Some(0));
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn silence_denies() {
     person.type_in("ye");
     person.expect("nobody answered in time: denied");
     let ended = person.wait().exits(0);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     let trail = ended.trail();
     assert_eq!(trail["approvals"][0]["approved"], false);
     assert_eq!(trail["approvals"][0]["approver"], "none");
@@ -204,7 +204,7 @@ fn hostile_text_is_shown_for_what_it_is() {
 fn a_request_shows_url_and_body_and_a_write_shows_its_content() {
     let tables = "[[token]]\nkind = \"http\"\nname = \"page\"\nurl = \"http://127.0.0.1:9/hook?a=b\"\n\
         methods = [\"POST\"]\nrequires_approval = true\n\
-        [[token]]\nkind = \"file\"\nname = \"notes\"\nallowed_paths = [\".\"]\nmode = \"write\"\n\
+        [[token]]\nkind = \"file\"\nname = \"notes\"\nallowed_paths = [\"out\"]\nmode = \"write\"\n\
         requires_approval = true\n";
     let lab = Lab::new(tables);
     let turns = [
@@ -219,7 +219,7 @@ fn a_request_shows_url_and_body_and_a_write_shows_its_content() {
     person.answer("no");
     let screen = person.wait().exits(0).stderr;
     let digest = linear_agentics::json::Digest::of(b"to be kept").to_string();
-    let path = lab.dir().canonicalize().unwrap().join("n.txt");
+    let path = lab.dir().canonicalize().unwrap().join("out/n.txt");
     for shown in
         ["http://127.0.0.1:9/hook?a=b", "POST", "\"text\":\"to be sent\"", "to be kept", &digest]
     {
@@ -236,7 +236,7 @@ fn ctrl_c_while_a_person_is_asked_seals_the_run() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     person.type_in("\u{3}");
     let ended = person.wait().exits(1);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     let result = ended.json();
     assert!(result["error"].as_str().unwrap().contains("interrupted"), "{result}");
     assert_eq!(ended.trail()["approvals"][0]["approved"], false);
@@ -251,7 +251,7 @@ fn the_run_times_out_while_a_person_is_asked() {
     let mut person = Terminal::start(&lab.replay(&[command("touch made"), done()]));
     person.expect("Type `yes`");
     let ended = person.wait().exits(4);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
     assert_eq!(ended.json()["stop_reason"], "timeout");
 }
 
@@ -281,7 +281,7 @@ fn the_model_may_ask_three_times_by_itself_and_a_yes_confers_nothing() {
 fn a_child_cannot_answer_for_the_person() {
     // The child tries to type at the terminal of the run; it has none.
     let lab = Lab::new(&format!(
-        "{}[[token]]\nkind = \"shell\"\nname = \"tool\"\nallowed = [\"./typist\"]\n",
+        "{}[[token]]\nkind = \"shell\"\nname = \"tool\"\nallowed = [\"./typist\"]\n{REACH}",
         gated("")
     ));
     let body = "(echo yes > /dev/tty) 2> refused || echo none > tty; sleep 1; echo end > over";
@@ -294,11 +294,11 @@ fn a_child_cannot_answer_for_the_person() {
         done(),
     ];
     let mut person = Terminal::start(&lab.replay(&turns));
-    eventually("the child ran", || lab.path("over").exists());
-    assert_eq!(lab.read("tty").trim(), "none", "the child has a controlling terminal");
+    eventually("the child ran", || lab.made("over").exists());
+    assert_eq!(lab.read_made("tty").trim(), "none", "the child has a controlling terminal");
     person.answer("no");
     person.wait().exits(0);
-    assert!(!lab.path("made").exists());
+    assert!(!lab.made("made").exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Lab, alive, calls, command, done, eventually, script, shell};
+use crate::support::{Lab, calls, command, done, eventually, script, shell};
 
 fn limited(budget: &str, tables: &str) -> Lab {
     Lab::whole(&format!("[budget]\n{budget}\n{tables}"))
@@ -29,7 +29,7 @@ fn the_first_call_beyond_the_budget_stops_the_run() {
     let result = ended.json();
     assert_eq!(result["stop_reason"], "budget_exhausted");
     assert_eq!(result["steps_taken"], 2, "a refused call is a step too");
-    assert!(!lab.path("c").exists());
+    assert!(!lab.made("c").exists());
     let last = ended.errors().pop().unwrap();
     assert_eq!(last["error_type"], "BudgetExhaustedError");
     assert_eq!(last["token_name"], "sh");
@@ -43,7 +43,7 @@ fn of_more_parallel_calls_than_steps_the_first_ones_are_made() {
     let lab = limited("max_steps = 2\ntimeout = \"2m\"", &shell(&["touch"], "max_uses = 9"));
     let turn = calls([touch("a"), touch("b"), touch("c"), touch("d")]);
     let ended = lab.replay(&[turn, done()]).go().exits(3);
-    let made = ["a", "b", "c", "d"].map(|name| lab.path(name).exists());
+    let made = ["a", "b", "c", "d"].map(|name| lab.made(name).exists());
     assert_eq!(made, [true, true, false, false]);
     let refused = ended.complaints();
     assert_eq!(refused.len(), 2, "{refused:?}");
@@ -62,10 +62,11 @@ fn when_time_is_over_the_whole_tree_is_killed_and_the_run_sealed() {
     );
     let ended = lab.replay(&[command("./work"), done()]).go().exits(4);
     assert_eq!(ended.json()["stop_reason"], "timeout");
-    for name in ["main", "back", "daemon"] {
-        let pid = lab.read(name);
-        eventually(&format!("{name} ({}) is dead", pid.trim()), || !alive(&pid));
-    }
+    assert!(
+        ["main", "back", "daemon"].iter().all(|name| lab.made(name).exists()),
+        "all were there"
+    );
+    eventually("all are dead", || lab.processes().is_empty());
     let proof = ended.proofs().remove(0);
     assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("timeout")));
     let unknown = &ended.errors()[0];
@@ -91,7 +92,7 @@ fn model_tokens_run_out() {
     );
     let turns = ["a", "b", "c"].map(|name| calls([touch(name)]));
     let ended = lab.replay(&turns).go().exits(3);
-    let made = ["a", "b", "c"].map(|name| lab.path(name).exists());
+    let made = ["a", "b", "c"].map(|name| lab.made(name).exists());
     assert_eq!(made, [true, true, false], "the turn that went beyond is not carried out");
     let last = ended.complaints().pop().unwrap();
     assert!(last.starts_with("BudgetExhaustedError") && last.contains("45 tokens"), "{last}");
@@ -106,7 +107,7 @@ fn a_count_that_no_record_can_hold_exhausts_the_budget() {
     turn["usage"] = json!({"input_tokens": u64::MAX, "output_tokens": u64::MAX});
     let ended = lab.replay(&[turn, done()]).go().exits(3);
     assert_eq!(ended.json()["stop_reason"], "budget_exhausted");
-    assert!(!lab.path("a").exists());
+    assert!(!lab.made("a").exists());
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn money_runs_out() {
     };
     let server = standin::messages::Server::start([touch("toolu_1", "a"), touch("toolu_2", "b")]);
     let ended = lab.against(&server).args(["--model", "claude-test"]).go().exits(3);
-    assert!(lab.path("a").exists() && !lab.path("b").exists());
+    assert!(lab.made("a").exists() && !lab.made("b").exists());
     assert_eq!(server.refusals(), Vec::<String>::new());
     assert_eq!(ended.trail()["run"]["end"]["cost_micro_usd"], 240_000);
 }

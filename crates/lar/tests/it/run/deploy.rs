@@ -97,17 +97,18 @@ fn a_context_that_is_not_there_is_told_at_the_start() {
     lab.write("manifest.toml", manifest);
     let ended = lab.replay(&[deploy(), done()]).go().exits(2);
     assert!(ended.stderr.contains("`staging`"), "{}", ended.stderr);
-    assert!(server.writes().is_empty() && !lab.path("made").exists());
+    assert!(server.writes().is_empty() && !lab.made("made").exists());
 }
 
 #[test]
 fn a_failed_command_is_undone_once() {
     let argv = "method = \"command\"\nargv = [\"./deploy\", \"--image={image}\", \"to\", \"{target}\"]\n\
-        rollback_argv = [\"./deploy\", \"--back={image}\", \"to\", \"{target}\"]";
+        rollback_argv = [\"./deploy\", \"--back={image}\", \"to\", \"{target}\"]\n\
+        writes = [\"out\"]";
     let lab = Lab::new(&token(argv).replace("requires_approval = true\n", ""));
     script(&lab, "deploy", "echo \"$@\" >> calls; case $1 in --back=*) exit 0;; *) exit 3;; esac");
     let ended = lab.replay(&[deploy(), done()]).go().exits(0);
-    assert_eq!(lab.read("calls"), format!("--image={V2} to prod\n--back={V1} to prod\n"));
+    assert_eq!(lab.read_made("calls"), format!("--image={V2} to prod\n--back={V1} to prod\n"));
     assert_eq!(ended.outcomes(), ["failed", "succeeded"]);
 }
 
@@ -124,6 +125,6 @@ fn the_model_supplies_nothing() {
         done(),
     ];
     let ended = lab.replay(&turns).go().exits(0);
-    assert!(!lab.path("calls").exists() && ended.proofs().is_empty());
+    assert!(!lab.made("calls").exists() && ended.proofs().is_empty());
     assert_eq!(ended.errors().len(), 3);
 }

@@ -6,7 +6,7 @@ use linear_agentics::AuditTrail;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Lab, alive, calls, command, done, eventually, script, shell};
+use crate::support::{Lab, calls, command, done, eventually, script, shell};
 
 /// Expects that every effect has its intent, and that the run is closed.
 #[track_caller]
@@ -18,14 +18,14 @@ fn accounted(lab: &Lab, trail: &AuditTrail, effects: usize) {
 }
 
 fn effects(lab: &Lab) -> usize {
-    let names = std::fs::read_dir(lab.path("made")).unwrap();
+    let names = std::fs::read_dir(lab.made("made")).unwrap();
     names.count()
 }
 
 /// A lab whose run makes files one after the other, slowly enough to be interrupted anywhere.
 fn busy() -> (Lab, crate::support::Run) {
     let lab = Lab::new(&shell(&["./make"], "max_uses = 40"));
-    std::fs::create_dir(lab.path("made")).unwrap();
+    std::fs::create_dir(lab.made("made")).unwrap();
     script(&lab, "make", "touch made/$1; sleep 0.05");
     let turn = |n: usize| {
         let one = |k| ("shell_sh", json!({"command": format!("./make {}", n * 3 + k)}));
@@ -102,15 +102,12 @@ fn an_interrupted_child_is_killed_and_its_outcome_is_unknown() {
         "echo $$ > main\n(setsid sleep 600 & echo $! > away)\ntrap '' INT TERM HUP\nsleep 600",
     );
     let running = lab.replay(&[command("./work"), done()]).start();
-    eventually("the child runs", || lab.path("away").exists() && !lab.read("away").is_empty());
+    eventually("the child runs", || lab.made("away").exists() && !lab.read_made("away").is_empty());
     running.signal(Signal::INT);
     let ended = running.wait().exits(1);
     let proof = ended.proofs().remove(0);
     assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("unknown"), &json!("interrupted")));
-    for name in ["main", "away"] {
-        let pid = lab.read(name);
-        eventually(&format!("{name} is dead"), || !alive(&pid));
-    }
+    eventually("all are dead", || lab.processes().is_empty());
 }
 
 #[test]
@@ -118,14 +115,11 @@ fn what_a_kill_left_open_is_told_by_the_next_run_and_sealed_on_request() {
     let lab = Lab::new(&shell(&["./work", "echo"], "max_uses = 2"));
     script(&lab, "work", "echo $$ > main\n(setsid sleep 600 & echo $! > away)\nsleep 600");
     let running = lab.replay(&[command("./work"), done()]).start();
-    eventually("the child runs", || lab.path("away").exists() && !lab.read("away").is_empty());
+    eventually("the child runs", || lab.made("away").exists() && !lab.read_made("away").is_empty());
     running.signal(Signal::KILL);
     assert_eq!(running.wait().code, None);
     // The helper notices that its parent is gone.
-    for name in ["main", "away"] {
-        let pid = lab.read(name);
-        eventually(&format!("{name} is dead"), || !alive(&pid));
-    }
+    eventually("all are dead", || lab.processes().is_empty());
     let open = lab.trails().remove(0);
     assert_eq!(open.run.closed, None);
 

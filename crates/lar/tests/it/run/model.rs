@@ -223,7 +223,7 @@ fn a_cut_turn_runs_nothing_and_is_asked_for_again() {
     let server = Server::start([cut, Reply::text("On second thoughts, no.")]);
     let ended = lab.against(&server).go().exits(0);
     behaved(&server);
-    assert!(!lab.path("made").exists(), "a call of a cut turn was made");
+    assert!(!lab.made("made").exists(), "a call of a cut turn was made");
     assert!(ended.proofs().is_empty());
 }
 
@@ -306,8 +306,8 @@ fn a_call_that_is_cut_at_the_output_limit_is_not_made() {
     let lab = Lab::new(&shell(&["touch"], "max_uses = 2"));
     let ended = lab.against(&server).go().exits(0);
     behaved(&server);
-    assert!(lab.path("one").exists(), "the first call was whole");
-    assert!(!lab.path("two").exists(), "the second was cut");
+    assert!(lab.made("one").exists(), "the first call was whole");
+    assert!(!lab.made("two").exists(), "the second was cut");
     let told = results(&server.requests()[1].json());
     assert_eq!((told[0].2, told[1].2), (false, true));
     assert!(told[1].1.contains("cut off"), "{told:?}");
@@ -325,7 +325,7 @@ fn a_model_that_refuses_ends_the_run() {
     let ended = lab.against(&server).go().exits(1);
     behaved(&server);
     assert!(ended.json()["error"].as_str().unwrap().contains("refused"));
-    assert!(!lab.path("one").exists(), "what a refusing model wrote before is not to be used");
+    assert!(!lab.made("one").exists(), "what a refusing model wrote before is not to be used");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use standin::messages::Server;
 use crate::pty::Terminal;
 use crate::support::{Lab, call, done, shell};
 
-const CANDIDATES: &str = "[[candidate]]\nkind = \"shell\"\nname = \"make\"\nallowed = [\"touch\"]\n\
+const CANDIDATES: &str = "[[candidate]]\nkind = \"shell\"\nname = \"make\"\nallowed = [\"touch\"]\nwrites = [\"out\"]\nworkdir = \"out\"\n\
     [[candidate]]\nkind = \"shell\"\nname = \"list\"\nallowed = [\"ls\"]\nmax_uses = 2\n";
 
 fn ask(why: &str) -> Value {
@@ -36,7 +36,7 @@ fn a_granted_candidate_is_a_tool_from_then_on() {
     person.answer("yes 1");
     let ended = person.wait().exits(0);
     assert_eq!(server.refusals(), Vec::<String>::new());
-    assert!(lab.path("made").exists() && !lab.path("early").exists());
+    assert!(lab.made("made").exists() && !lab.made("early").exists());
     let (called, answered) = ("→ request_capability", "answered");
     for shown in
         [called, "[1] make: ", "[2] list: ", "2 use(s)", "touch", "I must", "make a file", answered]
@@ -83,7 +83,7 @@ fn whatever_is_not_a_choice_grants_nothing() {
                 let mut person = Terminal::start(&lab.replay(&turns));
                 person.answer(line);
                 let ended = person.wait().exits(0);
-                assert!(!lab.path("made").exists(), "`{line}` granted something");
+                assert!(!lab.made("made").exists(), "`{line}` granted something");
                 let trail = ended.trail();
                 assert_eq!(trail["negotiations"][0]["granted_token"], Value::Null, "{line}");
                 let types: Vec<Value> =

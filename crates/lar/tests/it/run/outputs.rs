@@ -338,8 +338,8 @@ fn where_nothing_can_be_written_is_told_before_anything_is_spent() {
     ] {
         let ended = run.clone().args(args).go().exits(2);
         assert!(ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
-        assert!(!lab.path("made").exists(), "{args:?}");
+        assert!(!lab.made("made").exists(), "{args:?}");
     }
     run.args(["--audit", "audit.json"]).go().exits(0);
-    assert!(lab.path("made").exists() && lab.path("audit.json").exists());
+    assert!(lab.made("made").exists() && lab.path("audit.json").exists());
 }

@@ -3,7 +3,7 @@
 use pgserver::{Options, Server};
 use serde_json::Value;
 
-use crate::support::{Ended, Lab, Run, command, done, shell};
+use crate::support::{Ended, Lab, Run, command, done};
 
 const OWNER: &str = "0wner-s3cret";
 const AGENTS: &str = "ag3nts-s3cret";
@@ -20,9 +20,12 @@ fn server() -> Option<Server> {
 }
 
 fn lab() -> Lab {
-    let token = shell(&["touch"], "max_uses = 1");
+    // Hosts have the manifest in different directories, so that the token names none.
+    let token =
+        "[[token]]\nkind = \"shell\"\nname = \"sh\"\nallowed = [\"touch\"]\nwrites = [\"out\"]\n";
     let lab = Lab::new(&format!("[grant]\nid = \"release-2.3.1\"\n{token}"));
-    let turns: Vec<String> = [command("touch made"), done()].iter().map(Value::to_string).collect();
+    let turns: Vec<String> =
+        [command("touch out/made"), done()].iter().map(Value::to_string).collect();
     lab.write("session.jsonl", turns.join("\n"));
     lab
 }
@@ -62,12 +65,12 @@ fn hosts_that_share_a_grant_act_once() {
     for running in running {
         hides(running.wait()).exits(0);
     }
-    let made = [&one, &two].iter().filter(|lab| lab.path("made").exists()).count();
+    let made = [&one, &two].iter().filter(|lab| lab.made("made").exists()).count();
     assert_eq!(made, 1);
     let third = lab();
     let ended = on(&server, &third, "agents", &RUN).go().exits(0);
     assert_eq!(ended.errors()[0]["error_type"], "TokenReusedError");
-    assert!(!third.path("made").exists());
+    assert!(!third.made("made").exists());
 
     // Everything that reads a ledger reads this one.
     let show = ["grants", "show", "release-2.3.1", "--json"];
@@ -100,7 +103,7 @@ fn hosts_that_share_a_grant_act_once() {
 fn what_cannot_be_reached_or_used_is_said_without_the_address() {
     let Some(server) = server() else { return };
     let lab = lab();
-    let made = || lab.path("made").exists();
+    let made = || lab.made("made").exists();
 
     // Reading makes nothing.
     let empty = hides(on(&server, &lab, "ops", &["audit", "list"]).go()).exits(2);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use standin::Reply;
 use standin::messages::Server;
 
-use crate::support::{Ended, KEY, Lab, Run, alive, command, done, eventually, script, shell};
+use crate::support::{Ended, KEY, Lab, Run, command, done, eventually, script, shell};
 
 fn lar(lab: &Lab, words: &[&str]) -> Run {
     let ledger = ["--ledger", "ledger.db"];
@@ -35,19 +35,18 @@ fn lab(more: &str) -> Lab {
 }
 
 fn effects(lab: &Lab) -> Vec<String> {
-    lab.read("effects").lines().map(str::to_owned).collect()
+    lab.read_made("effects").lines().map(str::to_owned).collect()
 }
 
 /// Starts the run and kills it while `slow` is under way.
 fn cut_off(lab: &Lab, run: &Run) {
     let running = run.start();
     eventually("the slow action is under way", || {
-        std::fs::read_to_string(lab.path("pid")).is_ok_and(|pid| pid.ends_with('\n'))
+        std::fs::read_to_string(lab.made("pid")).is_ok_and(|pid| pid.ends_with('\n'))
     });
     running.signal(Signal::KILL);
     assert_eq!(running.wait().code, None);
-    let pid = lab.read("pid");
-    eventually("the child has gone with its parent", || !alive(pid.trim()));
+    eventually("the child has gone with its parent", || lab.processes().is_empty());
 }
 
 fn act(word: &str) -> Value {
@@ -129,7 +128,7 @@ fn the_model_is_told_what_cannot_be_known() {
 fn a_run_that_is_going_on_cannot_be_taken() {
     let lab = lab("");
     let running = lab.replay(&[act("slow"), done()]).start();
-    eventually("it is under way", || lab.path("pid").exists());
+    eventually("it is under way", || lab.made("pid").exists());
     let refused = resume(&lab).exits(5);
     assert!(refused.stderr.contains("held"), "{}", refused.stderr);
     let refused = lar(&lab, &["resume", "latest", "--abandon"]).go().exits(5);
@@ -195,7 +194,7 @@ fn killed_again_and_again_it_comes_to_its_end() {
     let mut turns: Vec<Value> = (0..12).map(|n| act(&n.to_string())).collect();
     turns.push(done());
     let mut running = lab.replay(&turns).start();
-    eventually("the first action was made", || lab.path("effects").exists());
+    eventually("the first action was made", || lab.made("effects").exists());
     let mut kills = 0;
     for round in 0u64..60 {
         std::thread::sleep(std::time::Duration::from_millis(60 + round * 37 % 260));

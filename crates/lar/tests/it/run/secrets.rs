@@ -8,7 +8,7 @@ use standin::Reply;
 use standin::messages::Server;
 
 use crate::pty::Terminal;
-use crate::support::{Lab, find_bytes, request, script, serve};
+use crate::support::{Lab, REACH, find_bytes, request, script, serve};
 
 const SECRET: &str = "s3cr3t/Value+with=signs&\"quotes\"";
 
@@ -112,7 +112,7 @@ fn a_header_is_injected_and_its_echo_is_redacted_everywhere() {
 fn a_variable_is_injected_and_what_a_child_prints_is_redacted() {
     let tables = "[[token]]\nkind = \"secret\"\nname = \"db\"\nfile = \"password\"\ninject_env = \"DB_PASSWORD\"\n\
         [token.inner]\nkind = \"shell\"\nname = \"inner\"\nallowed = [\"./show\"]\n";
-    let lab = Lab::new(tables);
+    let lab = Lab::new(&format!("{tables}{REACH}"));
     lab.write("password", format!("{SECRET}\n"));
     script(
         &lab,

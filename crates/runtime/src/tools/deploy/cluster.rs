@@ -14,8 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lar_core::json::Digest;
 use lar_core::redact::Redactor;
-use lar_core::scope::Scope;
 use lar_core::scope::deploy::{Cluster, DeployMethod};
+use lar_core::scope::{Endpoint, Scope};
 use lar_core::token::Token;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
@@ -24,6 +24,9 @@ use super::super::child::{self, How, Order, Ran};
 use super::super::programs::Programs;
 use super::credentials::{inline_token, place_plugin, secrets_of, word};
 use super::place::{PLAIN, private_directory};
+use super::plugin;
+use super::wanted::{Wanted, wanted};
+use crate::confine::Surroundings;
 use crate::dispatch::clip;
 use crate::stop::Stop;
 
@@ -78,11 +81,22 @@ pub enum ClusterError {
 
 /// One context.
 #[derive(Debug)]
-pub(super) struct Frozen {
+pub(in crate::tools) struct Frozen {
     /// What it stands for.
     pub(super) cluster: Cluster,
     /// The kubeconfig, as JSON, which is YAML too.
     pub(super) config: SecretString,
+    /// The proxy that its cluster is reached through.
+    proxy: Option<String>,
+}
+
+impl Frozen {
+    /// Where a `kubectl` connects to with it: the server, or the proxy that the kubeconfig names.
+    pub(super) fn server(&self) -> Option<Endpoint> {
+        let url = url::Url::parse(self.proxy.as_deref().unwrap_or(&self.cluster.server)).ok()?;
+        let host = url.host_str()?;
+        format!("{host}:{}", url.port_or_known_default()?).parse().ok()
+    }
 }
 
 impl KubeconfigSource {
@@ -119,16 +133,20 @@ impl Kubeconfigs {
     ) -> Result<Self, ClusterError> {
         let mut all = Self::default();
         for token in tokens {
-            let Some(context) = context_of(token) else {
-                continue;
-            };
-            if all.by_context.contains_key(context) {
-                continue;
+            for Wanted { context, required } in wanted(token) {
+                if all.by_context.contains_key(&context) {
+                    continue;
+                }
+                match resolve(token.name(), context.as_deref(), programs, source).await {
+                    Ok((frozen, secrets)) => {
+                        all.by_context.insert(context, frozen);
+                        all.secrets.extend(secrets);
+                    }
+                    Err(error) if required => return Err(error),
+                    // The program will say so by itself when it is run.
+                    Err(_) => {}
+                }
             }
-            let (frozen, secrets) =
-                resolve(token.name(), context.as_deref(), programs, source).await?;
-            all.by_context.insert(context.clone(), frozen);
-            all.secrets.extend(secrets);
         }
         Ok(all)
     }
@@ -154,19 +172,8 @@ impl Kubeconfigs {
     }
 
     /// The kubeconfig of a context.
-    pub(super) fn of(&self, context: Option<&str>) -> Option<&Frozen> {
+    pub(in crate::tools) fn of(&self, context: Option<&str>) -> Option<&Frozen> {
         self.by_context.get(&context.map(ToOwned::to_owned))
-    }
-}
-
-/// The context of a token that deploys with `kubectl`.
-fn context_of(token: &Token) -> Option<&Option<String>> {
-    match token.scope() {
-        Scope::Deploy(scope) => match &scope.method {
-            DeployMethod::Kubectl { context, .. } => Some(context),
-            DeployMethod::Command { .. } => None,
-        },
-        _ => None,
     }
 }
 
@@ -177,6 +184,9 @@ async fn resolve(
     source: &KubeconfigSource,
 ) -> Result<(Frozen, Vec<SecretString>), ClusterError> {
     let text = view(token, context, programs, source).await?;
+    let text = plugin::settle(text, source, programs)
+        .await
+        .map_err(|message| fault(token, context, message))?;
     freeze(&text, source).map_err(|message| fault(token, context, message))
 }
 
@@ -211,9 +221,10 @@ async fn view(
     env.extend(source.files().map(|files| ("KUBECONFIG".into(), files)));
     // A relative KUBECONFIG is meant from where the operator stands.
     let workdir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let order = Order { argv, env, workdir, timeout: TIMEOUT };
+    let around = Surroundings::default();
+    let order = Order { argv, env, workdir, timeout: TIMEOUT, around };
     // The credentials become known by this very answer; it goes nowhere but into `freeze`.
-    let ran = child::run(programs, &Redactor::default(), &Stop::default(), order).await;
+    let ran = child::run(programs, &Redactor::default(), None, &Stop::default(), order).await;
     match ran {
         Ran::NeverBegan(message) => {
             Err(ClusterError::NoKubectl { token: token.to_owned(), message })
@@ -258,6 +269,7 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
     place_plugin(&mut credentials, source)?;
     let secrets = secrets_of(&credentials, &cluster);
 
+    let proxy = word(&cluster, "proxy-url").map(ToOwned::to_owned);
     let mut meant = json!({ "cluster": "cluster", "user": "user" });
     if let (Some(namespace), Some(meant)) = (word(&details, "namespace"), meant.as_object_mut()) {
         meant.insert("namespace".to_owned(), namespace.into());
@@ -271,7 +283,7 @@ fn freeze(text: &str, source: &KubeconfigSource) -> Result<(Frozen, Vec<SecretSt
         "users": [{ "name": "user", "user": credentials }],
     });
     let cluster = Cluster { context, server, ca_sha256, user };
-    Ok((Frozen { cluster, config: config.to_string().into() }, secrets))
+    Ok((Frozen { cluster, config: config.to_string().into(), proxy }, secrets))
 }
 
 /// Takes the only entry of a list out: its name and what it holds.

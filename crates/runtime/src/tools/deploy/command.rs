@@ -5,6 +5,7 @@ use lar_core::scope::DeployScope;
 
 use super::super::child::{Order, Ran};
 use super::super::{Job, environment, shell};
+use crate::confine::Surroundings;
 
 impl Job<'_> {
     /// Runs the words of the token. Exit 0 is success; any other exit says that the deployment
@@ -20,6 +21,11 @@ impl Job<'_> {
                 env: environment::of(&self.tools.programs.path(), &[]),
                 workdir: self.tools.workdir.clone(),
                 timeout: scope.timeout,
+                around: Surroundings {
+                    reach: scope.reach.clone(),
+                    home: None,
+                    base: self.tools.workdir.clone(),
+                },
             })
             .await;
         match ran {

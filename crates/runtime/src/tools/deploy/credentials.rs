@@ -61,7 +61,7 @@ pub(super) fn place_plugin(
 
 /// `kubectl` takes a relative path from the file in which it stands, and doesn't say which that is
 /// when there are several.
-fn resolved(path: &str, source: &KubeconfigSource) -> Result<PathBuf, String> {
+pub(super) fn resolved(path: &str, source: &KubeconfigSource) -> Result<PathBuf, String> {
     if path.starts_with('/') {
         return Ok(PathBuf::from(path));
     }

@@ -72,6 +72,7 @@ impl Job<'_> {
             until,
             text: String::new(),
             program: None,
+            tier: None,
         };
         if let Some(ended) = under_way.find_container().await {
             return ended;
@@ -93,6 +94,7 @@ struct UnderWay<'a> {
     /// What the commands wrote so far.
     text: String,
     program: Option<ProgramIdentity>,
+    tier: Option<char>,
 }
 
 impl UnderWay<'_> {
@@ -271,9 +273,11 @@ impl UnderWay<'_> {
         ];
         env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
         let workdir = self.place.home.clone();
-        let ran = self.job.run(Order { argv, env, workdir, timeout }).await;
+        let around = self.place.surroundings();
+        let ran = self.job.run(Order { argv, env, workdir, timeout, around }).await;
         if let Ran::Ended(end) = &ran {
             self.program = Some(end.program.clone());
+            self.tier = end.tier.letter().chars().next();
         }
         ran
     }
@@ -319,6 +323,7 @@ impl UnderWay<'_> {
             How::Signaled(_) | How::Killed(_) | How::Lost => None,
         });
         outcome.program = self.program.take();
+        outcome.tier = self.tier.take();
         Performed::Ended(outcome)
     }
 }

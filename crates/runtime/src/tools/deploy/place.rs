@@ -6,30 +6,44 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use lar_core::scope::{Endpoint, Reach};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::cluster::Frozen;
+use crate::confine::Surroundings;
 
 /// Keeps every `kubectl` from preferences files, those of version 1.33 and those of later ones.
 pub(super) const PLAIN: [(&str, &str); 2] = [("KUBECTL_KUBERC", "false"), ("KUBERC", "off")];
 
 /// A directory of our own for one attempt.
-pub(super) struct Place {
-    pub(super) home: PathBuf,
-    pub(super) config: PathBuf,
+pub(in crate::tools) struct Place {
+    pub(in crate::tools) home: PathBuf,
+    pub(in crate::tools) config: PathBuf,
+    server: Option<Endpoint>,
     /// Removed with everything in it when this is dropped.
     _directory: TempDir,
 }
 
 impl Place {
-    pub(super) fn new(frozen: &Frozen) -> io::Result<Self> {
+    pub(in crate::tools) fn new(frozen: &Frozen) -> io::Result<Self> {
         let directory = private_directory()?;
         let (home, config) = (directory.path().join("home"), directory.path().join("config"));
         DirBuilder::new().mode(0o700).create(&home)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
         file.write_all(frozen.config.expose_secret().as_bytes())?;
-        Ok(Self { home, config, _directory: directory })
+        let server = frozen.server();
+        Ok(Self { home, config, server, _directory: directory })
+    }
+
+    /// What a `kubectl` here may reach: its kubeconfig, and the server that it names.
+    pub(in crate::tools) fn surroundings(&self) -> Surroundings {
+        let reach = Reach {
+            network: self.server.iter().cloned().collect(),
+            reads: vec![self.config.to_string_lossy().into_owned()],
+            ..Reach::default()
+        };
+        Surroundings { reach, home: Some(self.home.clone()), base: self.home.clone() }
     }
 }
 

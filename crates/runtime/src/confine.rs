@@ -1,0 +1,324 @@
+//! From what a token grants to what the kernel enforces: the sole bridge between the two.
+//!
+//! [`Walls`] are found once, when the run starts, by a child that tries them; below the tier that is
+//! asked for, nothing starts. Each program then gets exactly what its token says, at exactly that tier:
+//! nothing here or below it falls back to less.
+
+mod advice;
+mod broker;
+mod network;
+mod overlap;
+mod place;
+mod system;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lar_core::scope::Reach;
+use lar_sandbox::{Access, Confinement, FileIdentity, Limits, Network};
+
+pub use advice::{Advice, advice};
+pub use broker::Broker;
+pub use lar_sandbox::{Check, Probe, Tier, TierReport};
+pub use overlap::{Overlap, overlaps};
+
+use crate::tools::programs::{Launch, Programs};
+use network::Plan;
+use place::Places;
+
+/// How much a child may write to its private directories, in bytes each.
+const SCRATCH: u64 = 512 << 20;
+/// How much memory one process of a child may fill, in bytes.
+const MEMORY: u64 = 4 << 30;
+/// How many processes and threads a child may have.
+const PROCESSES: u64 = 1024;
+/// The largest file that a child may write, in bytes.
+const FILE: u64 = 8 << 30;
+
+/// What stands around every program of a run.
+#[derive(Debug, Clone)]
+pub struct Walls {
+    probe: Probe,
+    /// The operator's home; a child finds an empty one there.
+    home: Option<PathBuf>,
+    /// What no child may read, whatever lies around it.
+    hidden: Vec<PathBuf>,
+}
+
+/// The walls that are asked for can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// The kernel gives less than the run demands.
+    #[error(
+        "children can only be confined at tier {} here, and tier {} is required: {why}; see \
+         `lar doctor` for how to get it, or accept less with `--min-tier {}` or `[confinement] \
+         min_tier`", found.letter(), wanted.letter(), found.letter()
+    )]
+    TooWeak {
+        /// What is demanded.
+        wanted: Tier,
+        /// What there is.
+        found: Tier,
+        /// What is missing.
+        why: String,
+    },
+    /// Nothing could be tried.
+    #[error("{0}")]
+    Launcher(#[from] lar_sandbox::SpawnError),
+    /// No directory for the trial.
+    #[error("no private directory could be made to try the confinement in ({0})")]
+    NoDirectory(std::io::ErrorKind),
+    /// What a token may write lies where the run's own trust is.
+    #[error("{}", overlap::tell(.0))]
+    Overlaps(Vec<Overlap>),
+}
+
+/// What a program is to be started with.
+pub(crate) struct Confined {
+    pub(crate) confinement: Confinement,
+    pub(crate) pinned: Vec<(PathBuf, FileIdentity)>,
+    /// Variables that take the place of others of their name.
+    pub(crate) env: Vec<(OsString, OsString)>,
+    /// Who serves the child's network.
+    pub(crate) broker: Option<Broker>,
+    /// Where the child writes at tier B; it goes with the child.
+    pub(crate) private: Option<tempfile::TempDir>,
+}
+
+impl Confined {
+    /// No walls, for a program that acts for the operator.
+    pub(crate) fn for_the_operator(launch: &Launch) -> Self {
+        Self {
+            confinement: Confinement::default(),
+            pinned: launch.pinned.clone(),
+            env: Vec::new(),
+            broker: None,
+            private: None,
+        }
+    }
+}
+
+/// What surrounds a program, as its order says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) reach: Reach,
+    /// An own home instead of the operator's.
+    pub(crate) home: Option<PathBuf>,
+    /// Where relative paths of the reach begin.
+    pub(crate) base: PathBuf,
+}
+
+impl Walls {
+    /// Tries what can be had here, and refuses when it is less than `least`.
+    ///
+    /// # Errors
+    /// [`ConfineError`], with what is missing and what to do.
+    pub fn find(least: Tier) -> Result<Self, ConfineError> {
+        let walls = Self::try_all()?;
+        let found = walls.tier();
+        if found > least {
+            let missing = [Tier::A, Tier::B].into_iter().filter(|tier| *tier >= least);
+            let why: Vec<String> = missing.filter_map(|tier| walls.probe.why_not(tier)).collect();
+            return Err(ConfineError::TooWeak { wanted: least, found, why: why.join("; ") });
+        }
+        Ok(walls)
+    }
+
+    /// Tries what can be had here, whatever it is.
+    ///
+    /// # Errors
+    /// [`ConfineError`] when nothing can even be tried.
+    pub fn try_all() -> Result<Self, ConfineError> {
+        let outside =
+            tempfile::tempdir().map_err(|error| ConfineError::NoDirectory(error.kind()))?;
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        Ok(Self { probe: lar_sandbox::probe(outside.path())?, home, hidden: Vec::new() })
+    }
+
+    /// The tier at which every child runs.
+    pub fn tier(&self) -> Tier {
+        self.probe.tier
+    }
+
+    /// The same as where no more than this tier can be had, for tests of what happens there. What is
+    /// recorded is what there is.
+    #[must_use]
+    pub fn lowered_to(mut self, tier: Tier) -> Self {
+        self.probe.tier = self.probe.tier.max(tier);
+        self
+    }
+
+    /// What was tried, for `lar doctor`.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Keeps these paths from every child, wherever they lie (tier A; at tier B nothing that lies in a
+    /// granted directory can be kept out).
+    pub fn hide(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        // What isn't there yet may be there when a child starts.
+        self.hidden.extend(paths.into_iter().filter_map(|path| {
+            let parent = path.parent()?.canonicalize().ok()?;
+            Some(parent.join(path.file_name()?))
+        }));
+    }
+
+    /// What a program gets. The message of an error says what can't be granted and why.
+    pub(crate) fn around(
+        &self,
+        launch: &Launch,
+        workdir: &Path,
+        around: &Surroundings,
+        programs: &Programs,
+    ) -> Result<Confined, String> {
+        if self.tier() == Tier::C {
+            return Ok(Confined::for_the_operator(launch));
+        }
+        let mut places = Places::default();
+        let mut pinned = launch.pinned.clone();
+        system::readable(&mut places);
+        self.grant(&mut places, workdir, around, programs, &mut pinned)?;
+        for path in &launch.executes {
+            places.add(path, Access::Execute);
+        }
+        for (path, _) in &launch.pinned {
+            places.add(path, Access::Read);
+        }
+        let mut confined = match self.tier() {
+            Tier::A => self.with_own_root(around)?,
+            Tier::B | Tier::C => with_private_directory(&mut places, around)?,
+        };
+        let Places { grants, links } = places;
+        confined.confinement.grants = grants;
+        confined.confinement.links = links;
+        confined.pinned = pinned;
+        Ok(confined)
+    }
+
+    /// What the token says.
+    fn grant(
+        &self,
+        places: &mut Places,
+        workdir: &Path,
+        around: &Surroundings,
+        programs: &Programs,
+        pinned: &mut Vec<(PathBuf, FileIdentity)>,
+    ) -> Result<(), String> {
+        // The root itself is never granted: who runs there gets the empty one.
+        if workdir != Path::new("/") && around.home.as_deref() != Some(workdir) {
+            places.add(workdir, Access::Read);
+        }
+        for path in &around.reach.reads {
+            // What isn't there needs no grant: many programs look for files that few have.
+            places.add(&around.base.join(self.expand(path)), Access::Read);
+        }
+        for path in &around.reach.writes {
+            let path = around.base.join(self.expand(path));
+            if !places.add(&path, Access::Write) {
+                let path = path.display();
+                return Err(format!(
+                    "`{path}` is to be written and does not exist: make it, or leave it out of `writes`"
+                ));
+            }
+        }
+        for name in &around.reach.also_runs {
+            if name == "*" {
+                for directory in programs.directories() {
+                    places.add(directory, Access::Execute);
+                }
+                system::executable(places);
+                continue;
+            }
+            let path = self.expand(name);
+            let directory = around.base.join(&path);
+            if name.contains('/') && directory.is_dir() {
+                places.add(&directory, Access::Execute);
+                continue;
+            }
+            let name = path.to_string_lossy();
+            let Ok(program) = programs.identify(&name, &around.base) else {
+                // A profile lists what some versions start; what isn't there can't be started.
+                continue;
+            };
+            for path in &program.launch.executes {
+                places.add(path, Access::Execute);
+            }
+            places.add(&program.path, Access::Execute);
+            pinned.extend(program.launch.pinned.iter().cloned());
+            pinned.push((program.launch.program.clone(), program.launch.file));
+        }
+        Ok(())
+    }
+
+    fn with_own_root(&self, around: &Surroundings) -> Result<Confined, String> {
+        let Plan { listen, hosts, routes, env } = network::plan(&around.reach.network)?;
+        let home = around.home.clone().or_else(|| self.home.clone());
+        // A home at the root would cover all of it.
+        let home = home.filter(|home| home != Path::new("/"));
+        let confinement = Confinement {
+            tier: Tier::A,
+            limits: Limits {
+                processes: Some(PROCESSES),
+                memory: Some(MEMORY),
+                file_size: Some(FILE),
+                open_files: None,
+            },
+            hidden: self.hidden.clone(),
+            texts: system::texts(home.as_deref(), &hosts),
+            home,
+            scratch_bytes: SCRATCH,
+            network: Network { listen, connect: Vec::new() },
+            ..Confinement::default()
+        };
+        let broker = (!routes.is_empty()).then(|| Broker::new(routes));
+        Ok(Confined { confinement, pinned: Vec::new(), env, broker, private: None })
+    }
+
+    /// `~/` is the operator's home.
+    fn expand(&self, path: &str) -> PathBuf {
+        expand(path, self.home.as_deref())
+    }
+}
+
+/// `~/` is the operator's home.
+fn expand(path: &str, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// Tier B has no root of its own, so that what is private lies in a directory of the system's.
+fn with_private_directory(places: &mut Places, around: &Surroundings) -> Result<Confined, String> {
+    let fail =
+        |error: std::io::Error| format!("no private directory could be made ({})", error.kind());
+    let private = tempfile::Builder::new().prefix("lar-child-").tempdir().map_err(fail)?;
+    let (home, scratch) = (private.path().join("home"), private.path().join("tmp"));
+    for directory in [&home, &scratch] {
+        std::fs::create_dir(directory).map_err(fail)?;
+    }
+    places.add(private.path(), Access::Write);
+    let mut env = vec![("TMPDIR".into(), scratch.into())];
+    match &around.home {
+        // Whoever made it keeps it private.
+        Some(home) => {
+            places.add(home, Access::Write);
+        }
+        None => env.push(("HOME".into(), home.into())),
+    }
+    let confinement = Confinement {
+        tier: Tier::B,
+        limits: Limits {
+            processes: None,
+            memory: Some(MEMORY),
+            file_size: Some(FILE),
+            open_files: None,
+        },
+        network: Network {
+            listen: Vec::new(),
+            connect: around.reach.network.iter().map(lar_core::scope::Endpoint::port).collect(),
+        },
+        ..Confinement::default()
+    };
+    Ok(Confined { confinement, pinned: Vec::new(), env, broker: None, private: Some(private) })
+}

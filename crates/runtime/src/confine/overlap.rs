@@ -1,0 +1,174 @@
+//! What a token may write must not be what the run trusts: a program, a script, its interpreter, the
+//! manifest, the ledger, a key, or configuration that another token reads.
+
+use std::path::{Path, PathBuf};
+
+use lar_core::scope::{FileMode, Reach, Scope};
+use lar_core::token::Token;
+
+use super::expand;
+use crate::tools::programs::Programs;
+
+/// A write scope that lies where trust is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    /// The token that may write.
+    pub token: String,
+    /// What it may write.
+    pub writes: PathBuf,
+    /// What lies there.
+    pub trusted: PathBuf,
+    /// What that is.
+    pub what: String,
+}
+
+/// Finds every write scope of `tokens` that overlaps what the set uses or what is listed in `trusted`,
+/// each with what it is (`the manifest`, `the ledger`).
+pub fn overlaps(
+    tokens: &[Token],
+    programs: &Programs,
+    workdir: &Path,
+    trusted: &[(PathBuf, &str)],
+) -> Vec<Overlap> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home.as_deref();
+    let mut held: Vec<(PathBuf, String)> =
+        trusted.iter().map(|(path, what)| (path.clone(), (*what).to_owned())).collect();
+    for token in tokens {
+        held.extend(used(token, programs, workdir, home));
+    }
+    let held: Vec<(PathBuf, String)> = held
+        .into_iter()
+        .filter_map(|(path, what)| Some((path.canonicalize().ok()?, what)))
+        .collect();
+    let mut found = Vec::new();
+    for token in tokens {
+        for path in writes(token.scope(), home) {
+            let path = workdir.join(path);
+            let Ok(real) = path.canonicalize() else { continue };
+            for (trusted, what) in &held {
+                if trusted.starts_with(&real) || real.starts_with(trusted) {
+                    found.push(Overlap {
+                        token: token.name().to_owned(),
+                        writes: path.clone(),
+                        trusted: trusted.clone(),
+                        what: what.clone(),
+                    });
+                }
+            }
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// All of them, in words.
+pub(super) fn tell(all: &[Overlap]) -> String {
+    let line = |one: &Overlap| {
+        format!(
+            "token `{}` may write `{}`, where {} lies (`{}`): give it a directory of its own",
+            one.token,
+            one.writes.display(),
+            one.what,
+            one.trusted.display()
+        )
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// What a token may change.
+fn writes(scope: &Scope, home: Option<&Path>) -> Vec<PathBuf> {
+    match scope {
+        Scope::File(file) if file.mode != FileMode::Read => {
+            file.allowed_paths.iter().map(PathBuf::from).collect()
+        }
+        Scope::Secret(secret) => writes(&secret.inner, home),
+        other => {
+            let reach = reach(other).map(|reach| reach.writes.iter());
+            reach.into_iter().flatten().map(|path| expand(path, home)).collect()
+        }
+    }
+}
+
+fn reach(scope: &Scope) -> Option<&Reach> {
+    match scope {
+        Scope::Shell(shell) => Some(&shell.reach),
+        Scope::Deploy(deploy) => Some(&deploy.reach),
+        _ => None,
+    }
+}
+
+/// The files that a token's programs are, and what they are configured by.
+fn used(
+    token: &Token,
+    programs: &Programs,
+    workdir: &Path,
+    home: Option<&Path>,
+) -> Vec<(PathBuf, String)> {
+    let mut scope = token.scope();
+    while let Scope::Secret(secret) = scope {
+        scope = &secret.inner;
+    }
+    let name = token.name();
+    let mut all = Vec::new();
+    for (program, at) in programs.of_scope(scope, workdir) {
+        let Ok(found) = programs.find(&program, &at) else { continue };
+        all.push((found.clone(), format!("the program `{program}` of token `{name}`")));
+        if let Ok(identified) = programs.identify(&program, &at) {
+            let what = format!("what starts the program `{program}` of token `{name}`");
+            all.extend(identified.launch.executes.iter().map(|path| (path.clone(), what.clone())));
+        }
+    }
+    if let Some(reach) = reach(scope) {
+        for path in &reach.reads {
+            let path = workdir.join(expand(path, home));
+            all.push((path, format!("what token `{name}` reads")));
+        }
+        for path in reach.also_runs.iter().filter(|path| *path != "*") {
+            let found = match path.contains('/') {
+                true => Some(workdir.join(expand(path, home))),
+                false => programs.find(path, workdir).ok(),
+            };
+            all.extend(found.map(|path| (path, format!("what token `{name}` starts"))));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lar_core::token::{FileToken, ShellToken};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_may_not_write_what_the_run_trusts() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let script = top.join("work");
+        std::fs::create_dir(top.join("out")).unwrap();
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        std::fs::write(top.join("manifest.toml"), "").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let programs = Programs::new("/usr/bin:/bin".as_ref());
+        let trusted = [(top.join("manifest.toml"), "the manifest")];
+        let shell = |writes: &Path| {
+            ShellToken::new("sh", ["./work"]).writes(writes.to_string_lossy()).build().unwrap()
+        };
+        let found = |token: Token| overlaps(&[token], &programs, &top, &trusted);
+        assert_eq!(found(shell(&top.join("out"))), []);
+        let whole = found(shell(&top));
+        let what: Vec<&str> = whole.iter().map(|one| one.what.as_str()).collect();
+        assert_eq!(what, ["the manifest", "the program `./work` of token `sh`"]);
+        assert!(tell(&whole).contains("token `sh` may write"), "{}", tell(&whole));
+
+        let file = |mode| FileToken::new("box", [top.to_string_lossy()], mode).build().unwrap();
+        assert_eq!(found(file(FileMode::Read)), []);
+        assert_eq!(found(file(FileMode::Write))[0].what, "the manifest");
+        let config =
+            ShellToken::new("a", ["true"]).reads(top.join("out").to_string_lossy()).build();
+        let both = [config.unwrap(), shell(&top.join("out"))];
+        let found = overlaps(&both, &programs, &top, &trusted);
+        assert_eq!(found[0].what, "what token `a` reads");
+    }
+}
