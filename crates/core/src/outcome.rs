@@ -67,6 +67,7 @@ pub struct ProgramIdentity {
 }
 
 /// What the tools report: an outcome, or that the effect certainly never began.
+#[allow(clippy::large_enum_variant, reason = "made once for each action, and hardly ever moved")]
 #[derive(Debug, Clone)]
 pub enum Performed {
     /// It was started; this is how it ended.
