@@ -36,8 +36,10 @@ BEGIN
     FOREACH bytes IN ARRAY sealed LOOP
         seq := seq + 1;
         said := convert_from(bytes, 'UTF8')::json;
-        IF said ->> 'prev' <> encode(latest, 'hex') OR (said ->> 'seq')::bigint <> seq
-            OR said ->> 'timestamp' <> lar.rfc3339(now)
+        -- What is left out is as wrong as what is different.
+        IF said ->> 'prev' IS DISTINCT FROM encode(latest, 'hex')
+            OR (said ->> 'seq')::bigint IS DISTINCT FROM seq
+            OR said ->> 'timestamp' IS DISTINCT FROM lar.rfc3339(now)
         THEN
             RAISE EXCEPTION 'a record does not follow the one before' USING ERRCODE = 'LR003';
         END IF;

@@ -175,7 +175,7 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
             format!(
                 "SELECT lar.open_run({now}, 'r', 'me', 't', 1, 'n', 'x', null, '{{}}', ARRAY['t'],
                  ARRAY['x'::bytea], ARRAY[9::bigint], ARRAY[null::bigint], ARRAY[false],
-                 ARRAY[false])"
+                 ARRAY[false], null)"
             ),
         ),
     ] {
