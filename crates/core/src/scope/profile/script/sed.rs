@@ -38,8 +38,7 @@ impl Scan<'_> {
             'l' | 'L' | 'q' | 'Q' => self.skip(|c| c == ' ' || c.is_ascii_digit()),
             'a' | 'i' | 'c' => self.text(),
             '#' => self.skip(|c| c != '\n'),
-            ':' => self.skip(|c| c != '\n' && c != ';'),
-            'b' | 't' | 'T' | 'v' => self.skip(|c| !matches!(c, '\n' | ';' | '}')),
+            ':' | 'b' | 't' | 'T' | 'v' => self.label()?,
             's' => {
                 let delimiter = self.delimiter()?;
                 self.until(delimiter)?;
@@ -57,6 +56,24 @@ impl Scan<'_> {
             _ => return Err(unclear()),
         }
         Ok(true)
+    }
+
+    /// A label of plain letters, to the end of its command. Where a label ends that holds a blank, a
+    /// brace or the like differs by version, and so would what follows it.
+    fn label(&mut self) -> Result<(), Wrong> {
+        let blank = |c: char| matches!(c, ' ' | '\t');
+        self.skip(blank);
+        self.skip(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        self.skip(blank);
+        match self.rest.peek() {
+            None | Some('\n' | ';') => Ok(()),
+            // A closing brace is fine where nothing could hide behind it.
+            Some('}') => {
+                let end = |c: &char| matches!(c, '}' | ';' | ' ' | '\t' | '\n');
+                if self.rest.clone().all(|c| end(&c)) { Ok(()) } else { Err(unclear()) }
+            }
+            Some(_) => Err(unclear()),
+        }
     }
 
     fn addresses(&mut self) -> Result<(), Wrong> {
@@ -158,6 +175,9 @@ mod tests {
             "s/\\/e/x/",
             "1!G;h;$!d",
             "s/e/w/;s/w/e/",
+            ":a;N;$!ba;s/\n/ /g",
+            "/a/{p;b}",
+            "/a/b end\np\n: end",
         ] {
             assert_eq!(check(script), Ok(()), "{script}");
         }
@@ -181,6 +201,9 @@ mod tests {
             "y/a/b/e",
             "{e id\n}",
             "a hello\ne id",
+            "b x w out",
+            ":a w out",
+            "bx}s/a/;w out\n/",
         ] {
             assert!(check(script).is_err(), "{script}");
         }
