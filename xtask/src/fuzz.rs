@@ -66,7 +66,7 @@ pub fn short(root: &Path, seconds: u64, install: bool, report: &mut Report) {
     if on_path("c++").is_none() {
         return report.skip("fuzz", "libFuzzer needs a C++ compiler, and there is no `c++`");
     }
-    if let Err(why) = install::subcommand(root, "fuzz", "0.13", install) {
+    if let Err(why) = install::subcommand(root, "fuzz", "^0.13", install) {
         return report.skip("fuzz", &why);
     }
     match targets(root) {

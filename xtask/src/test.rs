@@ -54,7 +54,7 @@ pub fn run(root: &Path, options: &Options) -> bool {
             Err("rules of the house are broken, see above".to_owned())
         }
     });
-    match install::subcommand(root, "deny", "0.20", options.install) {
+    match install::subcommand(root, "deny", "^0.20", options.install) {
         // The advisory database is not asked: it needs a network that not every run has.
         Ok(()) => {
             cargo(root, &mut report, "deny", &["deny", "check", "licenses", "bans", "sources"])
