@@ -143,6 +143,10 @@ class ShellToken(LinearToken):
         timeout: _Seconds | None = None,
         env: Sequence[str] = ...,
         workdir: _Path | None = None,
+        network: Sequence[str] = ...,
+        writes: Sequence[_Path] = ...,
+        reads: Sequence[_Path] = ...,
+        also_runs: Sequence[str] = ...,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -161,6 +165,10 @@ class MultiUseShellToken(MultiUseToken):
         timeout: _Seconds | None = None,
         env: Sequence[str] = ...,
         workdir: _Path | None = None,
+        network: Sequence[str] = ...,
+        writes: Sequence[_Path] = ...,
+        reads: Sequence[_Path] = ...,
+        also_runs: Sequence[str] = ...,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -286,6 +294,10 @@ class DeployToken(LinearToken):
         context: str | None = None,
         argv: Sequence[str] | None = None,
         rollback_argv: Sequence[str] | None = None,
+        network: Sequence[str] = ...,
+        writes: Sequence[_Path] = ...,
+        reads: Sequence[_Path] = ...,
+        also_runs: Sequence[str] = ...,
     ) -> Self: ...
     def consume(self) -> _Call[Proof]: ...
     def check(self) -> Action: ...

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use linear_agentics::{Budget as Limits, Cause, Event, GrantChoice, Observer, RunOptions, Stop};
+use linear_agentics::{
+    Budget as Limits, Cause, Event, GrantChoice, Observer, RunOptions, Stop, Tier,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -132,7 +134,8 @@ impl Budget {
 ///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
 ///         the file in your state directory.
 ///     grant: the id of an issued grant whose uses are drawn from.
-///     min_tier: the weakest confinement of commands that will do; without it they must be confined.
+///     min_tier: the weakest confinement of commands that will do: `A` (the default on Linux), `B` or
+///         `C` (none).
 ///     on_event: called with a dict for each thing that happens, on your event loop.
 ///
 /// Example:
@@ -153,6 +156,7 @@ pub struct Agent {
     max_negotiations: u32,
     ledger: Option<PathBuf>,
     grant: Option<GrantChoice>,
+    min_tier: Option<Tier>,
     on_event: Option<Py<PyAny>>,
 }
 
@@ -181,11 +185,9 @@ impl Agent {
         on_event: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let grant = grant.map(home::grant).transpose()?;
-        if min_tier.is_some_and(|tier| tier != "C") {
-            return Err(errors::SandboxError::new_err(
-                "`min_tier`: this version does not confine commands yet; only `C` can be had",
-            ));
-        }
+        let min_tier = min_tier.map(str::parse::<Tier>).transpose();
+        let min_tier =
+            min_tier.map_err(|why| errors::SandboxError::new_err(format!("`min_tier`: {why}")))?;
         let own = capabilities.get().home();
         for candidate in &candidate_tokens {
             candidate.get().become_candidate(own)?;
@@ -202,6 +204,7 @@ impl Agent {
             max_negotiations,
             ledger,
             grant,
+            min_tier,
             on_event,
         })
     }
@@ -249,6 +252,9 @@ impl Agent {
             .stop(stop);
         if let Some(grant) = self.grant.as_ref().or(home.settings.grant.as_ref()) {
             options = options.grant(grant.clone());
+        }
+        if let Some(tier) = self.min_tier {
+            options = options.min_tier(tier);
         }
         if let Some(task) = &self.task {
             options = options.task(task.clone());
@@ -345,6 +351,8 @@ fn shown(event: &Event<'_>) -> Value {
         Event::Answered { approved } => json!({"type": "answered", "approved": approved}),
         Event::Recovered { run } => json!({"type": "recovered", "run_id": run}),
         Event::RollingBack { token } => json!({"type": "rolling_back", "token_name": token}),
+        Event::Confined { tier } => json!({"type": "confined", "tier": tier.letter().to_string()}),
+        Event::CutOff { run } => json!({"type": "cut_off", "run_id": run}),
         _ => json!({"type": "other"}),
     }
 }

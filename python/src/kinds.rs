@@ -71,6 +71,28 @@ macro_rules! with_common {
 }
 use with_common;
 
+/// What programs of a token may reach, added to its builder.
+macro_rules! with_reach {
+    ($builder:expr, $network:expr, $writes:expr, $reads:expr, $also_runs:expr) => {{
+        let mut builder = $builder;
+        let (writes, reads): (Vec<std::path::PathBuf>, Vec<std::path::PathBuf>) = ($writes, $reads);
+        for endpoint in $network {
+            builder = builder.network(endpoint);
+        }
+        for path in writes {
+            builder = builder.writes(path.to_string_lossy());
+        }
+        for path in reads {
+            builder = builder.reads(path.to_string_lossy());
+        }
+        for program in $also_runs {
+            builder = builder.also_runs(program);
+        }
+        builder
+    }};
+}
+use with_reach;
+
 /// A token with one use.
 fn single<T>(token: Result<Token, TokenError>, class: T) -> PyResult<PyClassInitializer<T>>
 where

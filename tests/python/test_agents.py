@@ -99,7 +99,8 @@ async def test_an_agent_does_what_it_may_and_nothing_else(site: Site, replay: Re
     assert "\n" not in trail.to_json(indent=None) and json.loads(trail.to_json(None)) == whole
     assert result.to_dict()["audit_trail"] == whole
     assert "migrate" in trail.to_table(80)
-    assert [event["type"] for event in events][:3] == ["turn_started", "call_started", "call_sealed"]
+    assert [event["type"] for event in events][:4] == [
+        "confined", "turn_started", "call_started", "call_sealed"]
     token = capabilities.get_token("migrate")
     assert token.consumed and token.proof is not None and token.proof.outcome == "succeeded"
 
@@ -371,7 +372,7 @@ async def test_the_ledger_is_where_it_is_said(tmp_path: Path, state: Path) -> No
     path = tmp_path / "elsewhere" / "ledger.db"
     async with CapabilitySet([WaitToken("w", 1)], ledger=path) as capabilities:
         await capabilities.dispatch("wait_w", {"seconds": 0})
-    assert path.exists() and not state.exists()
+    assert path.exists() and not (state / "lar/ledger.db").exists()
     trail = await capabilities.audit_trail()
     assert trail is not None
     from linear_agentics._command import PROGRAM

@@ -196,13 +196,16 @@ async def test_requests_follow_no_redirect(site: Site) -> None:
 
 
 async def test_files_are_read_and_replaced(tmp_path: Path) -> None:
-    (tmp_path / "config").write_text("port = 80")
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    token = t.MultiUseFileToken("f", allowed_paths=[tmp_path], mode="readwrite", max_uses=3)
-    assert (await token.consume("read", tmp_path / "config")).output == "port = 80"
-    await token.consume("write", tmp_path / "config", "port = 81")
-    assert (tmp_path / "config").read_text() == "port = 81"
-    proof = await token.consume("read", tmp_path / "link")
+    # The state directory lies beside it: what a token may write is never what the run trusts.
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "config").write_text("port = 80")
+    (files / "link").symlink_to("/etc/passwd")
+    token = t.MultiUseFileToken("f", allowed_paths=[files], mode="readwrite", max_uses=3)
+    assert (await token.consume("read", files / "config")).output == "port = 80"
+    await token.consume("write", files / "config", "port = 81")
+    assert (files / "config").read_text() == "port = 81"
+    proof = await token.consume("read", files / "link")
     assert proof.outcome == "failed" and "root:" not in proof.text
 
 
@@ -227,10 +230,11 @@ async def test_a_missing_secret_starts_nothing() -> None:
 
 
 async def test_a_deployment_and_its_way_back(tmp_path: Path) -> None:
-    log = tmp_path / "deployed"
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "out/deployed"
     token = t.DeployToken("d", method="command", target="here", image="app:v2",
                           argv=["touch", f"{log}-{{image}}"], rollback_to="app:v1",
-                          rollback_argv=["touch", f"{log}-{{image}}"])
+                          rollback_argv=["touch", f"{log}-{{image}}"], writes=[tmp_path / "out"])
     with pytest.raises(la.TokenClosedError, match="was not spent"):
         await token.rollback()
     assert (await token.consume()).outcome == "succeeded"

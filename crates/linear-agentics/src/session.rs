@@ -357,18 +357,17 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use lar_core::token::{DeployToken, WaitToken};
+    use lar_core::token::{DeployToken, Token, WaitToken};
 
     use super::*;
 
     fn session(dir: &std::path::Path, budget: Option<Budget>, uses: u32) -> Session {
         let wait = WaitToken::new("pause", 1).max_uses(uses).build().unwrap();
-        let deploy = DeployToken::command("app", "here", "app:v2", ["true"])
-            .rollback_to("app:v1")
-            .rollback_argv(["true"])
-            .build()
-            .unwrap();
-        let set = CapabilitySet::new([wait, deploy]).unwrap();
+        session_of(dir, budget, vec![wait])
+    }
+
+    fn session_of(dir: &std::path::Path, budget: Option<Budget>, tokens: Vec<Token>) -> Session {
+        let set = CapabilitySet::new(tokens).unwrap();
         set.mark_reported();
         let ledger = dir.join("ledger.db");
         let make = move |set| Ok(RunOptions::sharing(set, budget).ledger(&ledger));
@@ -423,7 +422,13 @@ mod tests {
     #[tokio::test]
     async fn the_way_back_needs_a_way_there() {
         let dir = tempfile::tempdir().unwrap();
-        let session = session(dir.path(), None, 1);
+        let wait = WaitToken::new("pause", 1).build().unwrap();
+        let deploy = DeployToken::command("app", "here", "app:v2", ["true"])
+            .rollback_to("app:v1")
+            .rollback_argv(["true"])
+            .build()
+            .unwrap();
+        let session = session_of(dir.path(), None, vec![wait, deploy]);
         let refused = session.rollback("app").await.unwrap_err().to_string();
         assert!(refused.contains("was not spent"), "{refused}");
         let refused = session.rollback("pause").await.unwrap_err().to_string();

@@ -4,7 +4,7 @@ use linear_agentics::tokens as runtime;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Common, base, duration, multi, single, with_common};
+use super::{Common, base, duration, multi, single, with_common, with_reach};
 use crate::action::Action;
 use crate::convert;
 use crate::token::{LinearToken, MultiUseToken};
@@ -22,7 +22,11 @@ use crate::token::{LinearToken, MultiUseToken};
 ///     expires: a `datetime` with a time zone, or an RFC 3339 text.
 ///     timeout: seconds, after which the command and all that it started are killed.
 ///     env: names of environment variables that the command gets beside the usual ones.
-///     workdir: where it runs; the program's own directory without it.
+///     workdir: where it runs, read-only; the program's own directory without it.
+///     network: `host:port` endpoints that it may connect to by TCP; none without one.
+///     writes: files and directories that it may change; they must exist when a run starts.
+///     reads: what it may read beyond `workdir` and the system's libraries.
+///     also_runs: programs that it may start in turn.
 ///
 /// Example:
 ///     >>> token = ShellToken("read-pods", allowed=["kubectl get pods"])
@@ -49,7 +53,8 @@ macro_rules! shell {
             #[new]
             #[pyo3(signature = (
                 name, allowed, *, $($max_uses,)? requires_approval=false, required=false,
-                expires=None, timeout=None, env=Vec::new(), workdir=None
+                expires=None, timeout=None, env=Vec::new(), workdir=None,
+                network=Vec::new(), writes=Vec::new(), reads=Vec::new(), also_runs=Vec::new()
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
             fn new(
@@ -62,6 +67,10 @@ macro_rules! shell {
                 timeout: Option<&Bound<'_, PyAny>>,
                 env: Vec<String>,
                 workdir: Option<std::path::PathBuf>,
+                network: Vec<String>,
+                writes: Vec<std::path::PathBuf>,
+                reads: Vec<std::path::PathBuf>,
+                also_runs: Vec<String>,
             ) -> PyResult<PyClassInitializer<Self>> {
                 let common = Common::new($uses, requires_approval, required, expires)?;
                 let mut builder = with_common!(runtime::ShellToken::new(name, allowed), common);
@@ -74,6 +83,7 @@ macro_rules! shell {
                 if let Some(workdir) = workdir {
                     builder = builder.workdir(workdir.to_string_lossy());
                 }
+                let builder = with_reach!(builder, network, writes, reads, also_runs);
                 $make(builder.build(), Self)
             }
 

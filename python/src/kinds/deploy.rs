@@ -3,7 +3,7 @@
 use linear_agentics::tokens as runtime;
 use pyo3::prelude::*;
 
-use super::{Common, base, duration, single, with_common};
+use super::{Common, base, duration, single, with_common, with_reach};
 use crate::action::Action;
 use crate::errors::TokenDefinitionError;
 use crate::token::LinearToken;
@@ -18,6 +18,7 @@ use crate::token::LinearToken;
 ///     rollback_to: the image to return to, once, when the rollout fails.
 ///     namespace, deployment, container, context: for `kubectl`, where the image's name doesn't say.
 ///     argv, rollback_argv: for `command`; `{image}` and `{target}` may stand inside the words.
+///     network, writes, reads, also_runs: for `command`, what it may reach, as with `ShellToken`.
 ///     timeout: seconds that the rollout may take.
 ///
 /// Example:
@@ -35,7 +36,8 @@ impl DeployToken {
     #[pyo3(signature = (
         name, *, method, target, image, rollback_to=None, requires_approval=false, required=false,
         expires=None, timeout=None, namespace=None, deployment=None, container=None, context=None,
-        argv=None, rollback_argv=None
+        argv=None, rollback_argv=None, network=Vec::new(), writes=Vec::new(), reads=Vec::new(),
+        also_runs=Vec::new()
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -54,6 +56,10 @@ impl DeployToken {
         context: Option<String>,
         argv: Option<Vec<String>>,
         rollback_argv: Option<Vec<String>>,
+        network: Vec<String>,
+        writes: Vec<std::path::PathBuf>,
+        reads: Vec<std::path::PathBuf>,
+        also_runs: Vec<String>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let stray = |field: &str, other: &str| {
             TokenDefinitionError::new_err(format!("`{field}` belongs to `method=\"{other}\"`"))
@@ -101,6 +107,7 @@ impl DeployToken {
         if let Some(timeout) = timeout {
             builder = builder.timeout(duration("timeout", timeout)?);
         }
+        let builder = with_reach!(builder, network, writes, reads, also_runs);
         let common = Common::new(1, requires_approval, required, expires)?;
         single(with_common!(builder, common).build(), Self)
     }

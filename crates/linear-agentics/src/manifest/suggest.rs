@@ -21,9 +21,8 @@ pub(super) fn unknown_key(
     let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
     // What the design names and this version doesn't have yet.
     let later = match (place.table, key) {
-        ("root", "confinement") => Some(format!("`[{key}]`")),
-        ("approval", "approvers" | "required" | "not_the_runner")
-        | ("token" | "secret" | "inner", "network" | "writes") => Some(format!("`{key}`")),
+        ("root", "witness") => Some(format!("`[{key}]`")),
+        ("approval", "approvers" | "required" | "not_the_runner") => Some(format!("`{key}`")),
         _ => None,
     };
     if let Some(later) = later {

@@ -508,15 +508,15 @@ fn a_later_table() {
     let text = r#"[budget]
 max_steps = 20
 timeout = "15m"
-[confinement]
-min_tier = "A"
+[witness]
+url = "https://witness.internal"
 "#;
     insta::assert_snapshot!(refused(text), @r#"
-error: `[confinement]` isn't supported by this version
+error: `[witness]` isn't supported by this version
  --> manifest.toml:4:2
   |
-4 | [confinement]
-  |  ^^^^^^^^^^^
+4 | [witness]
+  |  ^^^^^^^
   |
   = help: leave it out
 "#);
@@ -552,12 +552,6 @@ timeout = "15m"
 [approval]
 timeout = "5m"
 approvers = ["ssh-ed25519 AAAA"]
-[[token]]
-kind = "shell"
-name = "pods"
-allowed = ["ls"]
-network = ["api:443"]
-writes = ["./out"]
 "#;
     insta::assert_snapshot!(refused(text), @r#"
 error: `approvers` isn't supported by this version
@@ -567,22 +561,6 @@ error: `approvers` isn't supported by this version
   | ^^^^^^^^^
   |
   = help: leave it out
-
-error: `network` isn't supported by this version
-  --> manifest.toml:11:1
-   |
-11 | network = ["api:443"]
-   | ^^^^^^^
-   |
-   = help: leave it out
-
-error: `writes` isn't supported by this version
-  --> manifest.toml:12:1
-   |
-12 | writes = ["./out"]
-   | ^^^^^^
-   |
-   = help: leave it out
 "#);
 }
 

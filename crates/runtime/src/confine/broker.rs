@@ -293,7 +293,12 @@ mod tests {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Route::To(format!("127.0.0.1:{}", gone.port()).parse().unwrap());
         let (_serving, addresses) = served(vec![to]).await;
-        assert_eq!(ask(addresses[0], "x").await, "");
+        // The first connection is cut or refused, whichever the broker finds out in time.
+        if let Ok(mut stream) = TcpStream::connect(addresses[0]).await {
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            assert_eq!(answer, "");
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
         let refused = TcpStream::connect(addresses[0]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use lar_sandbox::{Event, FileIdentity, SpawnError, spawn};
 use libtest_mimic::{Failed, Trial};
@@ -301,13 +302,18 @@ fn own_binary() {
     let copy = directory.path().join("copy");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let trap = program(directory.path(), "lar-confine", "#!/bin/sh\necho trap\n");
-    let output = Command::new(&copy)
-        .args(["parent", "replaced"])
-        .arg(&trap)
-        .env("PATH", directory.path())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let mut parent = Command::new(&copy);
+    parent.args(["parent", "replaced"]).arg(&trap).env("PATH", directory.path());
+    parent.stderr(Stdio::inherit());
+    // A child of another test, between its fork and its exec, may still hold the copy open for writing.
+    let output = loop {
+        match parent.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            output => break output.unwrap(),
+        }
+    };
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "genuine\n");
     // The trap does lie where the program was.
     assert!(fs::read_to_string(&copy).unwrap().contains("trap"));
