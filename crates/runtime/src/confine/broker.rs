@@ -249,12 +249,22 @@ mod tests {
 
     /// A broker with listeners on this machine's loopback, as a child's would be.
     async fn served(routes: Vec<Route>) -> (Serving, Vec<SocketAddr>) {
-        let listeners: Vec<_> =
-            routes.iter().map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let listeners: Vec<_> = routes.iter().map(|_| listener()).collect();
         let addresses = listeners.iter().map(|held| held.local_addr().unwrap()).collect();
         let serving =
             Broker::new(routes).serve(listeners.into_iter().map(OwnedFd::from).collect()).unwrap();
         (serving, addresses)
+    }
+
+    /// Bound to a port by its number, as a child's are: one that the kernel chose is given up when the
+    /// socket is shut down, and listening again would be elsewhere.
+    fn listener() -> std::net::TcpListener {
+        loop {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            if let Ok(listener) = std::net::TcpListener::bind(free) {
+                return listener;
+            }
+        }
     }
 
     /// A server that says hello, and its address.
