@@ -371,7 +371,7 @@ impl Prefix {
                 (None, Some(_)) => false,
                 (Some(_), Some(_)) if !tail.is_empty() => false,
                 (Some(OpenWord::Text(mine)), Some(OpenWord::Text(theirs))) => {
-                    mine.starts_with(theirs)
+                    mine == theirs || mine.starts_with(theirs) && wider.takes_any_ending(theirs)
                 }
                 (
                     Some(OpenWord::Sql { lead: mine, sql }),
@@ -379,10 +379,18 @@ impl Prefix {
                 ) => mine == theirs && sql.narrows(wider),
                 // Statements compare without regard to case, plain text exactly.
                 (Some(OpenWord::Sql { lead, .. }), Some(OpenWord::Text(theirs))) => {
-                    lead.starts_with(theirs)
+                    lead.starts_with(theirs) && wider.takes_any_ending(theirs)
                 }
                 (Some(OpenWord::Text(_)), Some(OpenWord::Sql { .. })) => false,
             }
+    }
+}
+
+impl Prefix {
+    /// Whether an open word may go on in any way: what a longer beginning names of a path or a URL, or
+    /// to a program of which something is known, the shorter one may refuse.
+    fn takes_any_ending(&self, open: &str) -> bool {
+        self.profile.is_none() && !open.contains('/')
     }
 }
 
@@ -783,7 +791,12 @@ mod tests {
             (&["psql -c 'SELECT lo_export"], &["psql -c 'SELECT"], false),
             (&["psql -c 'SELECT 1 FOR UPDATE"], &["psql -c 'SELECT"], false),
             (&["psql -c 'INSERT OR REPLACE"], &["psql -c 'INSERT"], false),
-            (&["git commit -m 'fix: x"], &["git commit -m 'fix"], true),
+            (&["git commit -m 'fix: x"], &["git commit -m 'fix"], false),
+            (&["git commit -m 'fix"], &["git commit -m 'fix"], true),
+            (&["unknown-tool 'ab"], &["unknown-tool 'a"], true),
+            (&["unknown-tool 'http://h"], &["unknown-tool 'http://"], false),
+            (&["unknown-tool 'http://h:80"], &["unknown-tool 'http://h"], false),
+            (&["unknown-tool 'a/ "], &["unknown-tool 'a/"], false),
             (&["git commit -m 'fix"], &["git commit -m 'fix: x"], false),
             (&["git commit -m fix"], &["git commit -m 'fix"], false),
         ];
