@@ -21,11 +21,11 @@ mod trouble;
 mod turns;
 
 use async_trait::async_trait;
-use lar_core::audit::record::{Body, ResolutionRecord, SealedRecord};
+use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::{
-    Attempt, Change, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
-    LedgerError, Opened, Opening, Receipt, Resolution, Resolver, RunSummary, Taking, Transition,
+    Attempt, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
+    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
 };
 use lar_core::time::Timestamp;
 use lar_postgres::Address;
@@ -113,31 +113,13 @@ impl Ledger for Postgres {
     }
 
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt, LedgerError> {
-        let Resolution { run, attempt, by, verdict, note } = resolution;
+        let (run, attempt) = (resolution.run.clone(), resolution.attempt);
         let Some(found) = read::attempt(&self.sessions, &run, &attempt).await? else {
             read::run(&self.sessions, &run).await?;
             let (run, attempt) = (run.to_string(), attempt.to_string());
             return Err(LedgerError::UnknownAttempt { run, attempt });
         };
-        let (kind, name) = match &by {
-            Resolver::Owner { .. } => ("owner", "the process that started it"),
-            Resolver::Person(name) => ("person", name.as_str()),
-            Resolver::Target(name) => ("target", name.as_str()),
-        };
-        let record = Body::Resolution(ResolutionRecord {
-            token_name: found.token.clone(),
-            attempt,
-            outcome: verdict,
-            by: kind.to_owned(),
-            name: name.to_owned(),
-            note,
-        });
-        let change = Change {
-            attempt,
-            token: found.token,
-            action: found.action,
-            transition: Transition::Resolve { by, verdict },
-        };
+        let (change, record) = resolution.into_change(found.token, found.action);
         self.lanes.commit(Item::from_outside(run, change, &record)?).await
     }
 

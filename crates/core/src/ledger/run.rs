@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::grant::{Definitions, GrantId, Granted, LedgerId, TokenState};
 use super::protocol::{Fence, Transition, UseState};
 use super::{Ledger, LedgerError};
-use crate::audit::record::{Body, RunEnd};
+use crate::audit::record::{Body, ResolutionRecord, RunEnd};
 use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
 use crate::outcome::Verdict;
@@ -162,6 +162,28 @@ pub struct Resolution {
     pub verdict: Verdict,
     /// How that is known, in one line.
     pub note: String,
+}
+
+impl Resolution {
+    /// The change of the attempt, which is of this token and did this action, and the record of it.
+    pub fn into_change(self, token: String, action: Digest) -> (Change, Body) {
+        let Self { attempt, by, verdict, note, .. } = self;
+        let (kind, name) = match &by {
+            Resolver::Owner { .. } => ("owner", "the process that started it"),
+            Resolver::Person(name) => ("person", name.as_str()),
+            Resolver::Target(name) => ("target", name.as_str()),
+        };
+        let record = Body::Resolution(ResolutionRecord {
+            token_name: token.clone(),
+            attempt,
+            outcome: verdict,
+            by: kind.to_owned(),
+            name: name.to_owned(),
+            note,
+        });
+        let transition = Transition::Resolve { by, verdict };
+        (Change { attempt, token, action, transition }, record)
+    }
 }
 
 /// Who says later how an attempt ended.

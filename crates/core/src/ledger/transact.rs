@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use super::grant::{Grant, GrantId, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
-use super::run::{Attempt, Change, Entry, Hold, Receipt, Resolution, Resolver, RunSummary};
+use super::run::{Attempt, Change, Entry, Hold, Receipt, Resolution, RunSummary};
 use super::{LedgerError, MOST_JOURNAL_BYTES};
-use crate::audit::record::{self, Body, Recovery, ResolutionRecord, SealedRecord};
+use crate::audit::record::{self, Body, Recovery, SealedRecord};
 use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
 use crate::time::Timestamp;
@@ -170,29 +170,14 @@ pub fn resolve<V: View>(
     now: Timestamp,
     resolution: Resolution,
 ) -> Result<(Receipt, Changes)> {
-    let Resolution { run, attempt, by, verdict, note } = resolution;
+    let (run, attempt) = (resolution.run.clone(), resolution.attempt);
     let mut draft = Draft::new(view, now);
     let grant = draft.run(&run)?.grant.clone();
     let Some(found) = draft.view.attempt(&run, &attempt)? else {
         let (run, attempt) = (run.to_string(), attempt.to_string());
         return Err(LedgerError::UnknownAttempt { run, attempt });
     };
-    let (kind, name) = match &by {
-        Resolver::Owner { .. } => ("owner", "the process that started it"),
-        Resolver::Person(name) => ("person", name.as_str()),
-        Resolver::Target(name) => ("target", name.as_str()),
-    };
-    let record = Body::Resolution(ResolutionRecord {
-        token_name: found.token.clone(),
-        attempt,
-        outcome: verdict,
-        by: kind.to_owned(),
-        name: name.to_owned(),
-        note,
-    });
-    let (token, action) = (found.token, found.action);
-    let transition = Transition::Resolve { by, verdict };
-    let change = Change { attempt, token, action, transition };
+    let (change, record) = resolution.into_change(found.token, found.action);
     let hold = Hold { run, fence: 0 };
     let receipt = draft.change(&hold, &grant, change, &record)?;
     Ok((receipt, draft.changes))
