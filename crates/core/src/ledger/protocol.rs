@@ -11,66 +11,20 @@
 //!
 //! Nothing here gives back what was started but the living owner's word that nothing began.
 
-use serde::{Deserialize, Serialize};
+mod conflict;
+mod state;
 
 use super::run::Resolver;
 use crate::json::Digest;
 use crate::outcome::Verdict;
 use crate::time::Timestamp;
 
+pub use conflict::Conflict;
+pub use state::UseState;
+
 /// Counts how often a use, or a run, has been taken hold of. Whoever holds an older number has lost
 /// it.
 pub type Fence = u64;
-
-/// The state of an attempt's use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum UseState {
-    /// Held for a person's answer; nothing has begun.
-    Reserved {
-        /// The holder's number.
-        fence: Fence,
-        /// When the hold ends.
-        lease_until: Timestamp,
-        /// The digest of the action that it is held for.
-        action: Digest,
-        /// Until when it may be started, once a person approved it.
-        approved_until: Option<Timestamp>,
-    },
-    /// Given back before anything began.
-    Released {
-        /// A number above the last holder's.
-        fence: Fence,
-        /// The digest of the action that it was held for.
-        action: Digest,
-        /// An approval that was given and not used yet.
-        approved_until: Option<Timestamp>,
-    },
-    /// Spent. The effect may have begun.
-    Started {
-        /// The holder's number.
-        fence: Fence,
-    },
-    /// Spent, and it is known how it ended, or recorded that it isn't.
-    Ended {
-        /// The holder's number.
-        fence: Fence,
-        /// How it ended.
-        verdict: Verdict,
-    },
-    /// Spent; how it ended was unknown at first and was said later.
-    Resolved {
-        /// The holder's number.
-        fence: Fence,
-        /// How it ended: succeeded or failed.
-        verdict: Verdict,
-    },
-    /// The living owner said that nothing outside was touched.
-    NeverBegan {
-        /// The holder's number.
-        fence: Fence,
-    },
-}
 
 /// What is asked to happen to a use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -191,59 +145,6 @@ enum Uses {
     Take,
     GiveBack,
     Keep,
-}
-
-/// The asked change doesn't fit the state.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Conflict {
-    /// No use is left.
-    #[error("no use of this token is left")]
-    NoUseLeft,
-    /// There is no such token in this grant.
-    #[error("the grant has no token `{0}`")]
-    UnknownToken(String),
-    /// The token has ended.
-    #[error("the token expired at {0}")]
-    Expired(Timestamp),
-    /// The grant has ended.
-    #[error("the grant expired at {0}")]
-    GrantExpired(Timestamp),
-    /// The grant was revoked.
-    #[error("the grant was revoked")]
-    Revoked,
-    /// The grant is of an older epoch.
-    #[error(
-        "the grant was issued before the ledger's present epoch and takes no spend; see what was \
-         done, then issue another grant"
-    )]
-    Quarantined,
-    /// Nobody has unlocked the token, or it is unlocked already.
-    #[error("the token is a candidate that nobody has granted, or that was granted before")]
-    Locked,
-    /// Another process holds the run by now.
-    #[error("another process has taken this run over")]
-    RunLost,
-    /// This very attempt was made before.
-    #[error("this attempt was made before; it is never executed a second time")]
-    AlreadyAttempted,
-    /// Somebody else holds the use by now.
-    #[error("the use is no longer held by this attempt")]
-    Fenced,
-    /// The hold has run out.
-    #[error("the hold on the use ran out while it was waited for an answer")]
-    LeaseExpired,
-    /// Nobody has approved it.
-    #[error("the use needs an approval that was not given")]
-    NotApproved,
-    /// The approval has run out.
-    #[error("the approval ran out at {0}")]
-    ApprovalExpired(Timestamp),
-    /// What would run isn't what was held and approved.
-    #[error("the action isn't the one that the use was held for")]
-    OtherAction,
-    /// The use is in a state from which there is no such step.
-    #[error("the use is in a state that this step can't follow")]
-    OutOfOrder,
 }
 
 /// What follows when `event` meets `position`.
@@ -420,39 +321,6 @@ fn in_time(lease_until: Timestamp, now: Timestamp) -> Result<(), Conflict> {
 
 fn same_action(held_for: &Digest, action: &Digest) -> Result<(), Conflict> {
     if held_for == action { Ok(()) } else { Err(Conflict::OtherAction) }
-}
-
-impl UseState {
-    /// The holder's number.
-    pub fn fence(&self) -> Fence {
-        match self {
-            Self::Reserved { fence, .. }
-            | Self::Released { fence, .. }
-            | Self::Started { fence }
-            | Self::Ended { fence, .. }
-            | Self::Resolved { fence, .. }
-            | Self::NeverBegan { fence } => *fence,
-        }
-    }
-
-    /// Whether it is held or was started, and nothing was said about its end.
-    pub fn is_open(&self) -> bool {
-        matches!(self, Self::Reserved { .. } | Self::Started { .. })
-    }
-
-    /// Whether its outcome was recorded as unknown and nothing was said since.
-    pub fn is_unresolved(&self) -> bool {
-        matches!(self, Self::Ended { verdict: Verdict::Unknown, .. })
-    }
-
-    /// How it ended, if it was started.
-    pub fn verdict(&self) -> Option<Verdict> {
-        match self {
-            Self::Ended { verdict, .. } | Self::Resolved { verdict, .. } => Some(*verdict),
-            Self::Started { .. } => Some(Verdict::Unknown),
-            Self::Reserved { .. } | Self::Released { .. } | Self::NeverBegan { .. } => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use lar_core::audit::record::Body;
 use lar_core::id::RunId;
 use lar_core::ledger::{
-    Change, Conflict, Entry, Fence, LedgerError, MOST_JOURNAL_BYTES, Receipt, Resolver, Transition,
+    Attempt, Change, Conflict, Entry, Fence, LedgerError, MOST_JOURNAL_BYTES, Receipt, Resolver,
+    Transition, UseState,
 };
 use lar_core::time::Timestamp;
 use tokio_postgres::Row;
@@ -91,6 +92,22 @@ impl Item {
     /// The token of the change and the attempt, if there is a change.
     pub(super) fn attempt(&self) -> Option<([u8; 32], &str)> {
         self.change.as_ref().map(|step| (step.attempt, step.token.as_str()))
+    }
+
+    /// Whether what this item took hold of is still its own, as it stands when a lost answer is looked
+    /// up. Whoever has lost it in between must not go on as if it were just made.
+    pub(super) fn is_still_held(&self, found: &Attempt) -> Result<(), Conflict> {
+        let takes = self.change.as_ref().map(|step| step.transition);
+        let (Some(transition @ ("start" | "reserve")), Some(fence)) = (takes, self.fence) else {
+            return Ok(());
+        };
+        if u64::try_from(fence) != Ok(found.holder) {
+            return Err(Conflict::RunLost);
+        }
+        match (transition, &found.state) {
+            ("start", UseState::Started { .. }) | ("reserve", UseState::Reserved { .. }) => Ok(()),
+            _ => Err(Conflict::Fenced),
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Lanes {
         if let Some((attempt, token)) = item.attempt() {
             let id = AttemptId::from_digest(Digest::from_bytes(attempt));
             let found = read::attempt(&self.sessions, &item.run, &id).await?.ok_or_else(gone)?;
+            item.is_still_held(&found)?;
             receipt.fence = found.state.fence();
             if let UseState::Reserved { approved_until, .. } = found.state {
                 receipt.approved_until = approved_until;
@@ -160,13 +161,16 @@ async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
 
 /// Makes items, however often it takes, and answers in their order.
 async fn make(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answer>> {
-    match insist(sessions, items).await {
+    let mut doubt = false;
+    match insist(sessions, items, &mut doubt).await {
         Ok(answers) => answers,
         Err(error) if items.len() > 1 && !matches!(error, Failed::ForAll(_)) => {
-            // One of them is at fault. Each is tried by itself, so that it holds no other up.
+            // One of them is at fault. Each is tried by itself, so that it holds no other up. Where an
+            // answer to all of them was lost, each may have been made.
             let mut answers = Vec::new();
             for item in items {
-                let one = insist(sessions, &[item]).await;
+                let mut doubt = doubt;
+                let one = insist(sessions, &[item], &mut doubt).await;
                 answers.push(match one {
                     Ok(mut answers) => answers.pop().unwrap_or_else(|| Err(missing())),
                     Err(error) => Err(error.into_error()),
@@ -196,15 +200,17 @@ impl Failed {
     }
 }
 
+/// Calls until there is an answer. `doubt` says whether an earlier call with the same items may have
+/// been made: from then on it is asked what was made, before anything is made.
 async fn insist(
     sessions: &Sessions,
     items: &[&Item],
+    doubt: &mut bool,
 ) -> std::result::Result<Vec<Result<Answer>>, Failed> {
     let begun = Instant::now();
     let mut tries = 0;
-    let mut again = false;
     loop {
-        let columns = Columns::of(items, again);
+        let columns = Columns::of(items, *doubt);
         let trouble = match sessions.ask(COMMIT, &columns.parameters()).await {
             Ok(rows) => return in_order(&rows, items).map_err(Failed::ForAll),
             Err(trouble) => trouble,
@@ -218,8 +224,7 @@ async fn insist(
                 pause(tries, 200)
             }
             Trouble::Lost(_) | Trouble::Unreached(_) if begun.elapsed() < PATIENCE => {
-                // From here on it is asked what was made, before anything is made.
-                again |= matches!(trouble, Trouble::Lost(_));
+                *doubt |= matches!(trouble, Trouble::Lost(_));
                 pause(tries, 1_000)
             }
             _ => return Err(Failed::ForAll(trouble.into_error())),

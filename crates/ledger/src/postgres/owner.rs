@@ -13,7 +13,21 @@ use super::trouble::Trouble;
 
 type Result<T> = std::result::Result<T, Trouble>;
 
+/// How often a grant is decided anew because an epoch began in the meantime.
+const TRIES: u32 = 10;
+
 pub(super) async fn issue(sessions: &Sessions, issuing: Issuing) -> Result<Grant> {
+    for _ in 0..TRIES {
+        match try_to_issue(sessions, issuing.clone()).await {
+            Err(Trouble::Stale) => {}
+            answer => return answer,
+        }
+    }
+    Err(Trouble::Stale)
+}
+
+async fn try_to_issue(sessions: &Sessions, issuing: Issuing) -> Result<Grant> {
+    // Where it was issued before, this says so.
     let mut seen = Snapshot::read(sessions, None, Some(&issuing.grant)).await?;
     let now = seen.now;
     let (grant, _) = transact::issue(&mut seen, now, issuing)?;
@@ -31,7 +45,7 @@ pub(super) async fn issue(sessions: &Sessions, issuing: Issuing) -> Result<Grant
         &grant.definitions.as_str(),
     ];
     let made = within(transaction.query_opt(sql, &parameters)).await?;
-    let made = made.ok_or_else(|| LedgerError::GrantExists(grant.id.to_string()))?;
+    let made = made.ok_or(Trouble::Stale)?;
     let n: i64 = row::get(&made, "n")?;
     let sql =
         "INSERT INTO lar.tokens (grant_n, name, position, definition, granted, uses_left, expires,
@@ -58,8 +72,8 @@ pub(super) async fn issue(sessions: &Sessions, issuing: Issuing) -> Result<Grant
 pub(super) async fn revoke(sessions: &Sessions, grant: &GrantId, reason: &str) -> Result<Grant> {
     let mut object = sessions.get().await?;
     let transaction = within(object.transaction()).await?;
-    // Whoever is about to spend holds a token's row; after this, nobody is, and all who come later
-    // see the end of the grant.
+    // Whoever is about to start holds its token's row and looks at the grant only then. So after this
+    // nobody is, and all who come later see the end of the grant.
     let sql = "SELECT FROM lar.tokens t JOIN lar.grants g ON g.n = t.grant_n WHERE g.id = $1
         ORDER BY t.name FOR NO KEY UPDATE OF t";
     within(transaction.query(sql, &[&grant.as_str()])).await?;
@@ -75,7 +89,12 @@ pub(super) async fn revoke(sessions: &Sessions, grant: &GrantId, reason: &str) -
 }
 
 pub(super) async fn bump_epoch(sessions: &Sessions) -> Result<Identity> {
+    let mut object = sessions.get().await?;
+    let transaction = within(object.transaction()).await?;
+    // As for a revocation, but of every grant: it waits for those who are about to start.
+    within(transaction.batch_execute("LOCK lar.tokens IN EXCLUSIVE MODE")).await?;
     let sql = "UPDATE lar.ledger SET epoch = epoch + 1 RETURNING id, epoch";
-    let rows = sessions.ask(sql, &[]).await?;
-    Ok(super::read::identity_of(rows.first().ok_or_else(row::unreadable)?)?)
+    let row = within(transaction.query_one(sql, &[])).await?;
+    within(transaction.commit()).await?;
+    Ok(super::read::identity_of(&row)?)
 }

@@ -7,15 +7,32 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
-const FIRST: [&str; 5] = [
-    include_str!("schema/tables.sql"),
+const TABLES: &str = include_str!("schema/tables.sql");
+
+/// The functions, and who may call them. Made anew by every version.
+const FUNCTIONS: [&str; 4] = [
     include_str!("schema/rule.sql"),
     include_str!("schema/functions.sql"),
     include_str!("schema/runs.sql"),
     include_str!("schema/rights.sql"),
 ];
+
+/// What each version changed in the tables, from the second on.
+const CHANGES: [&str; 1] = [""];
+
+/// Removes the functions of an older version.
+const REMOVE: &str = "
+    DO $$
+    DECLARE
+        old regprocedure;
+    BEGIN
+        FOR old IN SELECT oid FROM pg_proc WHERE pronamespace = 'lar'::regnamespace LOOP
+            EXECUTE 'DROP FUNCTION ' || old;
+        END LOOP;
+        DROP TYPE lar.step;
+    END $$";
 
 /// Any number that other programs don't use: two openers of an empty database take turns.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7809644653623407981)";
@@ -27,45 +44,76 @@ const IDENTITY: &str = "
 
 type Result<T> = std::result::Result<T, Trouble>;
 
-/// Makes the ledger where there is none, if that is wanted and the role may, and checks that it is
-/// one that can be relied on. Answers whether there is one.
+/// Makes the ledger where there is none, if that is wanted and the role may, brings an older one up to
+/// this version if the role is its owner, and checks that it is one that can be relied on. Answers
+/// whether there is one.
 pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
     let mut object = sessions.get().await?;
     check_server(&within(object.query_one(SERVER, &[])).await?)?;
-    if is_there(&object).await? {
-        return Ok(true);
-    }
-    if !make {
-        return Ok(false);
+    match look(&object).await? {
+        Found::Ready => return Ok(true),
+        Found::None if !make => return Ok(false),
+        Found::None | Found::Older(_) => {}
     }
     let transaction = within(object.transaction()).await?;
     within(transaction.batch_execute(TURN)).await?;
     // Another may have made it in the meantime.
-    if is_there(transaction.client()).await? {
-        return Ok(true);
+    match look(transaction.client()).await? {
+        Found::Ready => return Ok(true),
+        Found::None => {
+            let may = "SELECT has_database_privilege(current_database(), 'CREATE')";
+            if !asked(&within(transaction.query_one(may, &[])).await?)? {
+                return Err(unavailable(
+                    "there is no ledger in this database and the role may not make one; let the \
+                     database's owner open it once, see `docs/ledger-postgres.md`",
+                ));
+            }
+            within(transaction.batch_execute(TABLES)).await?;
+            within(transaction.execute(IDENTITY, &[&VERSION])).await?;
+            within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
+        }
+        Found::Older(version) => {
+            let owner =
+                "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'lar'";
+            if !asked(&within(transaction.query_one(owner, &[])).await?)? {
+                return Err(unavailable(&format!(
+                    "it was made by an older version (tables {version}, this program needs {VERSION}); \
+                     let its owner open it once with this one, as with `lar ledger show`"
+                )));
+            }
+            let made = usize::try_from(version - 1).unwrap_or(0);
+            for change in CHANGES.iter().skip(made) {
+                within(transaction.batch_execute(change)).await?;
+            }
+            within(transaction.batch_execute(REMOVE)).await?;
+            within(transaction.execute("UPDATE lar.ledger SET version = $1", &[&VERSION])).await?;
+        }
     }
-    let may = "SELECT has_database_privilege(current_database(), 'CREATE')";
-    let may = within(transaction.query_one(may, &[])).await?;
-    if !may.try_get::<_, bool>(0).map_err(|error| Trouble::of(&error))? {
-        return Err(unavailable(
-            "there is no ledger in this database and the role may not make one; let the database's \
-             owner open it once, see `docs/ledger-postgres.md`",
-        ));
-    }
-    for part in FIRST {
+    for part in FUNCTIONS {
         within(transaction.batch_execute(part)).await?;
     }
-    within(transaction.execute(IDENTITY, &[&VERSION])).await?;
-    within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
+    within(transaction.batch_execute("SELECT lar.admit(role) FROM lar.admitted")).await?;
     within(transaction.commit()).await.map(|()| true)
 }
 
-/// Whether there is a ledger of this version that the role may use.
-async fn is_there(client: &Client) -> Result<bool> {
+/// What there is in the database.
+enum Found {
+    None,
+    /// A ledger of this version that the role may use.
+    Ready,
+    /// One of an older version.
+    Older(i32),
+}
+
+fn asked(row: &tokio_postgres::Row) -> Result<bool> {
+    row.try_get(0).map_err(|error| Trouble::of(&error))
+}
+
+async fn look(client: &Client) -> Result<Found> {
     let Some(found) = within(client.query_opt(FOUND, &[])).await? else {
-        return Ok(false);
+        return Ok(Found::None);
     };
-    if !found.try_get::<_, bool>(0).map_err(|error| Trouble::of(&error))? {
+    if !asked(&found)? {
         return Err(unavailable(
             "the role is not admitted to it; let the owner run `SELECT lar.admit('ROLE')` in the \
              database",
@@ -82,14 +130,14 @@ async fn is_there(client: &Client) -> Result<bool> {
         }
         Err(other) => return Err(other),
     };
-    if version > VERSION {
-        let text = format!(
+    match version {
+        VERSION => Ok(Found::Ready),
+        1..VERSION => Ok(Found::Older(version)),
+        _ => Err(damaged(&format!(
             "it was written by a newer version (tables {version}, this program knows {VERSION}); \
              update the program, and don't edit the tables"
-        );
-        return Err(Trouble::Refused(LedgerError::Damaged(text)));
+        ))),
     }
-    Ok(true)
 }
 
 const SERVER: &str = "

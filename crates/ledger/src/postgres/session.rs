@@ -24,10 +24,17 @@ use super::trouble::Trouble;
 const SET_UP: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off';
+    -- What is read after a lock must be as new as the lock.
+    SET default_transaction_isolation = 'read committed';
     SET statement_timeout = '10s';
     SET lock_timeout = '5s';
     SET idle_in_transaction_session_timeout = '60s';
     SET client_min_messages = 'warning';
+    -- The ledger's statements find their rows by keys, however many there are, and are planned once.
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    SET plan_cache_mode = force_generic_plan;
     SET jit = off;";
 
 /// How long a connection may take, with its login.

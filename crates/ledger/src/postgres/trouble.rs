@@ -45,7 +45,10 @@ impl Trouble {
         match said.code() {
             &SqlState::T_R_SERIALIZATION_FAILURE
             | &SqlState::T_R_DEADLOCK_DETECTED
-            | &SqlState::LOCK_NOT_AVAILABLE => Self::InTheWay(explain(error)),
+            | &SqlState::LOCK_NOT_AVAILABLE
+            // By the statement's time limit, or by the operator. A wait for a standby that is
+            // cancelled ends in a warning and not here.
+            | &SqlState::QUERY_CANCELED => Self::InTheWay(explain(error)),
             code if code.code() == CLOCK_BEHIND => {
                 Self::Refused(LedgerError::Unavailable(format!(
                     "the server's clock is {} s behind the ledger's last record; set the clock there and \

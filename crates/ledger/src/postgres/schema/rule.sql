@@ -109,6 +109,9 @@ BEGIN
         IF fence <> held THEN
             s.conflict := 'fenced';
         ELSIF transition = 'finish' THEN
+            IF verdict IS NULL OR verdict NOT IN ('succeeded', 'failed', 'unknown') THEN
+                RAISE EXCEPTION 'no such outcome' USING ERRCODE = 'LR003';
+            END IF;
             s.state := verdict;
             s.fence := fence;
         ELSE
@@ -123,7 +126,7 @@ BEGIN
         -- The owner speaks at its fence; a person or the target has none.
         IF fence <> held THEN
             s.conflict := 'fenced';
-        ELSIF verdict = 'unknown' THEN
+        ELSIF verdict IS NULL OR verdict NOT IN ('succeeded', 'failed') THEN
             s.conflict := 'out_of_order';
         ELSE
             s.state := 'resolved_' || verdict;

@@ -2,6 +2,7 @@
 //! processes.
 
 mod cut;
+mod doubt;
 mod kill;
 mod proxy;
 mod race;

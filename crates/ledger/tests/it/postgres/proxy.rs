@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +32,26 @@ struct Plan {
     /// How long each answer takes longer.
     delay: Duration,
     cuts: u32,
+    /// What a request holds that waits here, who is told that it does, and what it waits for. Once.
+    hold: Option<(Vec<u8>, Sender<()>, Receiver<()>)>,
+}
+
+/// A request that waits on its way.
+pub struct Held {
+    arrived: Receiver<()>,
+    go_on: Sender<()>,
+}
+
+impl Held {
+    /// Waits until the request has come this far.
+    pub fn arrived(&self) {
+        self.arrived.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn go_on(self) {
+        self.go_on.send(()).unwrap();
+    }
 }
 
 /// A running proxy. It ends with the test's process.
@@ -68,6 +89,13 @@ impl Proxy {
         self.plan.lock().unwrap().cut = Some((mark.as_bytes().to_vec(), moment));
     }
 
+    /// Keeps the next request that holds `mark` from the server until it is let go on.
+    pub fn hold(&self, mark: &str) -> Held {
+        let ((tell, arrived), (go_on, wait)) = (channel(), channel());
+        self.plan.lock().unwrap().hold = Some((mark.as_bytes().to_vec(), tell, wait));
+        Held { arrived, go_on }
+    }
+
     /// Makes each answer come later.
     pub fn delay(&self, delay: Duration) {
         self.plan.lock().unwrap().delay = delay;
@@ -96,12 +124,15 @@ fn requests(mut from: TcpStream, mut to: UnixStream, plan: &Mutex<Plan>, pending
     let mut buffer = vec![0; 1 << 20];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..count];
+        let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+        let held = plan.lock().unwrap().hold.take_if(|(mark, _, _)| holds(mark));
+        if let Some((_, tell, wait)) = held {
+            tell.send(()).unwrap();
+            let _ = wait.recv();
+        }
         let moment = {
             let mut plan = plan.lock().unwrap();
-            let meant = |(mark, _): &mut (Vec<u8>, Moment)| {
-                bytes.windows(mark.len()).any(|window| window == mark)
-            };
-            let moment = plan.cut.take_if(meant).map(|(_, moment)| moment);
+            let moment = plan.cut.take_if(|(mark, _)| holds(mark)).map(|(_, moment)| moment);
             plan.cuts += u32::from(moment.is_some());
             moment
         };

@@ -161,6 +161,16 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
                  ARRAY['{{}}', '{{}}']::bytea[], ARRAY['t'], ARRAY[1])"
             ),
         ),
+        // An outcome that isn't one: the state of a use that could be given back.
+        (
+            "LR003",
+            "SELECT * FROM lar.commit(false, ARRAY['r'], ARRAY[1], ARRAY['n'::bytea],
+                 (SELECT array_agg(id) FROM lar.attempts), ARRAY['t'], ARRAY['x'::bytea],
+                 ARRAY['finish'], ARRAY[1], ARRAY[null::bigint], ARRAY[null::bigint],
+                 ARRAY['reserved'], ARRAY[null], ARRAY['{\"prev\":\"'], ARRAY['\",\"seq\":'],
+                 ARRAY[',\"timestamp\":\"'], ARRAY['\"}'], ARRAY[null::bytea])"
+                .to_owned(),
+        ),
         // A run that is taken from a living holder.
         (
             "LR002",

@@ -38,6 +38,66 @@ async fn a_newer_ledger_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_ledger_is_brought_up_by_its_owner_and_by_nobody_else() {
+    let Some(url) = new_database() else { return };
+    let ledger = connect(&url);
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 2)]).await;
+    step(ledger.as_ref(), &hold, 1, START).await.unwrap();
+    let server = shared().unwrap();
+    let name = database(&url);
+    let role = format!("{name}_agents");
+    server.sql("postgres", &format!("CREATE ROLE {role} LOGIN"));
+    // As version 1 would have it: other functions of the same names, and rights on them.
+    server.sql(
+        name,
+        &format!(
+            "SET ROLE {name}; SELECT lar.admit('{role}');
+            UPDATE lar.ledger SET version = 1;
+            CREATE OR REPLACE FUNCTION lar.barrier() RETURNS void LANGUAGE sql AS 'SELECT 1/0'"
+        ),
+    );
+    let runtime = server.url(&role, name);
+    let error = refusal(&runtime).await;
+    assert!(error.contains("older version") && error.contains("owner"), "{error}");
+    drop(ledger);
+    let owner = connect(&url);
+    let summary = owner.runs().await.unwrap().remove(0);
+    assert_eq!(summary.records, 2, "what was recorded is still there");
+    // The role that was let in before is let in still.
+    let ledger = connect(&runtime);
+    step(ledger.as_ref(), &hold, 2, START).await.unwrap();
+    assert_eq!(conflict(step(ledger.as_ref(), &hold, 3, START).await), Conflict::NoUseLeft);
+    let barrier = server.sql(name, &format!("SET ROLE {role}; SELECT lar.barrier()"));
+    assert_eq!(barrier, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeatable_reads_by_default_see_a_revocation_all_the_same() {
+    let Some(url) = new_database() else { return };
+    let name = database(&url);
+    let set =
+        format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
+    shared().unwrap().sql(name, &set);
+    let ledger = connect(&url);
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 2)]).await;
+    let admin = shared().unwrap().url("postgres", name);
+    let (client, connection) = tokio_postgres::connect(&admin, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    // What a revocation does, step by step.
+    client.batch_execute("BEGIN; SELECT FROM lar.tokens FOR NO KEY UPDATE").await.unwrap();
+    let late = tokio::spawn({
+        let (ledger, hold) = (std::sync::Arc::clone(&ledger), hold.clone());
+        async move { step(ledger.as_ref(), &hold, 1, START).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    client
+        .batch_execute("UPDATE lar.grants SET revoked_at = 1, revoked_why = ''; COMMIT")
+        .await
+        .unwrap();
+    assert_eq!(conflict(late.await.unwrap()), Conflict::Revoked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_not_make_one_is_told_who_may() {
     let Some(url) = new_database() else { return };
     let server = shared().unwrap();
