@@ -352,6 +352,7 @@ fn shown(event: &Event<'_>) -> Value {
         Event::Recovered { run } => json!({"type": "recovered", "run_id": run}),
         Event::RollingBack { token } => json!({"type": "rolling_back", "token_name": token}),
         Event::Confined { tier } => json!({"type": "confined", "tier": tier.letter().to_string()}),
+        Event::LogBehind { why } => json!({"type": "log_behind", "why": why}),
         Event::CutOff { run } => json!({"type": "cut_off", "run_id": run}),
         _ => json!({"type": "other"}),
     }

@@ -107,6 +107,10 @@ impl State {
             Event::RollingBack { token } => {
                 self.line(&format!("  ← rolling back {}", escape(token, Mode::Line)));
             }
+            Event::LogBehind { why } => {
+                let word = paint(AnsiColor::Yellow, "not signed yet");
+                self.line(&format!("{word}: {}", escape(why, Mode::Line)));
+            }
             Event::CutOff { run } => {
                 self.line(&format!(
                     "run {run} was cut off; `lar resume {run}` goes on with it, and with --abandon seals it"

@@ -39,20 +39,40 @@ pub fn open_signed(path: &Path, signers: Signers) -> Result<Arc<dyn Ledger>, Led
 
 /// Connects to the ledger in a PostgreSQL database, and makes one there when there is none and the
 /// role may. To be called within a tokio runtime, which must live as long as the ledger. No error
-/// shows the address.
+/// shows the address. Nothing is put into the log through it; another process may.
 ///
 /// # Errors
 ///
 /// [`LedgerError::Unavailable`] when the server can't be reached or the role may not use the ledger;
 /// [`LedgerError::Damaged`] when the database holds something else, or a ledger of a newer version.
 pub async fn connect(address: Address) -> Result<Arc<dyn Ledger>, LedgerError> {
-    let made = postgres::Postgres::open(address, true).await?;
+    made(address, None).await
+}
+
+/// Like [`connect`]; as long as it is open and has written something, this process takes part in
+/// putting what is committed into the log, and signs it by whatever `signers` gives.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn connect_signed(
+    address: Address,
+    signers: Signers,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
+    made(address, Some(signers)).await
+}
+
+async fn made(address: Address, signers: Option<Signers>) -> Result<Arc<dyn Ledger>, LedgerError> {
+    let made = postgres::Postgres::open(address, true, signers).await?;
     made.map(|ledger| Arc::new(ledger) as _)
         .ok_or_else(|| LedgerError::Unavailable("there is no ledger in this database".to_owned()))
 }
 
-/// Like [`connect`], but makes nothing: `None` where there is no ledger in the database.
-pub async fn connect_existing(address: Address) -> Result<Option<Arc<dyn Ledger>>, LedgerError> {
-    let found = postgres::Postgres::open(address, false).await?;
+/// Like [`connect_signed`], but makes nothing: `None` where there is no ledger in the database.
+pub async fn connect_existing(
+    address: Address,
+    signers: Signers,
+) -> Result<Option<Arc<dyn Ledger>>, LedgerError> {
+    let found = postgres::Postgres::open(address, false, Some(signers)).await?;
     Ok(found.map(|ledger| Arc::new(ledger) as _))
 }

@@ -10,10 +10,12 @@
 
 mod item;
 mod lanes;
+mod log;
 mod owner;
 mod read;
 mod row;
 mod schema;
+mod sequencer;
 mod session;
 mod snapshot;
 mod template;
@@ -21,8 +23,11 @@ mod trouble;
 mod turns;
 
 use async_trait::async_trait;
+use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
 use lar_core::audit::record::SealedRecord;
+use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
+use lar_core::json::Digest;
 use lar_core::ledger::{
     Attempt, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
     LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
@@ -32,6 +37,7 @@ use lar_postgres::Address;
 
 use item::Item;
 use lanes::{LANES, Lanes};
+use sequencer::Sequencer;
 use session::Sessions;
 use trouble::Trouble;
 
@@ -43,17 +49,25 @@ const READERS: usize = 4;
 pub(crate) struct Postgres {
     sessions: Sessions,
     lanes: Lanes,
+    sequencer: Sequencer,
 }
 
 impl Postgres {
     /// Connects, and where there is no ledger makes one if that is wanted and the role may.
-    pub(crate) async fn open(address: Address, make: bool) -> Result<Option<Self>, LedgerError> {
+    /// What is committed through it is put into the log and signed by whatever `signers` gives, here or
+    /// on another host.
+    pub(crate) async fn open(
+        address: Address,
+        make: bool,
+        signers: Option<Signers>,
+    ) -> Result<Option<Self>, LedgerError> {
         let sessions = Sessions::new(address, LANES + READERS)?;
         if !schema::prepare(&sessions, make).await.map_err(Trouble::into_error)? {
             return Ok(None);
         }
         let lanes = Lanes::start(&sessions);
-        Ok(Some(Self { sessions, lanes }))
+        let sequencer = Sequencer::new(&sessions, signers)?;
+        Ok(Some(Self { sessions, lanes, sequencer }))
     }
 }
 
@@ -84,10 +98,12 @@ impl Ledger for Postgres {
     }
 
     async fn open_run(&self, opening: Opening) -> Result<Opened, LedgerError> {
+        self.sequencer.begin();
         turns::insist(&self.sessions, opening).await
     }
 
     async fn take_run(&self, taking: Taking) -> Result<Opened, LedgerError> {
+        self.sequencer.begin();
         turns::insist(&self.sessions, taking).await
     }
 
@@ -162,5 +178,57 @@ impl Ledger for Postgres {
 
     async fn open_runs(&self) -> Result<Vec<RunSummary>, LedgerError> {
         read::runs(&self.sessions, true).await
+    }
+
+    fn log(&self) -> Option<&dyn Log> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Log for Postgres {
+    async fn head(&self) -> Result<Head, LedgerError> {
+        log::head(&self.sessions).await
+    }
+
+    async fn include(&self, run: &RunId, seq: u64) -> Result<Head, LedgerError> {
+        self.sequencer.include(run, seq).await
+    }
+
+    async fn positions(
+        &self,
+        run: &RunId,
+        from: u64,
+        limit: u64,
+    ) -> Result<Vec<Option<u64>>, LedgerError> {
+        log::positions(&self.sessions, run, from, limit).await
+    }
+
+    async fn hashes(&self, level: u8, from: u64, count: u64) -> Result<Vec<Digest>, LedgerError> {
+        log::hashes(&self.sessions, level, from, count).await
+    }
+
+    async fn subtrees(&self, wanted: Vec<Subtree>) -> Result<Vec<Digest>, LedgerError> {
+        log::roots(&self.sessions, &wanted).await
+    }
+
+    async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, LedgerError> {
+        log::entries(&self.sessions, from, limit).await
+    }
+
+    async fn witness(&self, size: u64, checkpoint: String) -> Result<(), LedgerError> {
+        log::witness(&self.sessions, size, &checkpoint).await
+    }
+
+    async fn witnessed(&self) -> Result<Option<String>, LedgerError> {
+        log::witnessed(&self.sessions).await
+    }
+
+    async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head, LedgerError> {
+        self.sequencer.rotate(epoch, certify).await
+    }
+
+    async fn epochs(&self) -> Result<Vec<NewKey>, LedgerError> {
+        log::epochs(&self.sessions).await
     }
 }

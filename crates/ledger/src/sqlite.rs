@@ -13,8 +13,7 @@ mod writer;
 use std::path::Path;
 
 use async_trait::async_trait;
-use lar_core::audit::log::{Certify, Head, Log, Signers};
-use lar_core::audit::note::NoteSignature;
+use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
 use lar_core::audit::record::SealedRecord;
 use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
@@ -159,6 +158,14 @@ impl Log for Sqlite {
         self.read(log::head).await
     }
 
+    async fn include(&self, run: &RunId, seq: u64) -> Result<Head> {
+        // Its commit put it there.
+        match self.positions(run, seq, 1).await?.as_slice() {
+            [Some(_), ..] => self.head().await,
+            _ => Err(LedgerError::BadRecord(format!("run `{run}` has no record {seq}"))),
+        }
+    }
+
     async fn positions(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<Option<u64>>> {
         let run = run.clone();
         self.read(move |connection| log::positions(connection, &run, from, limit)).await
@@ -176,11 +183,15 @@ impl Log for Sqlite {
         self.read(move |connection| log::entries(connection, from, limit)).await
     }
 
-    async fn cosign(&self, size: u64, signatures: Vec<NoteSignature>) -> Result<bool> {
+    async fn witness(&self, size: u64, checkpoint: String) -> Result<()> {
         let work = move |connection: &rusqlite::Connection, _| {
-            log::cosign(connection, size, signatures).map_err(Failed::Spoilt)
+            log::witness(connection, size, &checkpoint).map_err(Failed::Spoilt)
         };
         self.writer.ask(work).await
+    }
+
+    async fn witnessed(&self) -> Result<Option<String>> {
+        self.read(log::witnessed).await
     }
 
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head> {
@@ -191,8 +202,8 @@ impl Log for Sqlite {
         self.head().await
     }
 
-    async fn certificates(&self) -> Result<Vec<String>> {
-        self.read(log::certificates).await
+    async fn epochs(&self) -> Result<Vec<NewKey>> {
+        self.read(log::epochs).await
     }
 }
 

@@ -21,8 +21,11 @@ pub async fn check_run(
     policy: &Policy,
 ) -> Result<Report, LedgerError> {
     let mut report = match with_log(ledger, summary, policy).await? {
+        Some(report) if report.integrity.is_ok() && report.records < summary.records => {
+            behind(without_log(ledger, summary, policy).await?, report.records)
+        }
         Some(report) => report,
-        None => without_log(ledger, summary, policy).await?,
+        None => behind(without_log(ledger, summary, policy).await?, 0),
     };
     if report.integrity.is_ok()
         && let Some((at, reason)) = disagreement(ledger, summary, &report).await?
@@ -60,7 +63,7 @@ async fn with_log(
         Ok(())
     });
     match read.await {
-        Ok(()) => {}
+        Ok(_) => {}
         Err(Incomplete::NoLog) => return Ok(None),
         // Nothing of it is in the log yet, or its records are gone: the chain tells which.
         Err(Incomplete::NotIntegrated(_)) if verifier.is_none() => return Ok(None),
@@ -75,6 +78,20 @@ async fn with_log(
         }
     }
     Ok(verifier.map(Verifier::finish))
+}
+
+/// What is known of a run of whose records only the first `logged` are in the signed log: all are there
+/// and hold together, but for the others nobody has signed yet.
+fn behind(mut report: Report, logged: u64) -> Report {
+    let reason = match logged {
+        0 => "none of its records is in the signed log yet".to_owned(),
+        logged => {
+            format!("the records from number {} on are not in the signed log yet", logged + 1)
+        }
+    };
+    report.authenticity = Finding::Absent { reason: reason.clone() };
+    report.witnessing = Finding::Absent { reason };
+    report
 }
 
 async fn without_log(

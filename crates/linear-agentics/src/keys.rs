@@ -115,22 +115,27 @@ impl Keys {
         Ok(lines)
     }
 
-    /// Whatever signs in an epoch. The first epoch's key is made when there is none.
+    /// Whatever signs in an epoch. Where `first` says that none has signed in it yet, the first epoch's
+    /// key is made when there is none.
     ///
     /// # Errors
     /// When no key can be read or made. The ledger then takes nothing.
-    pub fn signing(&self, epoch: u64) -> Result<Signing, KeyError> {
+    pub fn signing(&self, epoch: u64, first: bool) -> Result<Signing, KeyError> {
         let certificate = file::read_text(&self.path(epoch, "note"))?;
         if let Some(signer) = ExternalSigner::read(&self.path(epoch, "toml"), &self.origin)? {
             return Ok(Signing { signer: Arc::new(signer), certificate });
         }
         let path = self.path(epoch, "pem");
-        if epoch == 1 && !path.exists() {
+        if epoch == 1 && first && !path.exists() {
             file::create(&path)?;
         }
         let secret = file::read(&path)?;
         let secret = secret.ok_or_else(|| {
-            file::error(&path, "it doesn't exist; copy it from the host on which it was made")
+            file::error(
+                &path,
+                "it doesn't exist; copy it from the host on which it was made, or begin an epoch with \
+                 `lar keys rotate`",
+            )
         })?;
         let signer = KeySigner::new(&self.origin, KeyKind::Ed25519, secret)?;
         Ok(Signing { signer: Arc::new(signer), certificate })

@@ -99,7 +99,9 @@ impl fmt::Debug for LedgerPlace {
 pub async fn open_ledger(place: Option<&LedgerPlace>) -> Result<Arc<dyn Ledger>, ComposeError> {
     match place.map(|place| &place.0) {
         Some(Kind::File(path)) => open_file(path),
-        Some(Kind::Database(address)) => Ok(lar_ledger::connect(read(address)?).await?),
+        Some(Kind::Database(address)) => {
+            Ok(lar_ledger::connect_signed(read(address)?, signers(None)).await?)
+        }
         None => open_file(&default_ledger()?),
     }
 }
@@ -111,7 +113,7 @@ pub async fn existing_ledger(
     let default;
     let path = match place.map(|place| &place.0) {
         Some(Kind::Database(address)) => {
-            return Ok(lar_ledger::connect_existing(read(address)?).await?);
+            return Ok(lar_ledger::connect_existing(read(address)?, signers(None)).await?);
         }
         Some(Kind::File(path)) => path,
         None => {
@@ -122,15 +124,18 @@ pub async fn existing_ledger(
     if path.exists() { open_file(path).map(Some) } else { Ok(None) }
 }
 
-/// Opens a file whose commits are signed. The signer is asked for before the first commit of an epoch,
-/// so that reading makes no key.
 fn open_file(path: &Path) -> Result<Arc<dyn Ledger>, ComposeError> {
-    let beside = path.to_owned();
-    let signers: Signers = Arc::new(move |origin, epoch| {
-        let signing = Keys::of(origin, Some(&beside)).and_then(|keys| keys.signing(epoch));
+    Ok(lar_ledger::open_signed(path, signers(Some(path.to_owned())))?)
+}
+
+/// What signs a ledger's commits. It is asked for before the first commit of an epoch, so that reading
+/// makes no key.
+fn signers(file: Option<PathBuf>) -> Signers {
+    Arc::new(move |origin, epoch, first| {
+        let keys = Keys::of(origin, file.as_deref());
+        let signing = keys.and_then(|keys| keys.signing(epoch, first));
         signing.map_err(|error| SignerError(error.to_string()))
-    });
-    Ok(lar_ledger::open_signed(path, signers)?)
+    })
 }
 
 fn read(address: &SecretString) -> Result<Address, ComposeError> {

@@ -322,7 +322,8 @@ impl Open {
             details,
             keep_journal: false,
         };
-        self.dispatcher.ledger().close_run(closing).await?;
+        let closed = self.dispatcher.ledger().close_run(closing).await?;
+        self.dispatcher.settle(closed.seq).await;
         Ok(())
     }
 }

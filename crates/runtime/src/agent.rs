@@ -427,7 +427,8 @@ impl Agent {
                 cost_micro_usd: state.meter.cost_micro_usd(),
             },
         };
-        ledger.close_run(closing).await?;
+        let closed = ledger.close_run(closing).await?;
+        self.dispatcher.settle(closed.seq).await;
         let capabilities = self.dispatcher.capabilities();
         capabilities.mark_reported();
         let audit_trail = read_trail(ledger.as_ref(), &run).await?;

@@ -294,6 +294,17 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Waits until the run's records up to `seq`, its last, are in the signed log: who ends a run can
+    /// export and prove it at once. Says so when they don't come: they are in the ledger, and no
+    /// signature covers them yet.
+    pub async fn settle(&self, seq: u64) {
+        if let Some(log) = self.ledger().log()
+            && let Err(error) = log.include(self.run(), seq).await
+        {
+            self.inner.observer.notice(Event::LogBehind { why: &error.to_string() });
+        }
+    }
+
     /// The run.
     pub fn run(&self) -> &RunId {
         self.inner.ledger.run()

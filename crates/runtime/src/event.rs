@@ -75,6 +75,11 @@ pub enum Event<'a> {
         /// That run.
         run: &'a RunId,
     },
+    /// The run's last records are in the ledger, and not in the signed log yet.
+    LogBehind {
+        /// Why.
+        why: &'a str,
+    },
     /// A failed deployment is being undone.
     RollingBack {
         /// The token.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bundle::Gap;
-use super::note::{NoteSignature, NoteSigner, SignerError};
+use super::note::{NoteSigner, SignerError};
 use super::tree::{
     Frontier, ProofError, Subtree, consistency_plan, fold, inclusion_plan, node_hash, subtrees,
 };
@@ -53,23 +53,29 @@ pub struct Signing {
     pub certificate: Option<String>,
 }
 
-/// Gives whatever signs for the log of this origin in this epoch. It is asked before the first commit
-/// of an epoch; when it fails, nothing is committed.
-pub type Signers = Arc<dyn Fn(&str, u64) -> Result<Signing, SignerError> + Send + Sync>;
+/// Gives whatever signs for the log of this origin in this epoch; a key may be made only where the
+/// third argument says that none has signed in the epoch yet. It is asked before the first commit of an
+/// epoch; when it fails, nothing is committed.
+pub type Signers = Arc<dyn Fn(&str, u64, bool) -> Result<Signing, SignerError> + Send + Sync>;
 
 /// A ledger's log.
 ///
 /// # Contract
 ///
 /// - A record is in the log before its commit is acknowledged, unless the ledger integrates records
-///   later; then [`Log::positions`] gives none for those that are not in it yet.
-/// - The head is signed once a commit, over all that the commit holds, and never over less than a head
-///   before it.
+///   later; then [`Log::positions`] gives none for those that are not in it yet, and [`Log::include`]
+///   waits for them.
+/// - The head is signed once a commit, or once for all that is integrated together, and never over less
+///   than a head before it.
 /// - What was once part of a head never changes.
 #[async_trait]
 pub trait Log: Send + Sync {
     /// The newest head.
     async fn head(&self) -> Result<Head, LedgerError>;
+
+    /// Waits until a run's record is in the log, and gives a head that covers it. A ledger that commits
+    /// no record without it answers at once; any other puts it there itself where nobody else does.
+    async fn include(&self, run: &RunId, seq: u64) -> Result<Head, LedgerError>;
 
     /// Where a run's records from number `from` on stand in the log, at most `limit`, in order.
     async fn positions(
@@ -89,15 +95,18 @@ pub trait Log: Send + Sync {
     /// The log's records from leaf `from` on, as their exact bytes, at most `limit`.
     async fn entries(&self, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, LedgerError>;
 
-    /// Puts cosignatures beneath the head of this size, if it is still the newest. Returns whether it
-    /// was.
-    async fn cosign(&self, size: u64, signatures: Vec<NoteSignature>) -> Result<bool, LedgerError>;
+    /// Keeps a checkpoint that witnesses have cosigned, unless one of a larger size is kept. Whoever
+    /// calls it has checked the signatures.
+    async fn witness(&self, size: u64, checkpoint: String) -> Result<(), LedgerError>;
+
+    /// The newest cosigned checkpoint that is kept.
+    async fn witnessed(&self) -> Result<Option<String>, LedgerError>;
 
     /// Begins the next epoch of the signing key, and records it.
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head, LedgerError>;
 
-    /// The certificates of all epochs, oldest first.
-    async fn certificates(&self) -> Result<Vec<String>, LedgerError>;
+    /// The keys of all epochs that have begun to sign, oldest first.
+    async fn epochs(&self) -> Result<Vec<NewKey>, LedgerError>;
 }
 
 fn damaged(_: ProofError) -> LedgerError {

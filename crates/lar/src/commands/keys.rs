@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use linear_agentics::audit::log::{Head, Log, NewKey};
-use linear_agentics::audit::note::NoteSigner;
+use linear_agentics::audit::note::{NoteKey, NoteSigner};
 use linear_agentics::audit::policy::Policy;
 use linear_agentics::display::{Mode, escape};
 use linear_agentics::keys::{KeyError, KeyLine, Keys, new_root, read_root};
@@ -170,7 +170,7 @@ async fn show(file: &LedgerChoice, policy: bool, as_json: bool) -> Result<Exit, 
         complain("there is no ledger yet, so that there are no keys; `lar keys init` makes one");
         return Err(Exit::Usage);
     }
-    let (_, head, keys) = of(file).await?;
+    let (ledger, head, keys) = of(file).await?;
     let lines = keys.list().map_err(|error| unusable(&error))?;
     if as_json {
         let lines: Vec<_> = lines
@@ -184,11 +184,14 @@ async fn show(file: &LedgerChoice, policy: bool, as_json: bool) -> Result<Exit, 
             .collect();
         println(&format!("{:#}", json!({"origin": head.origin, "keys": lines})));
     } else if policy {
-        let policy = Policy {
-            origin: Some(head.origin.clone()),
-            keys: lines.into_iter().map(|line| line.key).collect(),
-            ..Policy::default()
-        };
+        // What has signed, whichever host it was; before anything has, what would.
+        let epochs = log_of(ledger.as_ref())?.epochs().await.map_err(|error| unread(&error))?;
+        let mut known: Vec<NoteKey> =
+            epochs.iter().filter_map(|epoch| epoch.key.parse().ok()).collect();
+        if known.is_empty() {
+            known = lines.into_iter().map(|line| line.key).collect();
+        }
+        let policy = Policy { origin: Some(head.origin.clone()), keys: known, ..Policy::default() };
         println(&format!(
             "# What a verifier of this ledger knows. Keep it where the ledger's owner can't change it.\n{}",
             policy_text(&policy)

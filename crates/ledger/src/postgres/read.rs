@@ -170,6 +170,6 @@ pub(super) async fn journal(
     rows.iter().map(|row| row::get(row, "bytes")).collect()
 }
 
-fn most(number: u64) -> i64 {
+pub(super) fn most(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -7,20 +7,22 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
-const TABLES: &str = include_str!("schema/tables.sql");
+const TABLES: [&str; 2] =
+    [include_str!("schema/tables.sql"), include_str!("schema/log_tables.sql")];
 
 /// The functions, and who may call them. Made anew by every version.
-const FUNCTIONS: [&str; 4] = [
+const FUNCTIONS: [&str; 5] = [
     include_str!("schema/rule.sql"),
     include_str!("schema/functions.sql"),
     include_str!("schema/runs.sql"),
+    include_str!("schema/log.sql"),
     include_str!("schema/rights.sql"),
 ];
 
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 1] = [""];
+const CHANGES: [&str; 2] = ["", include_str!("schema/log_tables.sql")];
 
 /// Removes the functions of an older version.
 const REMOVE: &str = "
@@ -68,7 +70,9 @@ pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
                      database's owner open it once, see `docs/ledger-postgres.md`",
                 ));
             }
-            within(transaction.batch_execute(TABLES)).await?;
+            for part in TABLES {
+                within(transaction.batch_execute(part)).await?;
+            }
             within(transaction.execute(IDENTITY, &[&VERSION])).await?;
             within(transaction.batch_execute("INSERT INTO lar.clock (millis) VALUES (0)")).await?;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lar_core::audit::checkpoint::Checkpoint;
 use lar_core::audit::epoch::KeyRotate;
 use lar_core::audit::log::{self, Certify, Head, NewKey, Signers, TILE_HEIGHT};
-use lar_core::audit::note::{Note, NoteSignature, NoteSigner};
+use lar_core::audit::note::{NoteSigner, SignerError};
 use lar_core::audit::record::{self, Body, SealedRecord};
 use lar_core::audit::tree::{Frontier, Subtree, subtrees};
 use lar_core::id::RunId;
@@ -50,6 +50,13 @@ pub(super) const TABLES: &str = "
         root       BLOB NOT NULL,
         checkpoint TEXT,
         epoch      INTEGER NOT NULL
+    ) STRICT;
+
+    -- The newest checkpoint that witnesses have cosigned, with their cosignatures.
+    CREATE TABLE witnessed (
+        only       INTEGER PRIMARY KEY CHECK (only = 1),
+        size       INTEGER NOT NULL,
+        checkpoint TEXT NOT NULL
     ) STRICT;
 
     CREATE TABLE epochs (
@@ -153,13 +160,24 @@ impl Integrator {
         let signer = match &self.signer {
             Some((of, signer)) if *of == epoch => Arc::clone(signer),
             _ => {
-                let signing = signers(&origin, epoch).map_err(unsigned)?;
-                execute(
-                    connection,
-                    "INSERT INTO epochs (number, key, certificate) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (number) DO NOTHING",
-                    params![epoch, signing.signer.key().to_string(), signing.certificate],
-                )?;
+                let known = key(connection, epoch)?;
+                let signing = signers(&origin, epoch, known.is_none()).map_err(unsigned)?;
+                let own = signing.signer.key().to_string();
+                match known {
+                    None => execute(
+                        connection,
+                        "INSERT INTO epochs (number, key, certificate) VALUES (?1, ?2, ?3)",
+                        params![epoch, own, signing.certificate],
+                    )?,
+                    Some(known) if known == own => {}
+                    Some(_) => {
+                        return Err(unsigned(SignerError(
+                            "the key of this epoch is another than the one that has signed before; \
+                             put that one back, or begin an epoch with `lar keys rotate`"
+                                .to_owned(),
+                        )));
+                    }
+                }
                 self.signer = Some((epoch, Arc::clone(&signing.signer)));
                 signing.signer
             }
@@ -249,6 +267,14 @@ fn head_row(connection: &Connection) -> Result<HeadRow> {
     })
 }
 
+/// The key of an epoch, once it has signed.
+fn key(connection: &Connection, epoch: u64) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT key FROM epochs WHERE number = ?1")
+        .and_then(|mut statement| statement.query_row([epoch], |row| row.get(0)).optional())
+        .map_err(|error| unavailable(&error))
+}
+
 fn origin_of(connection: &Connection) -> Result<String> {
     let id: String = one(connection, "SELECT id FROM ledger", [], |row| row.get(0))?;
     Ok(format!("lar-ledger/{id}"))
@@ -313,33 +339,33 @@ pub(super) fn entries(connection: &Connection, from: u64, limit: u64) -> Result<
     read().map_err(|error| unavailable(&error))
 }
 
-pub(super) fn certificates(connection: &Connection) -> Result<Vec<String>> {
-    let read = || -> rusqlite::Result<Vec<String>> {
+pub(super) fn epochs(connection: &Connection) -> Result<Vec<NewKey>> {
+    let read = || -> rusqlite::Result<Vec<NewKey>> {
         connection
-            .prepare_cached(
-                "SELECT certificate FROM epochs WHERE certificate IS NOT NULL ORDER BY number",
-            )?
-            .query_map([], |row| row.get(0))?
+            .prepare_cached("SELECT key, certificate FROM epochs ORDER BY number")?
+            .query_map([], |row| Ok(NewKey { key: row.get(0)?, certificate: row.get(1)? }))?
             .collect()
     };
     read().map_err(|error| unavailable(&error))
 }
 
-/// Puts cosignatures beneath the head, if it still is of this size.
-pub(super) fn cosign(
-    connection: &Connection,
-    size: u64,
-    signatures: Vec<NoteSignature>,
-) -> Result<bool> {
-    let head = head_row(connection)?;
-    let Some(checkpoint) = head.checkpoint.filter(|_| head.size == size) else {
-        return Ok(false);
-    };
-    let mut note = Note::parse(&checkpoint)
-        .map_err(|error| LedgerError::Damaged(format!("its checkpoint: {error}")))?;
-    signatures.into_iter().for_each(|signature| note.add(signature));
-    execute(connection, "UPDATE log SET checkpoint = ?1", [note.to_string()])?;
-    Ok(true)
+/// Keeps a cosigned checkpoint, unless a newer one is kept.
+pub(super) fn witness(connection: &Connection, size: u64, checkpoint: &str) -> Result<()> {
+    execute(
+        connection,
+        "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM log WHERE size >= ?1
+         ON CONFLICT (only) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint
+         WHERE size < excluded.size
+            OR size = excluded.size AND length(checkpoint) < length(excluded.checkpoint)",
+        params![number(size), checkpoint],
+    )
+}
+
+pub(super) fn witnessed(connection: &Connection) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT checkpoint FROM witnessed")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
+        .map_err(|error| unavailable(&error))
 }
 
 /// The roots of complete subtrees, from what is kept.

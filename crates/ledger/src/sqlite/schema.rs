@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{log, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// How long another process may hold the file. The message of the error names it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".

@@ -54,7 +54,7 @@ struct Keys {
 impl Keys {
     fn signers(&self) -> Signers {
         let Keys { signed, fails } = self.clone();
-        Arc::new(move |origin, epoch| {
+        Arc::new(move |origin, epoch, _| {
             let inner = KeySigner::new(origin, KeyKind::Ed25519, secret(epoch)).unwrap();
             let counted = Counted { inner, signed: Arc::clone(&signed), fails: Arc::clone(&fails) };
             Ok(Signing { signer: Arc::new(counted), certificate: None })
@@ -180,7 +180,10 @@ async fn an_epoch_ends_where_the_next_begins() {
     // A process that signed with the old key before goes over to the new one.
     other.open_run(opening("run-3")).await.unwrap();
     assert_eq!(signed_head(other.as_ref(), 2).await.0.size, 4);
-    assert_eq!(log.certificates().await.unwrap(), ["certificate"]);
+    let epochs = log.epochs().await.unwrap();
+    let expected = [(key(&origin, 1), None), (key(&origin, 2), Some("certificate".to_owned()))];
+    let expected = expected.map(|(key, certificate)| NewKey { key: key.to_string(), certificate });
+    assert_eq!(epochs, expected);
     let entry = String::from_utf8(log.entries(2, 1).await.unwrap().remove(0)).unwrap();
     assert!(
         entry.contains("\"type\":\"key_rotate\"") && entry.contains("\"run\":\"log\""),

@@ -3,7 +3,7 @@
 use std::io;
 
 use lar_core::audit::bundle::{FORMAT, Header};
-use lar_core::audit::log;
+use lar_core::audit::log::{self, Head, Log};
 use lar_core::audit::tree::leaf_hash;
 use lar_core::id::RunId;
 use lar_core::ledger::{Ledger, LedgerError};
@@ -28,8 +28,8 @@ pub enum Incomplete {
     Output(#[from] io::Error),
 }
 
-/// Hands over each line of a run's bundle, without its newline. Memory is flat in the number of
-/// records.
+/// Hands over each line of a run's bundle, without its newline, and returns how many of the run's
+/// records are in it: all that the signed log holds. Memory is flat in the number of records.
 ///
 /// # Errors
 /// When the run has records that no signed head covers, or the ledger can't be read.
@@ -37,19 +37,22 @@ pub async fn bundle(
     ledger: &dyn Ledger,
     run: &RunId,
     mut line: impl FnMut(&[u8]) -> io::Result<()>,
-) -> Result<(), Incomplete> {
+) -> Result<u64, Incomplete> {
     let log = ledger.log().ok_or(Incomplete::NoLog)?;
-    let head = log.head().await?;
+    let head = covering(ledger, log, run).await?;
     let checkpoint = head.checkpoint.ok_or(Incomplete::NoLog)?;
     // The run may go on while it is exported: what the head covers is the bundle.
-    let (records, last) = extent(ledger, log, run, head.size).await?;
+    let covered = covered(log, run, head.size).await?;
+    let last = ledger.records(run, covered, 1).await?;
+    let last = last.first().filter(|_| covered > 0).ok_or(Incomplete::NotIntegrated(1))?;
+    let (records, last) = (covered, leaf_hash(&last.bytes));
     let header = Header {
         bundle: FORMAT.to_owned(),
         run: run.clone(),
         records,
         head: last,
         checkpoint,
-        epochs: log.certificates().await?,
+        epochs: log.epochs().await?.into_iter().filter_map(|epoch| epoch.certificate).collect(),
     };
     let header = header.line().map_err(|error| LedgerError::Damaged(error.to_string()))?;
     line(&header)?;
@@ -83,16 +86,34 @@ pub async fn bundle(
     if let Some(gap) = log::gap(log, leaf..head.size).await? {
         line(gap.line().as_bytes())?;
     }
-    Ok(())
+    Ok(records)
 }
 
-/// How many of a run's records the head covers, and the leaf hash of the last of them.
-async fn extent(
-    ledger: &dyn Ledger,
-    log: &dyn log::Log,
-    run: &RunId,
-    size: u64,
-) -> Result<(u64, lar_core::json::Digest), Incomplete> {
+/// The newest head. Where it doesn't cover the run yet, as ledgers that integrate later have it, one
+/// that does is waited for; when none comes, what is covered is the bundle.
+async fn covering(ledger: &dyn Ledger, log: &dyn Log, run: &RunId) -> Result<Head, LedgerError> {
+    let head = log.head().await?;
+    let next = covered(log, run, head.size).await? + 1;
+    if log.positions(run, next, 1).await?.is_empty() {
+        return Ok(head);
+    }
+    let mut last = next;
+    loop {
+        let page = ledger.records(run, last + 1, PAGE).await?;
+        last += page.len() as u64;
+        if (page.len() as u64) < PAGE {
+            break;
+        }
+    }
+    match log.include(run, last).await {
+        Ok(head) => Ok(head),
+        Err(LedgerError::Unavailable(_)) => log.head().await,
+        Err(error) => Err(error),
+    }
+}
+
+/// How many of a run's records the head of this size covers.
+async fn covered(log: &dyn Log, run: &RunId, size: u64) -> Result<u64, LedgerError> {
     let mut covered = 0;
     loop {
         let positions = log.positions(run, covered + 1, PAGE).await?;
@@ -100,10 +121,7 @@ async fn extent(
         let within = within.count() as u64;
         covered += within;
         if within < PAGE {
-            break;
+            return Ok(covered);
         }
     }
-    let last = ledger.records(run, covered, 1).await?;
-    let last = last.first().filter(|_| covered > 0).ok_or(Incomplete::NotIntegrated(1))?;
-    Ok((covered, leaf_hash(&last.bytes)))
 }

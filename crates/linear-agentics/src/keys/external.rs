@@ -173,7 +173,7 @@ mod tests {
         let keys = Keys::within(&home.path().join("keys"), ORIGIN);
         let line = keys.prepare(1, 0, Some(&command), Some(&public), None).unwrap();
         assert!(line.external);
-        let signer = keys.signing(1).unwrap().signer;
+        let signer = keys.signing(1, true).unwrap().signer;
         let signature = signer.sign(b"message").unwrap();
         assert!(signer.key().verify(b"message", &signature));
 

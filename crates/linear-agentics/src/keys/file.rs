@@ -164,9 +164,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::within(home.path(), ORIGIN);
         assert!(keys.list().unwrap().is_empty(), "looking makes nothing");
-        let first = keys.signing(1).unwrap().signer;
+        let first = keys.signing(1, true).unwrap().signer;
         assert_eq!(first.key().name(), ORIGIN);
-        assert_eq!(keys.signing(1).unwrap().signer.key(), first.key());
+        assert_eq!(keys.signing(1, true).unwrap().signer.key(), first.key());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(keys.directory()), 0o700);
         let path = keys.directory().join("epoch-1.pem");
@@ -175,10 +175,10 @@ mod tests {
         assert_eq!(fs::read_dir(keys.directory()).unwrap().count(), 1, "no draft is left");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(keys.signing(1).unwrap_err().to_string().contains("others may read it"));
+        assert!(keys.signing(1, true).unwrap_err().to_string().contains("others may read it"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "nothing").unwrap();
-        assert!(keys.signing(1).unwrap_err().to_string().contains("PKCS#8"));
+        assert!(keys.signing(1, true).unwrap_err().to_string().contains("PKCS#8"));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let keys = Keys::within(home.path(), ORIGIN);
         let made: Vec<String> = std::thread::scope(|scope| {
             let all: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| keys.signing(1).unwrap().signer.key().to_string()))
+                .map(|_| scope.spawn(|| keys.signing(1, true).unwrap().signer.key().to_string()))
                 .collect();
             all.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -198,7 +198,7 @@ mod tests {
     fn a_new_epoch_is_certified_by_the_root() {
         let home = tempfile::tempdir().unwrap();
         let keys = Keys::within(home.path(), ORIGIN);
-        let first = keys.signing(1).unwrap().signer;
+        let first = keys.signing(1, true).unwrap().signer;
         let root = new_root(&home.path().join("root.pem"), "root.example").unwrap();
         assert!(new_root(&home.path().join("root.pem"), "root.example").is_err(), "never replaced");
         let again = read_root(&home.path().join("root.pem"), "root.example").unwrap();
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(line.epoch, 2);
         let note = lar_core::audit::note::Note::parse(line.certificate.as_ref().unwrap()).unwrap();
         assert!(matches!(root.key().check(&note), lar_core::audit::note::Signed::Valid { .. }));
-        let second = keys.signing(2).unwrap().signer;
+        let second = keys.signing(2, false).unwrap().signer;
         assert_ne!(first.key(), second.key());
         assert_eq!(second.key(), &line.key);
         assert_eq!(keys.list().unwrap().len(), 2);

@@ -134,7 +134,7 @@ async fn of_trail(
             };
             let path = file.place().and_then(LedgerPlace::file);
             let keys = Keys::of(&head.origin, path).map_err(unsigned)?;
-            let signing = keys.signing(head.epoch).map_err(unsigned)?;
+            let signing = keys.signing(head.epoch, false).map_err(unsigned)?;
             let p256 = keys.p256().map_err(unsigned)?;
             let statement = export::in_toto(trail, Some(head));
             let envelope = export::dsse(&statement, signing.signer.as_ref(), p256.as_ref())

@@ -73,7 +73,12 @@ pub(super) async fn prove(args: ProveArgs) -> Result<Exit, Exit> {
     let runs = ledger.runs().await.map_err(|error| failed(&error))?;
     let summary = find(&runs, &args.run)?;
     let log = log_of(ledger.as_ref())?;
-    let head = log.head().await.map_err(|error| wrong(&error))?;
+    let head = match args.seq {
+        // Where the log is behind, it is waited for.
+        seq if (1..=summary.records).contains(&seq) => log.include(&summary.run, seq).await,
+        _ => log.head().await,
+    };
+    let head = head.map_err(|error| wrong(&error))?;
     let record = ledger.records(&summary.run, args.seq, 1).await.map_err(|error| wrong(&error))?;
     let position = log.positions(&summary.run, args.seq, 1).await.map_err(|error| wrong(&error))?;
     let record = record.first().filter(|record| record.seq == args.seq);

@@ -132,3 +132,53 @@ fn what_cannot_be_reached_or_used_is_said_without_the_address() {
     assert!(gone.stderr.contains("nothing listens there"), "{}", gone.stderr);
     assert!(!made());
 }
+
+#[test]
+fn a_run_is_exported_proved_and_compared_as_on_a_file() {
+    let Some(server) = server() else { return };
+    let lab = lab();
+    on(&server, &lab, "ops", &["grants", "issue", "manifest.toml"]).go().exits(0);
+    server.sql("ledger", "SET ROLE ops; SELECT lar.admit('agents')");
+    on(&server, &lab, "agents", &RUN).go().exits(0);
+    let run = |words: &[&str]| hides(on(&server, &lab, "agents", words).go());
+    let policy = run(&["keys", "show", "--policy"]).exits(0).stdout;
+    lab.write("policy.toml", policy);
+    run(&["audit", "export", "latest", "--out", "old.bundle"]).exits(0);
+    let file = |file: &str| {
+        Run::at(lab.dir(), &["audit", "verify", file, "--policy", "policy.toml", "--json"]).go()
+    };
+    let verdict = file("old.bundle").exits(0).json()["runs"][0].take();
+    for judged in ["integrity", "authenticity", "completeness"] {
+        assert_eq!(verdict[judged], "ok", "{verdict}");
+    }
+    run(&["audit", "verify", "--policy", "policy.toml"]).exits(0);
+    let proof = run(&["audit", "prove", "latest", "2"]).exits(0).stdout;
+    lab.write("one.proof", proof);
+    file("one.proof").exits(0);
+
+    // A new key takes over, and another run goes on in the same log.
+    run(&["keys", "rotate"]).exits(0);
+    on(&server, &lab, "agents", &RUN).go().exits(0);
+    let said = run(&["audit", "diff", "old.bundle"]).exits(0).stdout;
+    assert!(said.contains("consistent"), "{said}");
+    run(&["audit", "export", "latest", "--out", "new.bundle"]).exits(0);
+    let verdict = file("new.bundle").exits(1).json()["runs"][0].take();
+    assert_eq!(verdict["authenticity"], "broken", "the policy doesn't know the new key");
+    lab.write("policy.toml", run(&["keys", "show", "--policy"]).exits(0).stdout);
+    file("new.bundle").exits(0);
+    file("old.bundle").exits(0);
+
+    // Another host has no key: it spends, and what isn't signed yet is never called good.
+    let other = self::lab();
+    let ended = on(&server, &other, "agents", &RUN).for_people().go();
+    assert!(ended.stderr.contains("not in the signed log yet"), "{}", ended.stderr);
+    let verify = ["audit", "verify", "latest", "--policy", "policy.toml", "--json"];
+    other.write("policy.toml", lab.read("policy.toml"));
+    let verdict = hides(on(&server, &other, "agents", &verify).go()).exits(1).json();
+    assert_eq!(verdict["runs"][0]["integrity"], "ok", "{verdict}");
+    assert_eq!(verdict["runs"][0]["authenticity"], "absent", "{verdict}");
+    // A host with the key puts it in.
+    let verdict = run(&verify).exits(0).json();
+    assert_eq!(verdict["runs"][0]["authenticity"], "ok", "{verdict}");
+    on(&server, &other, "agents", &verify).go().exits(0);
+}

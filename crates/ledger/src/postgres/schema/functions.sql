@@ -312,6 +312,9 @@ BEGIN
                 -- RFC 9162, section 2.1.1: a leaf's hash.
                 r.head := sha256('\x00'::bytea || bytes);
                 INSERT INTO lar.records VALUES (r.n, r.records, r.head, bytes, i.nonce);
+                IF r.stop_reason IS NOT NULL THEN
+                    INSERT INTO lar.ended VALUES (r.n, r.records);
+                END IF;
             END IF;
             IF i.page IS NOT NULL THEN
                 r.pages := r.pages + 1;

@@ -187,6 +187,7 @@ BEGIN
     UPDATE lar.runs w SET stop_reason = stop_reason,
         pages = CASE WHEN keep_journal THEN w.pages ELSE 0 END
     WHERE w.n = r.n;
+    INSERT INTO lar.ended SELECT w.n, w.records FROM lar.runs w WHERE w.n = r.n;
     IF NOT keep_journal THEN
         DELETE FROM lar.journal w WHERE w.run = r.n;
     END IF;

@@ -9,4 +9,5 @@ mod race;
 mod restart;
 mod rights;
 mod rule;
+mod sequence;
 mod strange;
