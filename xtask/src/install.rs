@@ -18,7 +18,7 @@ struct Tool {
     required: bool,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
     Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
     Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
@@ -38,6 +38,7 @@ const TOOLS: [Tool; 10] = [
         present: || on_path("kubectl").is_some(),
         required: false,
     },
+    Tool { name: "libfaketime", package: "libfaketime", present: has_libfaketime, required: false },
     Tool { name: "postgresql", package: "postgresql", present: has_postgresql, required: false },
 ];
 
@@ -142,4 +143,13 @@ fn has_postgresql() -> bool {
         versions.flatten().any(|version| version.path().join("bin/initdb").is_file())
     });
     on_path("psql").is_some() && (server || on_path("initdb").is_some())
+}
+
+/// Debian keeps it beside the other libraries, in a directory of its own.
+fn has_libfaketime() -> bool {
+    let library = |directory: fs::DirEntry| directory.path().join("faketime/libfaketime.so.1");
+    let among = |parent: &str| {
+        fs::read_dir(parent).is_ok_and(|found| found.flatten().any(|it| library(it).is_file()))
+    };
+    among("/usr/lib") || Path::new("/usr/lib/faketime/libfaketime.so.1").is_file()
 }

@@ -8,6 +8,7 @@
 
 mod fuzz;
 mod install;
+mod linearity;
 mod process;
 mod python;
 mod report;
@@ -29,6 +30,9 @@ usage: cargo xtask COMMAND
         --fuzz-seconds N  how long each fuzz target runs (default 10; 0 leaves them out)
   tidy
         the rules of the house that no compiler knows
+  linearity [--kills N] [--store NAME] [--scenario NAME] [--seed N] [--worker PROGRAM]
+        kill N processes (default 500) while they spend tokens, and count the effects of each
+        token; docs/linearity.md says how to try another system
   fuzz [--seconds N] [TARGET...] [-- LIBFUZZER_ARGUMENT...]
         run the fuzz targets, all or those named, for N seconds each (default 600)
 ";
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         "test" => test::Options::parse(&words, in_ci()).map(|options| test::run(&root, &options)),
         "tidy" if words.is_empty() => Ok(tidy::run(&root)),
         "tidy" => Err("`tidy` takes no argument".to_owned()),
+        "linearity" => linearity::run(&root, &words).map(|()| true),
         "fuzz" => fuzz::Options::parse(&words).and_then(|options| fuzz::run(&root, &options)),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

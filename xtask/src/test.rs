@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::process::Line;
 use crate::report::Report;
-use crate::{fuzz, install, python, tidy};
+use crate::{fuzz, install, linearity, python, tidy};
 
 /// What `cargo xtask test` was asked for.
 #[derive(Debug, PartialEq)]
@@ -62,6 +62,8 @@ pub fn run(root: &Path, options: &Options) -> bool {
         Err(why) => report.skip("deny", &why),
     }
     cargo(root, &mut report, "tests", &["test", "--workspace", "--no-fail-fast"]);
+
+    report.step("linearity", "cargo xtask linearity", || linearity::short(root));
 
     python::run(root, options.install, &mut report);
 

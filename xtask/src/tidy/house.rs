@@ -35,6 +35,11 @@ const HOUSE: &[Rule] = &[
         may_use: &["linear-agentics", "lar-verify"],
         tests_may_use: &["pgserver", "standin"],
     },
+    Rule {
+        name: "linearity",
+        may_use: &["lar-core", "lar-ledger", "lar-runtime", "memory-ledger", "pgserver"],
+        tests_may_use: &[],
+    },
     Rule { name: "pgserver", may_use: &[], tests_may_use: &[] },
     Rule { name: "memory-ledger", may_use: &["lar-core"], tests_may_use: &[] },
     Rule { name: "linear-agentics-python", may_use: &["linear-agentics"], tests_may_use: &[] },

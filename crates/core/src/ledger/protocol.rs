@@ -1,6 +1,6 @@
 //! The states of one use and the rule by which they follow each other: a pure function of the
 //! position and the event, shared by every ledger and by the model that is checked in
-//! `crates/ledger/tests/it`.
+//! `crates/core/tests/it/model.rs`.
 //!
 //! ```text
 //! READY -> RESERVED -> STARTED -> SUCCEEDED | FAILED | UNKNOWN | NEVER_BEGAN

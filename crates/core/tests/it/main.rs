@@ -16,6 +16,7 @@ mod conservation;
 mod corpus;
 mod foreign;
 mod lexer;
+mod model;
 mod scope;
 mod sql;
 mod text;

@@ -3,7 +3,6 @@
 
 mod cut;
 mod doubt;
-mod kill;
 mod proxy;
 mod race;
 mod restart;
