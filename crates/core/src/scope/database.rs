@@ -127,9 +127,9 @@ impl DatabaseScope {
 
     /// Whether the query is one statement of an allowed kind.
     pub fn permits(&self, action: &DatabaseAction) -> Result<(), Refusal> {
-        self.sql
-            .permits(action.query.as_str())
-            .map_err(|why| Refusal::TokenScope(format!("{why}; allowed are {}", self.patterns())))
+        self.sql.permits(action.query.as_str()).map_err(|why| {
+            Refusal::QueryNotAllowed(format!("{why}; allowed are {}", self.patterns()))
+        })
     }
 
     /// The patterns, for a sentence.

@@ -7,7 +7,7 @@ use lar_core::invocation::{Invocation, ToolCall};
 use lar_core::scope::FileMode;
 use lar_core::set::{CapabilitySet, SetError};
 use lar_core::token::{
-    DeployToken, FileToken, HttpToken, SecretToken, ShellToken, Token, WaitToken,
+    DatabaseToken, DeployToken, FileToken, HttpToken, SecretToken, ShellToken, Token, WaitToken,
 };
 
 fn set() -> CapabilitySet {
@@ -22,6 +22,7 @@ fn set() -> CapabilitySet {
             .unwrap(),
         SecretToken::from_env("notify", "TOKEN", slack).header("Authorization").build().unwrap(),
         WaitToken::new("soon", 5).build().unwrap(),
+        DatabaseToken::new("orders", "sqlite:/srv/orders.db", ["SELECT"]).build().unwrap(),
     ])
     .unwrap();
     set.mark_reported();
@@ -50,6 +51,7 @@ fn what_was_granted_is_allowed() {
         ("deploy_prod", "{}"),
         ("secret_notify", r#"{"body":{"text":"hi"}}"#),
         ("wait_soon", r#"{"seconds":5,"reason":"rollout"}"#),
+        ("db_orders", r#"{"query":"SELECT 1"}"#),
     ] {
         assert!(judge(tool, input).is_ok(), "{tool} {input}");
     }
@@ -82,6 +84,9 @@ fn everything_else_is_refused_by_its_name() {
         ("wait_soon", r#"{"seconds":6}"#, "TokenScopeError"),
         ("wait_soon", r#"{"seconds":1.0}"#, "InvalidInputError"),
         ("wait_soon", r#"{"seconds":-1}"#, "InvalidInputError"),
+        ("db_orders", r#"{"query":"DELETE FROM orders"}"#, "QueryNotAllowedError"),
+        ("db_orders", r#"{"query":"SELECT 1; SELECT 2"}"#, "QueryNotAllowedError"),
+        ("db_orders", r#"{"query":7}"#, "InvalidInputError"),
         ("nothing", "{}", "UnknownToolError"),
     ];
     for (tool, input, name) in cases {
@@ -97,7 +102,15 @@ fn the_model_never_sees_the_way_back() {
     let names: Vec<String> = set().tool_definitions().into_iter().map(|tool| tool.name).collect();
     assert_eq!(
         names,
-        ["shell_pods", "api", "file_conf", "deploy_prod", "secret_notify", "wait_soon"]
+        [
+            "shell_pods",
+            "api",
+            "file_conf",
+            "deploy_prod",
+            "secret_notify",
+            "wait_soon",
+            "db_orders"
+        ]
     );
     let plain =
         |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
