@@ -25,7 +25,7 @@ async def main() -> AuditTrail | None:
         while True:
             tools: Any = capabilities.to_tool_definitions()
             answer = await client.messages.create(
-                model="claude-sonnet-4-5", max_tokens=1024, tools=tools, messages=messages
+                model="claude-sonnet-5-5", max_tokens=1024, tools=tools, messages=messages
             )
             messages.append({"role": "assistant", "content": answer.content})
             results = []

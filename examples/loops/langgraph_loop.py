@@ -19,7 +19,7 @@ from linear_agentics.tokens import ShellToken
 
 def graph(capabilities: CapabilitySet) -> Any:
     """Model, tools, model, … until the model calls none."""
-    model = ChatAnthropic(model_name="claude-sonnet-4-5", timeout=60, stop=None, max_retries=2)
+    model = ChatAnthropic(model_name="claude-sonnet-5-5", timeout=60, stop=None, max_retries=2)
 
     async def think(state: MessagesState) -> dict[str, Any]:
         # Bound anew each time: a token that is used up is offered no longer.

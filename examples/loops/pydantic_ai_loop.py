@@ -38,7 +38,7 @@ async def main() -> AuditTrail | None:
         budget=Budget(max_steps=10, timeout_minutes=5),
     )
     async with capabilities:
-        agent = Agent("anthropic:claude-sonnet-4-5", tools=tools(capabilities))
+        agent = Agent("anthropic:claude-sonnet-5-5", tools=tools(capabilities))
         result = await agent.run("Is this machine well?")
         print(result.output)
     return await capabilities.audit_trail()

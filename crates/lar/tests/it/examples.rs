@@ -29,6 +29,35 @@ fn every_manifest_is_valid_and_passes_its_own_examples() {
     }
 }
 
+/// What a newcomer copies must go on working, so that nothing shipped names a model of its own.
+#[test]
+fn everything_shipped_names_the_default_model() {
+    let ours = linear_agentics::model::DEFAULT_MODEL;
+    let mut files = vec![root().join("README.md"), root().join("docs/manifest.md")];
+    files.push(root().join("docs/manifest.schema.json"));
+    files.extend(ALL.map(|name| root().join(format!("examples/{name}/manifest.toml"))));
+    for place in ["crates/lar/src/templates", "examples/loops", "python/linear_agentics"] {
+        let entries = std::fs::read_dir(root().join(place)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| {
+            path.extension().is_some_and(|kind| ["toml", "py", "pyi"].iter().any(|k| kind == *k))
+        }));
+    }
+    let mut named = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("claude-") {
+            let name: &str = &text[at..];
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            let name = &name[..end.unwrap_or(name.len())];
+            if name.ends_with(|c: char| c.is_ascii_digit()) {
+                assert_eq!(name, ours, "{}", file.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 15, "only {named} places name a model");
+}
+
 #[test]
 fn every_call_of_a_session_is_one_that_its_manifest_knows() {
     for name in ALL {

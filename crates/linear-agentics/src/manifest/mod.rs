@@ -35,13 +35,12 @@ use lar_runtime::confine::Tier;
 use crate::grant::GrantChoice;
 
 pub use diagnostic::{Diagnostic, ManifestError};
+pub use lar_runtime::model::DEFAULT_MODEL;
 pub use profiles::Load;
 pub use report::{Ability, Report, TokenReport, Verb, Warning};
 pub use schema::schema;
 pub use worst::{Surroundings, worst};
 
-/// The model when the manifest names none.
-pub const DEFAULT_MODEL: &str = "claude-sonnet-4-5";
 /// How long a person may take to answer when the manifest doesn't say: 5 minutes.
 pub const DEFAULT_APPROVAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// How many capabilities the model may ask for when the manifest doesn't say.

@@ -43,7 +43,7 @@ pub(super) struct Root {
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentTable {
     /// The model: a Claude model's name, `openai:NAME`, `replay:FILE` or `human`. Default:
-    /// `claude-sonnet-4-5`.
+    /// `claude-sonnet-5-5`.
     #[schemars(length(min = 1))]
     pub model: Option<String>,
     /// The system prompt.

@@ -11,7 +11,7 @@ use super::*;
 /// A manifest that uses every kind of token and nearly every key.
 const COMPLETE: &str = r#"
 [agent]
-model  = "claude-sonnet-4-5"        # or openai:NAME, replay:FILE, human
+model  = "claude-sonnet-5-5"        # or openai:NAME, replay:FILE, human
 system = "You are an SRE agent."
 task   = "Deploy myservice v2.3.1 safely."
 
@@ -108,7 +108,7 @@ fn refused(text: &str) -> String {
 #[test]
 fn the_complete_manifest_is_read() {
     let manifest = read(COMPLETE);
-    assert_eq!(manifest.agent.model, "claude-sonnet-4-5");
+    assert_eq!(manifest.agent.model, DEFAULT_MODEL);
     assert_eq!(manifest.agent.task.as_deref(), Some("Deploy myservice v2.3.1 safely."));
     let budget = Budget::new(20, 15).max_tokens(200_000).max_cost_micro_usd(1_500_000);
     assert_eq!(manifest.budget, budget);

@@ -44,13 +44,18 @@ pub use retry::RetryPolicy;
 pub use turn::{InvalidTurn, Malformed, RawCall, Stop, Turn};
 pub use usage::Usage;
 
+/// The model where nothing names one. The price table knows it, and what the project ships (templates,
+/// examples, documentation) names it: the tests hold that. When its maker retires it, change it here and
+/// follow the tests.
+pub const DEFAULT_MODEL: &str = "claude-sonnet-5-5";
+
 /// One participant that answers a conversation with the next turn.
 ///
 /// Cancellation: dropping the future of [`Model::turn`] at any await is safe. Nothing outlives it
 /// but a request that the server may still bill; no state of the model is lost.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// The name as it is recorded, such as `claude-sonnet-4-5`, `openai:gpt-5` or
+    /// The name as it is recorded, such as `claude-sonnet-5-5`, `openai:gpt-5` or
     /// `replay:session.jsonl`.
     fn name(&self) -> &str;
 
@@ -303,8 +308,8 @@ mod tests {
     fn specs_are_read_and_wrong_ones_say_the_right_form() {
         let spec = |text| ModelSpec::parse(text);
         assert_eq!(
-            spec("claude-sonnet-4-5").unwrap(),
-            ModelSpec::Anthropic("claude-sonnet-4-5".into())
+            spec("claude-sonnet-5-5").unwrap(),
+            ModelSpec::Anthropic("claude-sonnet-5-5".into())
         );
         assert_eq!(spec("anthropic:my-model").unwrap(), ModelSpec::Anthropic("my-model".into()));
         assert_eq!(spec("openai:llama3:8b").unwrap(), ModelSpec::OpenAi("llama3:8b".into()));
@@ -330,7 +335,7 @@ mod tests {
         });
         assert!(env.anthropic_key.is_none() && env.openai_key.is_some());
         assert!(!format!("{env:?}").contains("very-secret"));
-        let spec = ModelSpec::Anthropic("claude-sonnet-4-5".into());
+        let spec = ModelSpec::Anthropic("claude-sonnet-5-5".into());
         let error = env.open(&spec, &PriceTable::builtin(), None).err().unwrap();
         assert!(error.to_string().contains("`ANTHROPIC_API_KEY` is not set"));
 

@@ -178,6 +178,11 @@ mod tests {
     }
 
     #[test]
+    fn the_default_model_has_a_price() {
+        assert!(PriceTable::builtin().price(super::super::DEFAULT_MODEL).is_some());
+    }
+
+    #[test]
     fn costs_are_exact_and_rounded_up() {
         let price = Price {
             input: 3_000_000,
