@@ -18,6 +18,7 @@ import atexit as _atexit
 
 from . import _command, _native
 from ._native import (
+    DEFAULT_MODEL,
     Action,
     Agent,
     AgentResult,
@@ -54,6 +55,8 @@ from ._native import (
     TokenScopeError,
     UnknownToolError,
     UnusedTokenWarning,
+    Verification,
+    VerificationError,
     __version__,
 )
 from .people import (
@@ -79,11 +82,12 @@ from .tokens import (
 )
 
 # The program that starts commands is the one that was installed with this module, and no other.
-if _command.PROGRAM.is_file():
-    _native.use_helper(_command.PROGRAM)
+if _command.LAUNCHER.is_file():
+    _native.use_helper(_command.LAUNCHER)
 _atexit.register(_native.end_all)
 
 __all__ = [
+    "DEFAULT_MODEL",
     "Action",
     "Agent",
     "AgentResult",
@@ -136,6 +140,8 @@ __all__ = [
     "TokenScopeError",
     "UnknownToolError",
     "UnusedTokenWarning",
+    "Verification",
+    "VerificationError",
     "WaitToken",
     "__version__",
 ]

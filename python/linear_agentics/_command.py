@@ -1,4 +1,4 @@
-"""The command `lar`: the program beside this module."""
+"""The programs beside this module: the command `lar`, and the launcher of commands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("lar")
+LAUNCHER = Path(__file__).with_name("lar-launcher")
 
 
 def main() -> None:

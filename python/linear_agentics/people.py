@@ -95,7 +95,7 @@ class SupervisorAgentProvider(CapabilityProvider):
 
     Example:
         >>> provider = SupervisorAgentProvider(
-        ...     "claude-sonnet-4-5", system_prompt="Restarts are fine while staging is down.")
+        ...     "claude-sonnet-5-5", system_prompt="Restarts are fine while staging is down.")
         >>> agent = Agent(capabilities, budget, candidate_tokens=[restart], capability_provider=provider)
     """
 

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::errors::ForkedError;
+use crate::runtime::{self, Shared};
 
 /// The process in which the runtime's threads were started.
 static THREADS: OnceLock<u32> = OnceLock::new();
@@ -74,7 +75,8 @@ where
 {
     let begin: Begin = Box::new(move |py| {
         same_process()?;
-        pyo3_async_runtimes::tokio::future_into_py(py, future)
+        runtime::handle()?;
+        pyo3_async_runtimes::generic::future_into_py::<Shared, _, _>(py, future)
     });
     let start = Bound::new(py, Start { begin: Mutex::new(Some(begin)) })?;
     let get = || PyResult::Ok(py.import("linear_agentics._calls")?.getattr(name)?.unbind());
@@ -92,7 +94,8 @@ where
     T: Send,
 {
     same_process()?;
-    py.detach(|| pyo3_async_runtimes::tokio::get_runtime().block_on(future))
+    let handle = runtime::handle()?;
+    py.detach(|| handle.block_on(future))
 }
 
 /// The threads of the runtime don't live on in a process that was forked off.

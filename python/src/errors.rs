@@ -45,6 +45,8 @@ errors! {
     ApprovalTimeoutError(LinearAgenticsError): "Nobody answered in time, which denies.";
     LedgerError(LinearAgenticsError):
         "The ledger can't be reached, is damaged, or doesn't agree. Without it nothing is done.";
+    VerificationError(LedgerError):
+        "The records don't hold; `verification` has the four verdicts.";
     SandboxError(LinearAgenticsError):
         "The kernel can't confine commands as the run demands, or they can't be started at all.";
     ModelError(LinearAgenticsError): "The model can't be opened as asked.";

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use crate::awaiting;
 use crate::errors;
 use crate::people;
+use crate::runtime;
 
 /// How the runs of a set are opened.
 #[derive(Default)]
@@ -153,9 +154,11 @@ impl Drop for Home {
         if self.process != std::process::id() || !awaiting::is_running() {
             return;
         }
-        if locked(&USED).contains_key(&key(&self.session)) {
+        if let Ok(handle) = runtime::handle()
+            && locked(&USED).contains_key(&key(&self.session))
+        {
             let session = Arc::clone(&self.session);
-            pyo3_async_runtimes::tokio::get_runtime().spawn(async move {
+            handle.spawn(async move {
                 let _ = session.close("complete").await;
                 locked(&USED).remove(&key(&session));
             });
@@ -187,12 +190,14 @@ pub fn end_all(py: Python<'_>) {
     if !awaiting::is_running() {
         return;
     }
+    let Ok(handle) = runtime::handle() else {
+        return;
+    };
     let used: Vec<Used> = locked(&USED).values().cloned().collect();
     py.detach(|| {
-        let runtime = pyo3_async_runtimes::tokio::get_runtime();
-        runtime.block_on(async {
+        handle.block_on(async {
             let ends = used.into_iter().map(|(session, under_way)| {
-                runtime.spawn(async move {
+                handle.spawn(async move {
                     let idle = under_way.load(Ordering::SeqCst) == 0 && session.is_idle();
                     session.stop(Cause::Interrupted);
                     let _ = session.close(if idle { "complete" } else { "error" }).await;
@@ -207,6 +212,7 @@ pub fn end_all(py: Python<'_>) {
             let _ = tokio::time::timeout(LAST_WAIT, all).await;
         });
     });
+    runtime::end(py);
 }
 
 /// A ledger, opened once in this process. What a crash left open in it is sealed then.

@@ -12,9 +12,11 @@ mod home;
 mod kinds;
 mod people;
 mod records;
+mod runtime;
 mod set;
 mod token;
 mod trail;
+mod verification;
 mod warning;
 
 use pyo3::prelude::*;
@@ -29,6 +31,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("DEFAULT_MODEL", linear_agentics::model::DEFAULT_MODEL)?;
         errors::add(module)?;
         module.add("UnusedTokenWarning", module.py().get_type::<warning::UnusedTokenWarning>())?;
         kinds::add(module)?;
@@ -43,10 +46,11 @@ mod _native {
         module.add_class::<records::NegotiationRecord>()?;
         module.add_class::<set::CapabilitySet>()?;
         module.add_class::<trail::AgentResult>()?;
-        module.add_class::<trail::AuditTrail>()
+        module.add_class::<trail::AuditTrail>()?;
+        module.add_class::<verification::Verification>()
     }
 
-    /// Names the program that starts commands: the `lar` beside this module.
+    /// Names the program that starts commands: the `lar-launcher` beside this module.
     #[pyfunction]
     fn use_helper(path: PathBuf) -> PyResult<()> {
         linear_agentics::use_helper(&path)

@@ -18,6 +18,7 @@ use pyo3::types::{PyBool, PyString};
 use serde_json::{Value, json};
 
 use crate::convert;
+use crate::runtime::Shared;
 use crate::token::LinearToken;
 
 /// What is put before an approver. Its texts are raw, and some are the model's: escape them before
@@ -321,7 +322,8 @@ async fn ask(
     let (told, heard) = tokio::sync::oneshot::channel();
     let pending = Python::attach(|py| {
         let awaitable = call(py)?;
-        let event_loop = pyo3_async_runtimes::tokio::get_current_locals(py)?.event_loop(py);
+        let event_loop =
+            pyo3_async_runtimes::generic::get_current_locals::<Shared>(py)?.event_loop(py);
         let get = || PyResult::Ok(py.import("linear_agentics._calls")?.getattr("submit")?.unbind());
         let submit = SUBMIT.get_or_try_init(py, get)?.bind(py);
         let told = Tell { told: std::sync::Mutex::new(Some(told)) };

@@ -1,15 +1,18 @@
 //! The audit trail and the result of a run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use linear_agentics::audit::AuditTrail as Trail;
-use linear_agentics::{AgentResult as Ended, Ledger, read_trail, report, table};
+use linear_agentics::audit::policy::Policy;
+use linear_agentics::{AgentResult as Ended, Ledger, check_trail, report, table};
 use pyo3::prelude::*;
 
 use crate::awaiting;
 use crate::convert;
 use crate::errors;
 use crate::records::{ApprovalRecord, ErrorRecord, NegotiationRecord, Proof};
+use crate::verification::Verification;
 
 /// Everything that a run did, was refused and never used, read from its records.
 ///
@@ -19,7 +22,7 @@ use crate::records::{ApprovalRecord, ErrorRecord, NegotiationRecord, Proof};
 ///     ['read-pods']
 ///     >>> print(trail.to_table())
 ///     >>> trail.verify()
-///     True
+///     <Verification of run ...: integrity ok, authenticity absent, witnessing absent, completeness ok>
 #[pyclass(frozen, module = "linear_agentics")]
 pub struct AuditTrail {
     trail: Arc<Trail>,
@@ -89,24 +92,28 @@ impl AuditTrail {
         table::render(&self.trail, width)
     }
 
-    /// Reads the records once more and checks that they hang together and are those of this trail.
-    /// Returns `True`, or raises `LedgerError` with what is wrong.
-    fn verify(&self, py: Python<'_>) -> PyResult<bool> {
-        let (ledger, run) = (Arc::clone(&self.ledger), self.trail.run.id.clone());
-        let again = awaiting::wait(py, async move {
-            read_trail(ledger.as_ref(), &run).await.map_err(errors::ledger)
+    /// Reads the records once more and judges them as `lar audit verify` does: by themselves, by the
+    /// ledger's signed log, and by whether they are those of this trail. Raises `VerificationError`
+    /// where something is broken, or where something is absent that the policy demands.
+    ///
+    /// Args:
+    ///     policy: a file that names the keys and witnesses which you know (`lar keys show --policy`
+    ///         prints one). Without it no key is known, so that authenticity and witnessing are absent.
+    #[pyo3(signature = (policy=None))]
+    fn verify(&self, py: Python<'_>, policy: Option<PathBuf>) -> PyResult<Py<Verification>> {
+        let policy = match policy {
+            // The records of a run that goes on have no end yet.
+            None => Policy { allow_open: true, ..Policy::default() },
+            Some(path) => lar_verify::read_policy(&path).map_err(|error| {
+                errors::SetupError::new_err(format!("the policy `{}`: {error}", path.display()))
+            })?,
+        };
+        let (ledger, trail) = (Arc::clone(&self.ledger), Arc::clone(&self.trail));
+        let judge = policy.clone();
+        let report = awaiting::wait(py, async move {
+            check_trail(ledger.as_ref(), &trail.run, &judge).await.map_err(errors::ledger)
         })?;
-        let (held, found) = (&self.trail.run, &again.run);
-        if found.records < held.records
-            || (found.records == held.records && found.head != held.head)
-        {
-            return Err(errors::LedgerError::new_err(format!(
-                "the records of run `{}` are not those of this trail: {} with head {} then, {} with \
-                 head {} now",
-                held.id, held.records, held.head, found.records, found.head
-            )));
-        }
-        Ok(true)
+        Verification::judged(py, report, policy)
     }
 
     fn _repr_html_(&self) -> String {

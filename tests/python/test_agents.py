@@ -16,6 +16,7 @@ from linear_agentics import (
     AgentResult,
     ApprovalGate,
     ApprovalRequest,
+    AuditTrail,
     Budget,
     BudgetExhaustedError,
     BudgetTimeoutError,
@@ -25,12 +26,15 @@ from linear_agentics import (
     LedgerError,
     ModelError,
     Proof,
+    SetupError,
     SupervisorAgentProvider,
     TokenClosedError,
     TokenDefinitionError,
     TokenReusedError,
     UnknownToolError,
+    VerificationError,
 )
+from linear_agentics._command import PROGRAM
 from linear_agentics.tokens import (
     HttpToken,
     LinearToken,
@@ -53,6 +57,14 @@ class Yes(ApprovalGate):
     async def request_approval(self, request: ApprovalRequest) -> bool:
         self.asked.append(request)
         return True
+
+
+def lar(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the `lar` of the package."""
+    line = [str(PROGRAM), *map(str, arguments)]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended
 
 
 def kinds_of(result: AgentResult) -> list[str]:
@@ -93,7 +105,7 @@ async def test_an_agent_does_what_it_may_and_nothing_else(site: Site, replay: Re
     [request] = gate.asked
     assert request.action_digest == approval.action_digest == trail.proofs[2].action_digest
     assert ("argv[2]", "now") in request.lines
-    assert trail.verify() is True
+    assert trail.verify()
     whole = json.loads(trail.to_json())
     assert set(whole) == {"run", "proofs", "approvals", "errors", "negotiations"}
     assert "\n" not in trail.to_json(indent=None) and json.loads(trail.to_json(None)) == whole
@@ -192,7 +204,7 @@ async def test_the_real_wire(
     monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     capabilities = CapabilitySet([ShellToken("say", allowed=["echo", "env"])])
-    result = await Agent(capabilities, BUDGET, "claude-sonnet-4-5").run()
+    result = await Agent(capabilities, BUDGET, "claude-sonnet-5-5").run()
     assert (result.stop_reason, result.final_message) == ("complete", "Done.")
     assert [request["status"] for request in server.requests(3)] == [529, 200, 200]
     server = standin("chat", {"replies": [{"chat": {"role": "assistant", "content": "Hello."}}]})
@@ -203,7 +215,7 @@ async def test_the_real_wire(
 
 async def test_a_model_that_cannot_be_opened_spends_nothing() -> None:
     capabilities = CapabilitySet([WaitToken("w", 1)])
-    for model, says in (("claude-sonnet-4-5", "ANTHROPIC_API_KEY"), ("gpt-5", "openai:gpt-5"),
+    for model, says in (("claude-sonnet-5-5", "ANTHROPIC_API_KEY"), ("gpt-5", "openai:gpt-5"),
                         ("replay:/not/there", "/not/there")):
         with pytest.raises(ModelError, match=says):
             await Agent(capabilities, BUDGET, model).run()
@@ -375,22 +387,61 @@ async def test_the_ledger_is_where_it_is_said(tmp_path: Path, state: Path) -> No
     assert path.exists() and not (state / "lar/ledger.db").exists()
     trail = await capabilities.audit_trail()
     assert trail is not None
-    from linear_agentics._command import PROGRAM
-
     shown = subprocess.run([PROGRAM, "audit", "show", trail.run_id, "--json", "--ledger", path],
                            capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert trail.head in shown.stdout
 
 
+async def one_wait(path: Path) -> AuditTrail:
+    """The trail of a run with one proof, in a ledger of its own."""
+    async with CapabilitySet([WaitToken("w", 1)], ledger=path) as capabilities:
+        await capabilities.dispatch("wait_w", {"seconds": 0})
+    trail = await capabilities.audit_trail()
+    assert trail is not None
+    return trail
+
+
+async def test_a_trail_is_judged_by_the_signed_log(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    trail = await one_wait(ledger)
+    found = trail.verify()
+    verdicts = (found.integrity, found.authenticity, found.witnessing, found.completeness)
+    assert verdicts == ("ok", "absent", "absent", "ok")
+    assert found and found.ok and found == True and found != False  # noqa: E712
+    assert (found.run_id, found.head) == (trail.run_id, trail.head)
+    assert set(found.reasons) == {"authenticity", "witnessing"} and found.signed_by is None
+    assert found.to_dict()["ok"] is True and "integrity ok" in repr(found)
+    # Authentic is only what a key signed that the reader knows from elsewhere.
+    policy = tmp_path / "policy.toml"
+    policy.write_text(lar("keys", "show", "--policy", "--ledger", ledger).stdout)
+    found = trail.verify(policy)
+    assert found.authenticity == "ok" and found.signed_by and "witnessing    absent" in str(found)
+    another = tmp_path / "another.db"
+    await one_wait(another)
+    policy.write_text(lar("keys", "show", "--policy", "--ledger", another).stdout)
+    with pytest.raises(VerificationError, match="authenticity is") as caught:
+        trail.verify(policy)
+    assert not caught.value.verification and caught.value.verification.integrity == "ok"
+    policy.write_text("nonsense = 1")
+    with pytest.raises(SetupError, match="nonsense"):
+        trail.verify(policy)
+
+
+async def test_a_run_that_goes_on_is_incomplete_and_holds(tmp_path: Path) -> None:
+    async with CapabilitySet([WaitToken("w", 1, max_uses=2)], ledger=tmp_path / "l.db") as capabilities:
+        await capabilities.dispatch("wait_w", {"seconds": 0})
+        before = await capabilities.audit_trail()
+        await capabilities.dispatch("wait_w", {"seconds": 0})
+        assert before is not None and before.verify().completeness == "absent"
+
+
 async def test_a_trail_whose_ledger_was_changed_is_found_out(tmp_path: Path) -> None:
     import sqlite3
 
     path = tmp_path / "ledger.db"
-    async with CapabilitySet([WaitToken("w", 1)], ledger=path) as capabilities:
-        await capabilities.dispatch("wait_w", {"seconds": 0})
-    trail = await capabilities.audit_trail()
-    assert trail is not None and trail.verify()
+    trail = await one_wait(path)
+    assert trail.verify()
     with sqlite3.connect(path) as ledger:
         [table] = [name for [name] in ledger.execute("select name from sqlite_master where type = 'table'")
                    if name in ("record", "records")]
@@ -398,7 +449,23 @@ async def test_a_trail_whose_ledger_was_changed_is_found_out(tmp_path: Path) -> 
         [body] = [name for name in columns if name in ("bytes", "body")]
         ledger.execute(f"update {table} set {body} = "
                        f"cast(replace({body}, '\"seconds\":0', '\"seconds\":1') as blob)")
-    with pytest.raises(LedgerError, match="damaged|not those"):
+    with pytest.raises(VerificationError, match="integrity is broken at record") as caught:
+        trail.verify()
+    assert isinstance(caught.value, LedgerError)
+    assert caught.value.verification.integrity == "broken"
+
+
+async def test_a_trail_whose_run_is_gone_from_the_ledger_is_found_out(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "ledger.db"
+    trail = await one_wait(path)
+    with sqlite3.connect(path) as ledger:
+        tables = dict(ledger.execute("select name, sql from sqlite_master where type = 'table'"))
+        for name in ("records", "record"):
+            if name in tables:
+                assert ledger.execute(f"delete from {name}").rowcount > 3
+    with pytest.raises(VerificationError, match="integrity is broken"):
         trail.verify()
 
 
@@ -413,8 +480,6 @@ async def test_a_ledger_that_cannot_be_had_lets_nothing_happen(tmp_path: Path) -
 
 
 async def test_runs_draw_on_an_issued_grant_and_never_make_one(tmp_path: Path) -> None:
-    from linear_agentics._command import PROGRAM
-
     manifest, ledger = tmp_path / "grant.toml", tmp_path / "ledger.db"
     manifest.write_text(
         '[budget]\nmax_steps = 5\ntimeout = "1m"\n[grant]\nid = "release-1"\n'

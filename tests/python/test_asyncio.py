@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,7 +198,6 @@ print("left")
     assert time.monotonic() - before < 40
     from linear_agentics._command import PROGRAM as LAR
     import json
-    import subprocess
 
     listed = subprocess.run([LAR, "audit", "list", "--json"], capture_output=True, text=True, check=False)
     runs = json.loads(listed.stdout)
@@ -205,6 +207,24 @@ print("left")
     trail = json.loads(shown.stdout)
     assert trail["run"]["stop_reason"] == "error"
     assert [(proof["outcome"], proof["reason"]) for proof in trail["proofs"]] == [("unknown", "interrupted")]
+
+
+def test_results_that_arrive_while_the_program_ends_break_nothing(tmp_path: Path) -> None:
+    """A thread of ours that were inside Python while it ends would bring the process down."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM + """
+token = WaitToken("w", 1, max_uses=400)
+async def main():
+    pending = [asyncio.ensure_future(token.consume(0)) for _ in range(200)]
+    await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+sys.setswitchinterval(1e-6)
+asyncio.run(main())
+""")
+    running = [subprocess.Popen([sys.executable, path], stderr=subprocess.PIPE, text=True)
+               for _ in range(8)]
+    for one in running:
+        _, complaint = one.communicate(timeout=120)
+        assert (one.returncode, complaint) == (0, "")
 
 
 @pytest.mark.parametrize("flags", [(), ("-X", "dev"), ("-W", "error")])

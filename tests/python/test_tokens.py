@@ -7,6 +7,7 @@ import gc
 import pickle
 import warnings
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -136,22 +137,62 @@ def test_what_is_outside_is_refused(command: str, error: type[Exception]) -> Non
         t.ShellToken("x", allowed=["echo hello"]).check(command)
 
 
-def test_the_errors_of_each_kind(tmp_path: Path) -> None:
-    file = t.FileToken("f", allowed_paths=[tmp_path])
-    with pytest.raises(la.FileAccessError):
-        file.check("read", "/etc/passwd")
-    with pytest.raises(la.TokenScopeError):
-        file.check("write", tmp_path / "a", "text")
-    with pytest.raises(la.TokenScopeError):
-        t.HttpToken("h", url="https://a/", methods=["GET"]).check("DELETE")
-    with pytest.raises(la.TokenScopeError):
-        t.WaitToken("w", 3).check(4)
+OUTSIDE: list[tuple[str, Callable[[Path], Any], tuple[Any, ...], dict[str, Any], str]] = [
+    ("shell", lambda _: t.ShellToken("x", allowed=["kubectl get pods"]), ("rm -rf /",),
+     {"command": "rm -rf /"}, "CommandNotAllowedError"),
+    ("shell", lambda _: t.MultiUseShellToken("x", allowed=["psql -c 'SELECT"], max_uses=2),
+     ("psql -c 'SELECT 1; DROP TABLE a'",), {"command": "psql -c 'SELECT 1; DROP TABLE a'"},
+     "CommandNotAllowedError"),
+    ("http", lambda _: t.HttpToken("x", url="https://a/", methods=["GET"]), ("DELETE",),
+     {"method": "DELETE"}, "TokenScopeError"),
+    ("file", lambda d: t.FileToken("x", allowed_paths=[d]), ("read", "/etc/passwd"),
+     {"operation": "read", "path": "/etc/passwd"}, "FileAccessError"),
+    ("file", lambda d: t.MultiUseFileToken("x", allowed_paths=[d], max_uses=2), ("write", "a", "text"),
+     {"operation": "write", "path": "a", "content": "text"}, "FileAccessError"),
+    ("database", lambda d: t.DatabaseToken("x", dsn=f"sqlite:{d}/a.db", allowed_patterns=["SELECT"]),
+     ("DELETE FROM a",), {"query": "DELETE FROM a"}, "QueryNotAllowedError"),
+    ("database", lambda d: t.MultiUseDatabaseToken("x", dsn="postgres://u@127.0.0.1/d", max_uses=2,
+                                                   allowed_patterns=["SELECT"]),
+     ("SELECT 1; DROP TABLE a",), {"query": "SELECT 1; DROP TABLE a"}, "QueryNotAllowedError"),
+    ("secret", lambda _: t.SecretToken("x", t.ShellToken("i", allowed=["env"]), value="long enough",
+                                       injection=t.SecretInjection(env="A")), ("rm -rf /",),
+     {"command": "rm -rf /"}, "CommandNotAllowedError"),
+    ("wait", lambda _: t.WaitToken("x", 3), (4,), {"seconds": 4}, "TokenScopeError"),
+]
+
+
+@pytest.mark.parametrize(("kind", "make", "arguments", "tool_input", "name"), OUTSIDE)
+async def test_what_lies_outside_has_one_error_everywhere(
+    kind: str, make: Any, arguments: Any, tool_input: Any, name: str, tmp_path: Path
+) -> None:
+    """The dry run, a use, and a model's call say the same, and the record says its name."""
+    error = getattr(la, name)
+    assert issubclass(error, la.TokenScopeError) and issubclass(error, la.TokenError)
+    token = make(tmp_path)
+    assert token.kind == kind
+    async with la.CapabilitySet([token]) as capabilities:
+        tool = token.tool_name
+        for dry in (lambda: token.check(*arguments), lambda: capabilities.check(tool, tool_input)):
+            with pytest.raises(la.TokenScopeError) as caught:
+                dry()
+            assert type(caught.value) is error
+        for wet in (token.consume(*arguments), capabilities.dispatch(tool, tool_input)):
+            with pytest.raises(la.TokenScopeError) as again:
+                await wet
+            assert type(again.value) is error and str(again.value) == str(caught.value)
+        trail = await capabilities.audit_trail()
+        assert trail is not None and not trail.proofs
+        assert [record.error_type for record in trail.errors] == [name, name]
+        assert [record.token_name for record in trail.errors] == ["x", "x"]
+        assert trail.errors[0].message == str(caught.value)
+    assert token.uses_remaining == token.max_uses and token.proof is None
+
+
+def test_what_is_no_input_at_all() -> None:
     with pytest.raises(la.InvalidInputError):
         t.HttpToken("h", url="https://a/", methods=["POST"]).check("POST", {"x": float("nan")})
-    for narrow in (la.CommandNotAllowedError, la.FileAccessError, la.QueryNotAllowedError):
-        assert issubclass(narrow, la.TokenScopeError)
-    for public in ("TokenReusedError", "TokenScopeError"):
-        assert issubclass(getattr(la, public), la.TokenError)
+    with pytest.raises(la.InvalidInputError):
+        t.WaitToken("w", 3).check(-1)
 
 
 async def test_a_use_is_spent_once_and_proved() -> None:
@@ -285,9 +326,6 @@ async def test_one_judged_statement_at_a_time(tmp_path: Path) -> None:
         orders.execute("create table orders (id integer, state text)")
         orders.execute("insert into orders values (7, 'paid')")
     token = t.MultiUseDatabaseToken("orders", dsn=f"sqlite:{path}", allowed_patterns=["SELECT"], max_uses=2)
-    for wrong in ("DELETE FROM orders", "SELECT 1; DROP TABLE orders"):
-        with pytest.raises(la.TokenScopeError):
-            token.check(wrong)
     proof = await token.consume("SELECT state FROM orders WHERE id = ?", [7])
     assert proof.outcome == "succeeded" and "paid" in proof.output, proof.text
     assert token.uses_remaining == 1

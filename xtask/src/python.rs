@@ -1,4 +1,4 @@
-//! The Python package's checks: its extension and `lar` in one directory, and its tests against them.
+//! The Python package's checks: its extension and programs in one directory, and its tests against them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,9 @@ fn assemble(root: &Path) -> std::io::Result<()> {
         }
     }
     fs::copy(built.join("liblinear_agentics_native.so"), place.join("_native.abi3.so"))?;
-    fs::copy(built.join("lar"), place.join("lar"))?;
+    for program in ["lar", "lar-launcher"] {
+        fs::copy(built.join(program), place.join(program))?;
+    }
     Ok(())
 }
 

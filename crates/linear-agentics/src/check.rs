@@ -2,6 +2,7 @@
 //! ledger says the same of the run.
 
 use lar_core::audit::policy::Policy;
+use lar_core::audit::trail::RunLine;
 use lar_core::audit::tree::leaf_hash;
 use lar_core::audit::verify::{Finding, Line, Report, Verifier};
 use lar_core::ledger::{Ledger, LedgerError, RunSummary};
@@ -31,6 +32,41 @@ pub async fn check_run(
         && let Some((at, reason)) = disagreement(ledger, summary, &report).await?
     {
         report.integrity = Finding::Broken { at: Some(at), reason };
+    }
+    Ok(report)
+}
+
+/// Checks the run of a trail that somebody holds: everything that [`check_run`] checks, and that the
+/// records are those which the trail was read from.
+///
+/// # Errors
+/// When the ledger doesn't answer. What is wrong with its content stands in the report.
+pub async fn check_trail(
+    ledger: &dyn Ledger,
+    held: &RunLine,
+    policy: &Policy,
+) -> Result<Report, LedgerError> {
+    let runs = ledger.runs().await?;
+    let Some(summary) = runs.iter().find(|summary| summary.run == held.id) else {
+        let mut verifier = Verifier::of_records(policy);
+        verifier.refuse(1, "the ledger has no such run any more");
+        let mut report = verifier.finish();
+        report.run = Some(held.id.to_string());
+        return Ok(report);
+    };
+    let mut report = check_run(ledger, summary, policy).await?;
+    report.run = Some(held.id.to_string());
+    if report.integrity.is_ok() {
+        // The run may have got further since; what there was then must be there yet.
+        let last = ledger.records(&held.id, held.records, 1).await?;
+        if last.first().is_none_or(|record| record.seq != held.records || record.hash != held.head)
+        {
+            let reason = format!(
+                "it is not that of this trail, which ended here with the head {}",
+                held.head
+            );
+            report.integrity = Finding::Broken { at: Some(held.records), reason };
+        }
     }
     Ok(report)
 }

@@ -40,7 +40,7 @@ mod session;
 pub mod table;
 mod walls;
 
-pub use check::{check_run, flaw_of};
+pub use check::{check_run, check_trail, flaw_of};
 pub use compose::{ComposeError, default_ledger, resume, start};
 pub use grant::{GrantChoice, difference, issue};
 pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
@@ -84,7 +84,7 @@ pub fn init() {
 }
 
 /// Names the program whose `main` calls [`init`], for one whose own `main` can't: a Python extension
-/// names the `lar` that lies beside it. See [`lar_sandbox::use_helper`].
+/// names the `lar-launcher` that lies beside it. See [`lar_sandbox::use_helper`].
 ///
 /// # Errors
 ///

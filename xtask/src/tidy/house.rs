@@ -42,7 +42,11 @@ const HOUSE: &[Rule] = &[
     },
     Rule { name: "pgserver", may_use: &[], tests_may_use: &[] },
     Rule { name: "memory-ledger", may_use: &["lar-core"], tests_may_use: &[] },
-    Rule { name: "linear-agentics-python", may_use: &["linear-agentics"], tests_may_use: &[] },
+    Rule {
+        name: "linear-agentics-python",
+        may_use: &["linear-agentics", "lar-verify"],
+        tests_may_use: &[],
+    },
     Rule { name: "standin", may_use: &[], tests_may_use: &[] },
     Rule { name: "xtask", may_use: &[], tests_may_use: &[] },
 ];
