@@ -63,7 +63,9 @@ pub fn refused(refusal: Refusal) -> PyErr {
     match refusal {
         Refusal::UnknownTool { .. } => UnknownToolError::new_err(message),
         Refusal::InvalidInput(_) => InvalidInputError::new_err(message),
-        Refusal::TokenReused { .. } => TokenReusedError::new_err(message),
+        Refusal::TokenReused { .. } | Refusal::NoUseFree { .. } => {
+            TokenReusedError::new_err(message)
+        }
         Refusal::TokenClosed(_) => TokenClosedError::new_err(message),
         Refusal::CommandNotAllowed(_) => CommandNotAllowedError::new_err(message),
         Refusal::FileAccess(_) => FileAccessError::new_err(message),

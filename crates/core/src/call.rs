@@ -8,20 +8,21 @@
 //! Dropping any state before [`Approved::spend`] gives the capability back. After it, nothing does
 //! but the ledger's word that nothing ever began.
 
+mod sealing;
+
 use serde_json::Value;
 
 use crate::approval::{Answer, ApprovalGate, ApprovalRequest};
-use crate::audit::record::{Approval, ApprovalRequested, Body, Intent, OutcomeRecord, Record};
-use crate::audit::trail::Proof;
+use crate::audit::record::{Approval, ApprovalRequested, Body, Intent, Record, Recovery};
 use crate::capability::{Capability, Held};
 use crate::error::Refusal;
 use crate::invocation::Invocation;
 use crate::ledger::{
-    Change, Conflict, Fence, LedgerError, Receipt, Resolution, Resolver, RunLedger, Transition,
-    UseState,
+    Change, Conflict, Fence, LedgerError, Receipt, RunLedger, Transition, UseState,
 };
-use crate::outcome::{Outcome, Performed, Verdict};
 use crate::token::Token;
+
+pub use sealing::{Unsealed, Untold};
 
 /// A capability is held for this invocation. Whether it may act isn't judged yet.
 #[must_use = "dropping a reservation gives the capability back"]
@@ -200,11 +201,27 @@ impl Authorized {
         record: Body,
     ) -> Result<Receipt, Refusal> {
         let change = change(&self.invocation, transition);
-        ledger.change(change, record).await.map_err(|error| refused(&self.held, &self.token, error))
+        ledger.change(change, record).await.map_err(|error| refused(&self.token, error))
     }
 }
 
 impl Approved {
+    /// Gives back what was held for a call that nobody waits for any more, and with it the yes.
+    pub async fn withdraw(self, ledger: &RunLedger) -> Result<(), LedgerError> {
+        let Some(Consent { fence, .. }) = self.consent else {
+            return Ok(());
+        };
+        let released = change(&self.invocation, Transition::Release { fence });
+        let record = Body::Recovery(Recovery {
+            token_name: self.token.name().to_owned(),
+            attempt: self.invocation.attempt(),
+            state: "released".to_owned(),
+            message: "nobody waited for it any more before it was started; the use was given back"
+                .to_owned(),
+        });
+        ledger.change(released, record).await.map(drop)
+    }
+
     /// Spends the use: the point of no return. The intent is durable when this returns `Ok`.
     ///
     /// When the ledger's answer is lost, the attempt is looked up, and what stands there counts. It is
@@ -224,12 +241,14 @@ impl Approved {
         let begun = change(&invocation, transition);
         let receipt = match ledger.change(begun, Body::Intent(intent.clone())).await {
             Ok(receipt) => receipt,
-            Err(error) if !error.leaves_doubt() => return Err(refused(&held, &token, error)),
+            Err(error) if !error.leaves_doubt() => return Err(refused(&token, error)),
             Err(error) => match started(ledger, &invocation).await {
                 Some(receipt) => receipt,
                 None => {
                     // It may have been written, or be written yet, so the capability never goes back.
-                    drop(held.take());
+                    if let Some(lost) = held.take() {
+                        lost.entry().note_lost();
+                    }
                     return Err(Refusal::Ledger(error));
                 }
             },
@@ -251,83 +270,6 @@ impl Spent {
     /// The token.
     pub fn token(&self) -> &Token {
         &self.token
-    }
-
-    /// Seals the outcome. Whatever the outcome, the use stays spent, unless nothing ever began.
-    ///
-    /// When another process has taken the run over in between, the use was recorded as unknown there,
-    /// and what this one knows is added to the record as a resolution.
-    pub async fn seal(self, performed: Performed, ledger: &RunLedger) -> Result<Proof, Refusal> {
-        let fence = self.receipt.fence;
-        match performed {
-            Performed::Ended(outcome) => {
-                let record = self.outcome_record(&outcome);
-                let verdict = outcome.verdict;
-                let ended = change(&self.invocation, Transition::Finish { fence, verdict });
-                match ledger.change(ended, Body::Outcome(record.clone())).await {
-                    Ok(_) => {}
-                    Err(error @ LedgerError::Conflict(Conflict::RunLost)) => {
-                        self.say_late(verdict, &outcome.summary, ledger).await;
-                        return Err(error.into());
-                    }
-                    Err(error) if error.leaves_doubt() => {
-                        let found = ledger.attempt(&self.invocation.attempt()).await;
-                        let wanted = UseState::Ended { fence, verdict };
-                        if !matches!(found, Ok(Some(found)) if found.state == wanted) {
-                            return Err(error.into());
-                        }
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-                let Self { intent, receipt, .. } = self;
-                Ok(Proof::join(receipt.seq, receipt.timestamp, intent, Some(&record))
-                    .with_output(outcome.output))
-            }
-            Performed::NeverBegan { reason } => {
-                let outcome = Outcome::new(Verdict::Failed, &reason, "");
-                let record = OutcomeRecord { outcome: None, ..self.outcome_record(&outcome) };
-                let change = change(&self.invocation, Transition::NeverBegan { fence });
-                ledger.change(change, Body::Outcome(record)).await?;
-                let given = std::sync::Arc::clone(self.capability.entry());
-                given.unspend(self.capability);
-                Err(Refusal::NeverBegan(reason))
-            }
-        }
-    }
-
-    /// The word of an owner who lost the run. It is worth a try and no more: without it the outcome
-    /// stays unknown.
-    async fn say_late(&self, verdict: Verdict, summary: &str, ledger: &RunLedger) {
-        if verdict == Verdict::Unknown {
-            return;
-        }
-        let late = Resolution {
-            run: ledger.run().clone(),
-            attempt: self.invocation.attempt(),
-            by: Resolver::Owner { fence: self.receipt.fence },
-            verdict,
-            note: summary.to_owned(),
-        };
-        let _ = ledger.ledger().resolve(late).await;
-    }
-
-    fn outcome_record(&self, outcome: &Outcome) -> OutcomeRecord {
-        OutcomeRecord {
-            token_name: self.intent.token_name.clone(),
-            attempt: self.intent.attempt,
-            intent_seq: self.receipt.seq,
-            outcome: Some(outcome.verdict),
-            reason: outcome.reason.clone(),
-            result_summary: outcome.summary.clone(),
-            output_digest: outcome.output_digest,
-            output_bytes: outcome.output_bytes,
-            stderr_digest: outcome.stderr_digest,
-            exit_code: outcome.exit_code,
-            http_status: outcome.http_status,
-            program: outcome.program.clone(),
-            tier: outcome.tier.map(String::from),
-            duration_ms: outcome.duration_ms,
-        }
     }
 }
 
@@ -386,18 +328,13 @@ async fn started(ledger: &RunLedger, invocation: &Invocation) -> Option<Receipt>
 }
 
 /// What a conflict means for the model.
-fn refused(held: &Held, token: &Token, error: LedgerError) -> Refusal {
+fn refused(token: &Token, error: LedgerError) -> Refusal {
     let LedgerError::Conflict(conflict) = error else {
         return Refusal::Ledger(error);
     };
     match conflict {
-        Conflict::NoUseLeft => match held.entry() {
-            Some(entry) => {
-                entry.note_exhausted();
-                entry.used_up()
-            }
-            None => Refusal::Stopped,
-        },
+        // The ledger doesn't say which, and what is only held may come back.
+        Conflict::NoUseLeft => Refusal::NoUseFree { token: token.name().to_owned() },
         Conflict::AlreadyAttempted => {
             Refusal::TokenReused { token: token.name().to_owned(), max_uses: token.max_uses() }
         }

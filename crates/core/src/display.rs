@@ -74,6 +74,19 @@ pub fn visible(text: &str, most: usize) -> String {
     out
 }
 
+/// The first `most` characters of a text. Unlike [`visible`] and [`clip`] it escapes nothing and says
+/// nothing: it is for what goes into a record, which has its bounds.
+///
+/// ```
+/// assert_eq!(lar_core::display::first_chars("žlutý", 2), "žl");
+/// ```
+pub fn first_chars(text: &str, most: usize) -> &str {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => text.split_at(end).0,
+        None => text,
+    }
+}
+
 /// Renders bytes that may not be UTF-8: each byte that belongs to no character is `‹0xFF›`.
 pub fn escape_bytes(bytes: &[u8], mode: Mode) -> String {
     let mut out = String::with_capacity(bytes.len());

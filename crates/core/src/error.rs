@@ -27,6 +27,15 @@ pub enum Refusal {
         /// How many uses were granted.
         max_uses: u32,
     },
+    /// No use can be had now: some are held, and may come back.
+    #[error(
+        "no use of token `{token}` is free at this moment: each is spent, or held by another call; try \
+         later, or do without it"
+    )]
+    NoUseFree {
+        /// The token's name.
+        token: String,
+    },
     /// The token can't be used now: expired, revoked, or closed after three denials.
     #[error("{0}")]
     TokenClosed(String),
@@ -75,7 +84,7 @@ impl Refusal {
         match self {
             Self::UnknownTool { .. } => "UnknownToolError",
             Self::InvalidInput(_) => "InvalidInputError",
-            Self::TokenReused { .. } => "TokenReusedError",
+            Self::TokenReused { .. } | Self::NoUseFree { .. } => "TokenReusedError",
             Self::TokenClosed(_) => "TokenClosedError",
             Self::CommandNotAllowed(_) => "CommandNotAllowedError",
             Self::FileAccess(_) => "FileAccessError",
@@ -109,6 +118,7 @@ impl Refusal {
             Self::UnknownTool { .. }
             | Self::InvalidInput(_)
             | Self::TokenReused { .. }
+            | Self::NoUseFree { .. }
             | Self::TokenClosed(_)
             | Self::CommandNotAllowed(_)
             | Self::FileAccess(_)

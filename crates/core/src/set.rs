@@ -52,10 +52,10 @@ struct Pool {
     returned: Vec<u32>,
     /// The next number that was never minted, from 1.
     next: u32,
+    /// Capabilities that are held by calls, and may come back.
+    held: u32,
     /// Capabilities that are spent.
     spent: u32,
-    /// Set when the ledger said that no use is left, whatever this process has seen.
-    exhausted: bool,
 }
 
 /// Uses that can't be split off. Nothing was moved.
@@ -214,6 +214,11 @@ impl CapabilitySet {
     /// The token of that name.
     pub fn token(&self, name: &str) -> Option<Token> {
         self.entries().iter().find(|e| e.token.name() == name).map(|e| e.token.clone())
+    }
+
+    /// The name of the token that a tool stands for.
+    pub fn name_of(&self, tool: &str) -> Option<String> {
+        self.entries().iter().find(|e| e.tool == tool).map(|e| e.token.name().to_owned())
     }
 
     /// How many uses of a token this process may still spend.
@@ -387,7 +392,7 @@ impl Entry {
                 pool.next += 1;
                 Some(fresh)
             });
-            match free.filter(|_| !pool.exhausted) {
+            match free {
                 Some(ordinal) => taken.push(ordinal),
                 None => {
                     pool.returned.extend(taken);
@@ -401,7 +406,7 @@ impl Entry {
     /// The same token with these uses alone.
     fn part(&self, ordinals: Vec<u32>) -> Self {
         let next = self.token.max_uses() + 1;
-        let pool = Pool { returned: ordinals, next, spent: 0, exhausted: false };
+        let pool = Pool { returned: ordinals, next, held: 0, spent: 0 };
         Self {
             token: self.token.clone(),
             tool: self.tool.clone(),
@@ -413,7 +418,7 @@ impl Entry {
 
     fn new(token: Token) -> Self {
         let tool = token.tool_name();
-        let pool = Pool { returned: Vec::new(), next: 1, spent: 0, exhausted: false };
+        let pool = Pool { returned: Vec::new(), next: 1, held: 0, spent: 0 };
         Self { token, tool, pool: Arc::new(Mutex::new(pool)), denials: Arc::default() }
     }
 
@@ -431,11 +436,13 @@ impl Entry {
         &self.token
     }
 
-    pub(crate) fn used_up(&self) -> Refusal {
-        Refusal::TokenReused {
-            token: self.token.name().to_owned(),
-            max_uses: self.token.max_uses(),
+    /// Why there is no capability to be had.
+    fn used_up(&self) -> Refusal {
+        let token = self.token.name().to_owned();
+        if self.pool().held > 0 {
+            return Refusal::NoUseFree { token };
         }
+        Refusal::TokenReused { token, max_uses: self.token.max_uses() }
     }
 
     /// Whether the model may see it: a way back is the runtime's own.
@@ -449,9 +456,6 @@ impl Entry {
 
     pub(crate) fn uses_left(&self) -> u32 {
         let pool = self.pool();
-        if pool.exhausted {
-            return 0;
-        }
         let returned = u32::try_from(pool.returned.len()).unwrap_or(u32::MAX);
         (self.token.max_uses() + 1 - pool.next).saturating_add(returned)
     }
@@ -468,9 +472,6 @@ impl Entry {
 
     fn mint(self: &Arc<Self>) -> Option<Capability> {
         let mut pool = self.pool();
-        if pool.exhausted {
-            return None;
-        }
         let ordinal = match pool.returned.pop() {
             Some(ordinal) => ordinal,
             None if pool.next <= self.token.max_uses() => {
@@ -479,13 +480,16 @@ impl Entry {
             }
             None => return None,
         };
+        pool.held += 1;
         drop(pool);
         Some(Capability::mint(Arc::clone(self), ordinal))
     }
 
     /// A capability that was never spent comes back.
     pub(crate) fn give_back(&self, capability: Capability) {
-        self.pool().returned.push(capability.ordinal());
+        let mut pool = self.pool();
+        pool.held = pool.held.saturating_sub(1);
+        pool.returned.push(capability.ordinal());
     }
 
     /// A spent capability of which the ledger says that nothing began comes back.
@@ -496,11 +500,15 @@ impl Entry {
     }
 
     pub(crate) fn note_spent(&self) {
-        self.pool().spent += 1;
+        let mut pool = self.pool();
+        pool.held = pool.held.saturating_sub(1);
+        pool.spent += 1;
     }
 
-    pub(crate) fn note_exhausted(&self) {
-        self.pool().exhausted = true;
+    /// A capability of which it can't be told whether it was spent: it never comes back.
+    pub(crate) fn note_lost(&self) {
+        let mut pool = self.pool();
+        pool.held = pool.held.saturating_sub(1);
     }
 
     pub(crate) fn note_denied(&self) {

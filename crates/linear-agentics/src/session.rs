@@ -15,7 +15,7 @@ use lar_core::budget::{Budget, Meter};
 use lar_core::error::Refusal;
 use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
-use lar_core::ledger::{Closing, LedgerError};
+use lar_core::ledger::{Conflict, LedgerError};
 use lar_core::set::CapabilitySet;
 use lar_runtime::agent::{AgentResult, read_trail};
 use lar_runtime::dispatch::{Dispatcher, judge};
@@ -115,7 +115,7 @@ impl Session {
             || self.open.try_read().map_or(true, |open| open.is_some())
     }
 
-    /// Whether nothing goes on: no agent has the set, and no call is between its spend and its seal.
+    /// Whether nothing goes on: no agent has the set, and no call is on its way.
     pub fn is_idle(&self) -> bool {
         let settled =
             |open: &Option<Open>| open.as_ref().is_none_or(|open| open.dispatcher.is_settled());
@@ -184,9 +184,7 @@ impl Session {
         }
         let _free = Free(&self.agent);
         let mut open = self.open.write().await;
-        if let Some(ended) = open.take() {
-            ended.end("complete").await?;
-        }
+        end(&mut open, "complete").await?;
         *locked(&self.stop) = Some(options.stop.clone());
         let observer = Keeping { proofs: Arc::clone(&self.proofs), next: options.observer.clone() };
         let agent = start(options.observer(Arc::new(observer))).await?;
@@ -204,10 +202,10 @@ impl Session {
     }
 
     /// Waits for the calls that are under way and ends the run, with this word as the reason
-    /// (`complete`, `error`). The next call opens another on what is left.
+    /// (`complete`, `error`). The next call opens another on what is left. When the ledger doesn't take
+    /// the end, the run stays open and can be closed again.
     pub async fn close(&self, reason: &str) -> Result<Option<AuditTrail>, SessionError> {
-        if let Some(open) = self.open.write().await.take() {
-            open.end(reason).await?;
+        if end(&mut *self.open.write().await, reason).await? {
             return self.trail().await;
         }
         Ok(None)
@@ -305,27 +303,37 @@ impl Open {
         }
     }
 
-    async fn end(self, reason: &str) -> Result<(), LedgerError> {
-        if let Some(alarm) = self.alarm {
-            alarm.abort();
-        }
+    async fn end(&self, reason: &str) -> Result<(), LedgerError> {
         self.dispatcher.settled().await;
-        self.dispatcher.let_go().await;
         let (steps_taken, budget_remaining) = match locked(&self.meter).as_ref() {
             Some(meter) => (meter.steps_taken(), meter.steps_left()),
             None => (self.calls.load(Ordering::Relaxed), 0),
         };
         let details = RunEnd { steps_taken, budget_remaining, ..RunEnd::default() };
-        let closing = Closing {
-            hold: self.dispatcher.held().hold().clone(),
-            stop_reason: reason.to_owned(),
-            details,
-            keep_journal: false,
-        };
-        let closed = self.dispatcher.ledger().close_run(closing).await?;
-        self.dispatcher.settle(closed.seq).await;
+        self.dispatcher.close(reason, details, false).await?;
+        if let Some(alarm) = &self.alarm {
+            alarm.abort();
+        }
         Ok(())
     }
+}
+
+/// Ends the run that is open and says whether there was one. It stays open when it can't be ended now,
+/// unless it isn't this process's any more.
+async fn end(open: &mut Option<Open>, reason: &str) -> Result<bool, LedgerError> {
+    let Some(held) = open.as_ref() else {
+        return Ok(false);
+    };
+    let ended = held.end(reason).await;
+    let is_over = match &ended {
+        Ok(()) => true,
+        Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) => true,
+        Err(_) => false,
+    };
+    if is_over {
+        *open = None;
+    }
+    ended.map(|()| true)
 }
 
 /// Gives the set free when an agent's run ends, however it does.
@@ -447,5 +455,24 @@ mod tests {
         let trail = session.close("error").await.unwrap().unwrap();
         let end = trail.run.end.unwrap();
         assert_eq!((end.steps_taken, end.budget_remaining), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_could_not_be_closed_is_closed_again() {
+        let memory = Arc::new(memory_ledger::Memory::default());
+        let set = CapabilitySet::new([WaitToken::new("pause", 1).build().unwrap()]).unwrap();
+        set.mark_reported();
+        let ledger = Arc::clone(&memory);
+        let make = move |set| {
+            let ledger = Arc::clone(&ledger) as Arc<dyn lar_core::ledger::Ledger>;
+            Ok(RunOptions::sharing(set, None).open_ledger(ledger))
+        };
+        let session = Session::new(set, Box::new(make));
+        session.dispatch("wait_pause", NOTHING, None).await.unwrap();
+        memory.refuse_next(1);
+        assert!(session.close("complete").await.is_err());
+        assert!(session.is_open());
+        let trail = session.close("complete").await.unwrap().unwrap();
+        assert_eq!(trail.run.stop_reason.as_deref(), Some("complete"));
     }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use lar_core::audit::record::{Body, ModelTurn, RunEnd};
 use lar_core::budget::{Budget, Meter};
+use lar_core::display::first_chars;
 use lar_core::error::Refusal;
 use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::invocation::ToolCall;
 use lar_core::json::{Digest, MAX_INTEGER};
-use lar_core::ledger::{Closing, Entry, LedgerError};
+use lar_core::ledger::{Entry, LedgerError};
 
-use crate::dispatch::{Dispatcher, clip, told};
+use crate::dispatch::{Dispatcher, told};
 use crate::event::{Event, Observer};
 use crate::journal::{Page, Tape, told_later};
 use crate::model::{
@@ -208,7 +209,7 @@ impl Agent {
             turn: state.turn,
             content: Digest::of(content.as_bytes()),
             calls: calls.len() as u64,
-            stop: clip(turn.stop.as_str(), 64),
+            stop: first_chars(turn.stop.as_str(), 64).to_owned(),
             input_tokens: turn
                 .usage
                 .total()
@@ -411,24 +412,18 @@ impl Agent {
 
     /// Writes the end of the run and reads the whole record back.
     async fn close(self, state: State, end: End) -> Result<AgentResult, LedgerError> {
-        self.dispatcher.let_go().await;
         let run = self.dispatcher.run().clone();
         let ledger = Arc::clone(self.dispatcher.ledger());
-        let closing = Closing {
-            hold: self.dispatcher.held().hold().clone(),
-            keep_journal: self.keep_journal,
-            stop_reason: end.reason.as_str().to_owned(),
-            details: RunEnd {
-                final_message: state.last_words.as_deref().map(|text| clip(text, 4_000)),
-                error: end.error.as_deref().map(|text| clip(text, 2_000)),
-                steps_taken: state.meter.steps_taken(),
-                budget_remaining: state.meter.steps_left(),
-                model_tokens: state.meter.tokens_used(),
-                cost_micro_usd: state.meter.cost_micro_usd(),
-            },
+        let first = |text: Option<&str>, most| text.map(|text| first_chars(text, most).to_owned());
+        let details = RunEnd {
+            final_message: first(state.last_words.as_deref(), 4_000),
+            error: first(end.error.as_deref(), 2_000),
+            steps_taken: state.meter.steps_taken(),
+            budget_remaining: state.meter.steps_left(),
+            model_tokens: state.meter.tokens_used(),
+            cost_micro_usd: state.meter.cost_micro_usd(),
         };
-        let closed = ledger.close_run(closing).await?;
-        self.dispatcher.settle(closed.seq).await;
+        self.dispatcher.close(end.reason.as_str(), details, self.keep_journal).await?;
         let capabilities = self.dispatcher.capabilities();
         capabilities.mark_reported();
         let audit_trail = read_trail(ledger.as_ref(), &run).await?;

@@ -1,20 +1,25 @@
 //! The one path. Everything that acts goes through [`Dispatcher::dispatch`]: the agent loop, a loop
 //! of the caller's own, and a dry run, which takes the same first steps and stops before the fourth.
 
+mod ending;
+mod gate;
+mod refusals;
+
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest};
-use lar_core::audit::record::{Body, ErrorRecord};
+use futures_util::FutureExt;
+use lar_core::approval::ApprovalGate;
+use lar_core::audit::record::Body;
 use lar_core::audit::trail::Proof;
-use lar_core::call::{Approved, Authorized};
+use lar_core::call::{Approved, Authorized, Untold};
 use lar_core::error::Refusal;
-use lar_core::id::{AttemptId, CallSite, Part, RunId};
+use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
-use lar_core::ledger::{Ledger, RunLedger};
-use lar_core::outcome::Verdict;
+use lar_core::ledger::{Ledger, LedgerError, RunLedger};
+use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use tokio::sync::watch;
@@ -22,13 +27,11 @@ use tokio::task::JoinHandle;
 
 use crate::event::{Event, Observer};
 use crate::journal::Carried;
-use crate::recover;
 use crate::stop::Stop;
 use crate::tools::{ROLLOUT_FAILED, Tools};
 use crate::words::spelled_in;
-
-/// How much of a refused input goes into the record, in characters.
-const INPUT_KEPT: usize = 1_000;
+use ending::UnderWay;
+use gate::{Listener, Stoppable};
 
 /// Carries out the calls of one run. Clones are handles on the same run.
 #[derive(Clone)]
@@ -45,8 +48,10 @@ struct Inner {
     observer: Arc<dyn Observer>,
     /// Tokens of which a use was spent with success.
     succeeded: Mutex<BTreeSet<String>>,
-    /// Calls between their spend and their seal.
+    /// Calls on their way, from their judgement to their seal.
     under_way: watch::Sender<usize>,
+    /// Ends that the ledger has not taken yet.
+    untold: Mutex<Vec<Untold>>,
     /// What keeps the hold on the run.
     heart: Mutex<Option<JoinHandle<()>>>,
 }
@@ -81,11 +86,8 @@ type Walk<'a> = Pin<Box<dyn Future<Output = Result<Proof, Refusal>> + Send + 'a>
 impl Dispatcher {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let approvals = Stoppable {
-            gate: parts.approvals,
-            stop: parts.stop.clone(),
-            observer: Arc::clone(&parts.observer),
-        };
+        let (gate, observer) = (parts.approvals, Arc::clone(&parts.observer));
+        let approvals = Stoppable::new(gate, parts.stop.clone(), observer);
         Self {
             inner: Arc::new(Inner {
                 capabilities: parts.capabilities,
@@ -96,28 +98,9 @@ impl Dispatcher {
                 observer: parts.observer,
                 succeeded: Mutex::default(),
                 under_way: watch::Sender::new(0),
+                untold: Mutex::default(),
                 heart: Mutex::default(),
             }),
-        }
-    }
-
-    /// Keeps the hold on the run as long as this dispatcher, or a handle on it, lives. To be called
-    /// within a tokio runtime.
-    pub fn keep_hold(&self) {
-        let beat = recover::keep_hold(self.inner.ledger.clone(), self.inner.stop.clone());
-        let mut heart = self.inner.heart.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = heart.replace(tokio::spawn(beat)) {
-            before.abort();
-        }
-    }
-
-    /// Stops keeping the hold, and returns when nothing of it is left: the ledger can be closed then.
-    pub async fn let_go(&self) {
-        let heart = self.inner.heart.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(heart) = heart {
-            heart.abort();
-            // It was told to end; that it did not end by itself is no error.
-            let _ = heart.await;
         }
     }
 
@@ -135,29 +118,46 @@ impl Dispatcher {
         }
     }
 
-    /// The path itself. Up to `approve`, dropping the future gives everything back; from `spend` on
-    /// the rest runs to its end whoever is still listening.
+    /// The path itself. Up to `approve`, dropping the future gives everything back, in the ledger too;
+    /// from `spend` on the rest runs to its end whoever is still listening.
     fn walk(&self, call: ToolCall) -> Walk<'_> {
         Box::pin(async move {
-            let (this, site) = (&self.inner, call.site.clone());
+            let site = call.site.clone();
             let authorized = self.judge(call)?;
-            let approved = authorized.approve(&this.approvals, &this.ledger).await?;
-            if this.stop.requested().is_some() {
-                return Err(Refusal::Stopped);
-            }
-            this.under_way.send_modify(|count| *count += 1);
+            let (_caller, listener) = gate::line();
+            let under_way = UnderWay::count(&self.inner.under_way);
             let rest = tokio::spawn({
                 let dispatcher = self.clone();
                 async move {
-                    let _ended = Ended(&dispatcher.inner.under_way);
-                    let proof = dispatcher.inner.finish(approved).await?;
-                    dispatcher.inner.observer.notice(Event::CallSealed(&proof));
-                    dispatcher.roll_back(&proof, &site).await;
-                    Ok(proof)
+                    let _under_way = under_way;
+                    dispatcher.go_on(authorized, &site, &listener).await
                 }
             });
-            rest.await.unwrap_or(Err(Refusal::Stopped))
+            rest.await.unwrap_or_else(|_| Err(Refusal::Ledger(lost(self.run()))))
         })
+    }
+
+    /// From the judgement on. A person is asked only while somebody waits for the call.
+    async fn go_on(
+        &self,
+        authorized: Authorized,
+        site: &CallSite,
+        caller: &Listener,
+    ) -> Result<Proof, Refusal> {
+        let this = &self.inner;
+        let gate = this.approvals.on_behalf_of(caller);
+        let approved = authorized.approve(&gate, &this.ledger).await?;
+        if caller.is_alone() {
+            approved.withdraw(&this.ledger).await?;
+            return Err(Refusal::Stopped);
+        }
+        if this.stop.requested().is_some() {
+            return Err(Refusal::Stopped);
+        }
+        let proof = this.finish(approved).await?;
+        this.tell_sealed(&proof);
+        self.roll_back(&proof, site).await;
+        Ok(proof)
     }
 
     /// The first steps, which touch nothing: what a dry run takes too. A call that spells a secret
@@ -212,79 +212,6 @@ impl Dispatcher {
         // Its result stands in the record and is shown to those who watch; the deployment's own
         // proof isn't changed by it. Boxed, because a path that can lead to itself has no size.
         let _ = Box::pin(self.dispatch(call)).await;
-    }
-
-    /// Records a refused call and tells those who watch.
-    pub async fn refuse(
-        &self,
-        site: &CallSite,
-        tool: &str,
-        input: &str,
-        refusal: &Refusal,
-    ) -> Result<(), Refusal> {
-        let name = self.capabilities().tokens().into_iter().find(|token| token.tool_name() == tool);
-        let name = match &name {
-            Some(token) => token.name(),
-            None => tool,
-        };
-        // A secret that only the words of a command spelled stands in the input in another form.
-        let input = match refusal {
-            Refusal::SecretExposed(_) => None,
-            _ => Some(clip(&self.redactor().redact(input), INPUT_KEPT)),
-        };
-        self.refused(name, tool, Some((AttemptId::at(site), input)), refusal).await
-    }
-
-    /// Records that the run can't go on after a turn of the model, and tells those who watch.
-    pub async fn refuse_turn(&self, turn: u64, refusal: &Refusal) -> Result<(), Refusal> {
-        let name = format!("turn {turn}");
-        self.refused(&name, &name, None, refusal).await
-    }
-
-    async fn refused(
-        &self,
-        name: &str,
-        tool: &str,
-        call: Option<(AttemptId, Option<String>)>,
-        refusal: &Refusal,
-    ) -> Result<(), Refusal> {
-        // A refusal may repeat what the model wrote.
-        let (name, tool) = (self.redactor().redact(name), self.redactor().redact(tool));
-        let message = refusal.to_string();
-        let message = self.redactor().redact(&message);
-        let error_type = refusal.error_type();
-        self.inner.observer.notice(Event::CallRefused {
-            tool: &tool,
-            error_type,
-            message: &message,
-        });
-        // What was spent and given back has its own record; and a ledger that just failed is not
-        // asked again, which can take long where another process holds it.
-        if matches!(refusal, Refusal::NeverBegan(_)) || refusal.is_without_ledger() {
-            return Ok(());
-        }
-        let (attempt, input) = call.unzip();
-        let input = input.flatten();
-        let record = ErrorRecord {
-            token_name: clip(&name, 128),
-            error_type: error_type.to_owned(),
-            message: message.into_owned(),
-            attempt,
-            input,
-        };
-        self.record(Body::Error(record)).await
-    }
-
-    /// Whether no call is between its spend and its seal.
-    pub fn is_settled(&self) -> bool {
-        *self.inner.under_way.borrow() == 0
-    }
-
-    /// Waits until no call is between its spend and its seal, those included to which nobody listens
-    /// any more. To be awaited before the run is closed.
-    pub async fn settled(&self) {
-        // The sender lives as long as `self`, so that waiting can't fail.
-        let _ = self.inner.under_way.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Writes a record of the run.
@@ -375,23 +302,38 @@ impl Inner {
     /// From the point of no return to the proof.
     async fn finish(&self, approved: Approved) -> Result<Proof, Refusal> {
         let spent = approved.spend(&self.ledger).await?;
-        let performed = self.tools.perform(&spent, &self.stop).await;
-        let proof = spent.seal(performed, &self.ledger).await?;
+        let performed = unbroken(self.tools.perform(&spent, &self.stop)).await;
+        let proof = self.seal(spent, performed).await?;
         if proof.outcome() == Verdict::Succeeded {
             let mut succeeded = self.succeeded.lock().unwrap_or_else(PoisonError::into_inner);
             succeeded.insert(proof.token_name().to_owned());
         }
         Ok(proof)
     }
+
+    /// Whoever watches can't undo what was done: that they fail is no word about it.
+    fn tell_sealed(&self, proof: &Proof) {
+        let told = AssertUnwindSafe(|| self.observer.notice(Event::CallSealed(proof)));
+        if catch_unwind(told).is_err() {
+            tracing::error!(token = proof.token_name(), "the observer panicked");
+        }
+    }
 }
 
-/// Counts a call out, however it leaves.
-struct Ended<'a>(&'a watch::Sender<usize>);
+/// Carries an effect out. Where that breaks off by a fault of ours, the effect may have happened.
+async fn unbroken(performing: impl Future<Output = Performed>) -> Performed {
+    AssertUnwindSafe(performing).catch_unwind().await.unwrap_or_else(|_| {
+        let summary = "a fault within the runtime cut it off";
+        Performed::Ended(Outcome::new(Verdict::Unknown, summary, "").because("runtime fault"))
+    })
+}
 
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
+/// A call of which this process can't tell what became: its task broke off.
+fn lost(run: &RunId) -> LedgerError {
+    LedgerError::Unavailable(format!(
+        "a fault within the runtime cut a call off; whether it was spent stands in the record, \
+         which `lar audit show {run}` shows"
+    ))
 }
 
 /// What the model is told of an action: how it ended, in a line, and its output. `true` stands beside
@@ -410,37 +352,17 @@ pub fn told(proof: &Proof) -> (String, bool) {
     (text, proof.outcome() != Verdict::Succeeded)
 }
 
-/// A gate that stops waiting when the run is stopped, and tells those who watch.
-struct Stoppable {
-    gate: Arc<dyn ApprovalGate>,
-    stop: Stop,
-    observer: Arc<dyn Observer>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[async_trait]
-impl ApprovalGate for Stoppable {
-    fn patience(&self) -> std::time::Duration {
-        self.gate.patience()
-    }
-
-    async fn ask(&self, request: &ApprovalRequest) -> Answer {
-        self.observer.notice(Event::Asking { token: &request.token_name });
-        let answer = tokio::select! {
-            // The stop wins over a yes that comes at the same moment.
-            biased;
-            _ = self.stop.wait() => Answer::Stopped,
-            answer = self.gate.ask(request) => answer,
+    #[tokio::test]
+    async fn an_effect_that_breaks_off_is_unknown_and_not_stopped() {
+        let performed = unbroken(async { panic!("a fault") }).await;
+        let Performed::Ended(outcome) = performed else {
+            panic!("it may have begun");
         };
-        let approved = matches!(answer, Answer::Yes { .. });
-        self.observer.notice(Event::Answered { approved });
-        answer
-    }
-}
-
-/// The first `most` characters.
-pub(crate) fn clip(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => text.split_at(end).0.to_owned(),
-        None => text.to_owned(),
+        assert_eq!(outcome.verdict, Verdict::Unknown);
+        assert_eq!(outcome.reason.as_deref(), Some("runtime fault"));
     }
 }

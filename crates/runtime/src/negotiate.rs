@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest};
 use lar_core::audit::record::{Approval, ApprovalRequested, Body, Negotiation};
 use lar_core::definition;
+use lar_core::display::first_chars;
 use lar_core::error::Refusal;
 use lar_core::id::CallSite;
 use lar_core::json::{self, Fields, JsonRefusal, Limits};
 use lar_core::ledger::Entry;
 use lar_core::token::Token;
 
-use crate::dispatch::{Dispatcher, clip};
+use crate::dispatch::Dispatcher;
 use crate::journal::Carried;
 use crate::model::{RawCall, ToolDefinition};
 
@@ -195,7 +196,7 @@ impl Negotiator {
         let message = json::take_string(&mut fields, "message").map_err(invalid)?;
         json::finish(&fields, &["message"]).map_err(invalid)?;
         take(&self.confirmations_left, CONFIRM)?;
-        let message = clip(&dispatcher.redactor().redact(&message), 2_000);
+        let message = first_chars(&dispatcher.redactor().redact(&message), 2_000).to_owned();
         dispatcher
             .record(Body::ApprovalRequest(ApprovalRequested {
                 token_name: CONFIRM.to_owned(),
@@ -247,7 +248,7 @@ impl Negotiator {
         let mut fields = read(&call.input)?;
         let mut words = |field: &'static str, most: usize| {
             let text = json::take_string(&mut fields, field).map_err(invalid)?;
-            Ok::<_, Refusal>(clip(&dispatcher.redactor().redact(&text), most))
+            Ok::<_, Refusal>(first_chars(&dispatcher.redactor().redact(&text), most).to_owned())
         };
         let request = CapabilityRequest {
             scope: words("scope", 1_000)?,

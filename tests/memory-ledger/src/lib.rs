@@ -38,12 +38,18 @@ struct Inner {
     now: Option<i64>,
     commits: u64,
     lose_every: u64,
+    refuse: u64,
 }
 
 impl Memory {
     /// Loses the answer of every so many commits, after the change was made; never when it is zero.
     pub fn lose_every(&self, every: u64) {
         self.inner().lose_every = every;
+    }
+
+    /// Refuses the next so many requests and changes nothing, as a store that can't be reached.
+    pub fn refuse_next(&self, requests: u64) {
+        self.inner().refuse = requests;
     }
 
     /// Stops the clock at that many milliseconds since 1970.
@@ -65,6 +71,10 @@ impl Memory {
         decide: impl FnOnce(&mut Tables, Timestamp) -> Result<(T, Changes)>,
     ) -> Result<T> {
         let mut inner = self.inner();
+        if inner.refuse > 0 {
+            inner.refuse -= 1;
+            return Err(LedgerError::Unavailable("it doesn't answer".to_owned()));
+        }
         let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let now = inner.now.unwrap_or(i64::try_from(system).unwrap());
         let now = Timestamp::from_millis(now);

@@ -28,7 +28,7 @@ const HOUSE: &[Rule] = &[
     Rule {
         name: "linear-agentics",
         may_use: &["lar-core", "lar-sandbox", "lar-ledger", "lar-runtime"],
-        tests_may_use: &["pgserver", "standin"],
+        tests_may_use: &["memory-ledger", "pgserver", "standin"],
     },
     Rule {
         name: "lar",

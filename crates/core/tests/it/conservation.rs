@@ -81,7 +81,7 @@ async fn spend(set: &CapabilitySet, ledger: &RunLedger, turn: u64) -> Result<Spe
 }
 
 async fn seal(spent: Spent, ledger: &RunLedger, verdict: Verdict) -> Result<Proof, Refusal> {
-    spent.seal(Performed::Ended(Outcome::new(verdict, "", "")), ledger).await
+    Ok(spent.seal(Performed::Ended(Outcome::new(verdict, "", "")), ledger).await?)
 }
 
 /// Does the deeds, and returns how many effects there would have been.

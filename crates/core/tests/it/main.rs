@@ -15,6 +15,7 @@ mod checkpoint;
 mod conservation;
 mod corpus;
 mod foreign;
+mod late;
 mod lexer;
 mod model;
 mod scope;

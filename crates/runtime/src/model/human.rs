@@ -9,7 +9,7 @@ use super::object::Object;
 use super::price::Price;
 use super::turn::{Turn, input_fault};
 use super::{Model, ModelError, Progress};
-use crate::dispatch::clip;
+use lar_core::display::first_chars;
 
 /// The most characters of one text that are shown.
 const MOST_SHOWN: usize = 16_384;
@@ -241,9 +241,9 @@ fn at_prompt(source: std::io::Error) -> ModelError {
 
 /// Several lines that a person can read, of which nothing is hidden but what is cut.
 fn shown(text: &str) -> String {
-    let cut = clip(text, MOST_SHOWN);
+    let cut = first_chars(text, MOST_SHOWN);
     let more = if cut.len() < text.len() { "…" } else { "" };
-    format!("{}{more}", escape(&cut, Mode::Block))
+    format!("{}{more}", escape(cut, Mode::Block))
 }
 
 #[cfg(test)]

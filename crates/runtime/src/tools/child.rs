@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use super::Job;
 use super::capture::{Capture, Captured};
@@ -54,9 +55,10 @@ pub(super) struct End {
     pub how: How,
     pub stdout: Captured,
     pub stderr: Captured,
-    pub program: ProgramIdentity,
+    /// The file that was executed; `None` where it isn't known whether one was.
+    pub program: Option<ProgramIdentity>,
     /// What stood around it.
-    pub tier: Tier,
+    pub tier: Option<Tier>,
 }
 
 /// A program that was handed to the launcher.
@@ -133,17 +135,16 @@ pub(super) async fn run(
     let walls = walls.cloned();
     let timeout = order.timeout;
     let started = tokio::task::spawn_blocking(move || start(&programs, walls.as_ref(), order));
-    let Running { mut child, program, broker, private, tier } = match started.await {
-        Ok(Ok(started)) => started,
-        Ok(Err(reason)) => return Ran::NeverBegan(reason),
-        Err(_) => return Ran::NeverBegan("no thread could be had to start it".to_owned()),
+    let running = match begun(started.await, redactor) {
+        Ok(running) => running,
+        Err(ran) => return ran,
     };
+    let Running { mut child, program, broker, private, tier } = running;
+    let (program, tier) = (Some(program), Some(tier));
     let serving = broker.map(|broker| broker.serve(child.take_listeners()));
     if let Some(Err(_)) = serving {
         // Dropping the child ends it; what it may have done in this moment it did without a network.
-        let nothing = Capture::new(redactor).finish();
-        let (stdout, stderr) = (nothing.clone(), nothing);
-        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }));
+        return lost(redactor, program, tier);
     }
     let decoder = child.take_decoder();
     let pipes = (child.take_stdout(), child.take_stderr());
@@ -153,9 +154,7 @@ pub(super) async fn run(
     });
     // Without a way to hear the helper nothing can be known; dropping the child ends the tree.
     let Ok(control) = control else {
-        let nothing = Capture::new(redactor).finish();
-        let (stdout, stderr) = (nothing.clone(), nothing);
-        return Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }));
+        return lost(redactor, program, tier);
     };
     let (over, ended) = watch::channel(false);
     let reading = async {
@@ -199,6 +198,26 @@ pub(super) async fn run(
         Told::Failed(reason) => Ran::NeverBegan(reason),
         Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program, tier })),
     }
+}
+
+/// What came of starting it. Where the work broke off, the program may run all the same, so that the
+/// use isn't given back.
+fn begun(
+    started: Result<Result<Running, String>, JoinError>,
+    redactor: &Redactor,
+) -> Result<Running, Ran> {
+    match started {
+        Ok(Ok(running)) => Ok(running),
+        Ok(Err(reason)) => Err(Ran::NeverBegan(reason)),
+        Err(_) => Err(lost(redactor, None, None)),
+    }
+}
+
+/// It isn't known what became of it.
+fn lost(redactor: &Redactor, program: Option<ProgramIdentity>, tier: Option<Tier>) -> Ran {
+    let nothing = Capture::new(redactor).finish();
+    let (stdout, stderr) = (nothing.clone(), nothing);
+    Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }))
 }
 
 /// Hears the helper out, and has the tree killed when its time is over. A program of the same
@@ -290,4 +309,18 @@ async fn take_in(
         capture.feed(buffer.get(..count).unwrap_or_default());
     }
     capture.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_that_broke_off_gives_no_use_back() {
+        let broken = tokio::task::spawn_blocking(|| panic!("a fault")).await;
+        let Err(Ran::Ended(end)) = begun(broken, &Redactor::default()) else {
+            panic!("it may run");
+        };
+        assert!(matches!(end.how, How::Lost) && end.program.is_none());
+    }
 }

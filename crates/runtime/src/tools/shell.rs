@@ -149,7 +149,7 @@ pub(super) fn outcome(end: End) -> Outcome {
     outcome.output_digest = end.stdout.digest;
     outcome.output_bytes = end.stdout.bytes;
     outcome.stderr_digest = (end.stderr.bytes > 0).then_some(end.stderr.digest);
-    outcome.program = Some(end.program);
-    outcome.tier = end.tier.letter().chars().next();
+    outcome.program = end.program;
+    outcome.tier = end.tier.and_then(|tier| tier.letter().chars().next());
     outcome
 }

@@ -33,6 +33,8 @@ use serde_json::json;
 use standin::kube::{Builder, Deployment, PatchAnswer, Rollout, Server};
 use tempfile::TempDir;
 
+use crate::wait;
+
 const V1: &str = "registry.test/team/web:v1";
 const V2: &str = "registry.test/team/web:v2";
 const ATTEMPT: &str = "linear-agent-runtime/attempt";
@@ -103,15 +105,6 @@ fn kubectl() -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.is_file())
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
 }
 
 /// An operator: a home with a kubeconfig, programs, a ledger.

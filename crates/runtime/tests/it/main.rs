@@ -9,9 +9,21 @@
 )]
 
 mod deploy;
+mod path;
 
 fn main() {
     lar_sandbox::init();
-    let trials = deploy::tests();
+    let mut trials = deploy::tests();
+    trials.extend(path::tests());
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials).exit();
+}
+
+/// Waits for a future on a runtime of its own.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }

@@ -4,7 +4,7 @@
 //! recognised here proves nothing and is treated so.
 
 use super::super::child::End;
-use crate::dispatch::clip;
+use lar_core::display::first_chars;
 
 /// What the failure of a request says about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub(super) fn has_failed(errors: &str) -> bool {
 /// kubectl's own word comes last, after what its libraries log.
 pub(super) fn last_line(end: &End) -> String {
     let line = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
-    clip(line.unwrap_or("`kubectl` said nothing").trim(), 300)
+    first_chars(line.unwrap_or("`kubectl` said nothing").trim(), 300).to_owned()
 }
 
 #[cfg(test)]

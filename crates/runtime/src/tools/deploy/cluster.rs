@@ -27,8 +27,8 @@ use super::place::{PLAIN, private_directory};
 use super::plugin;
 use super::wanted::{Wanted, wanted};
 use crate::confine::Surroundings;
-use crate::dispatch::clip;
 use crate::stop::Stop;
+use lar_core::display::first_chars;
 
 /// How long `kubectl config view` may take. It reads a few files.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -233,7 +233,11 @@ async fn view(
         Ran::Ended(end) => {
             let last = end.stderr.text.lines().rfind(|line| !line.trim().is_empty());
             let last = last.unwrap_or("`kubectl config view` did not answer");
-            Err(fault(token, context, clip(last.trim_start_matches("error: "), 300)))
+            Err(fault(
+                token,
+                context,
+                first_chars(last.trim_start_matches("error: "), 300).to_owned(),
+            ))
         }
     }
 }

@@ -20,7 +20,7 @@ use super::super::child::{End, How, Order, Ran};
 use super::answer::{Answer, answer, has_failed, last_line};
 use super::cluster::Frozen;
 use super::place::{PLAIN, Place};
-use crate::dispatch::clip;
+use lar_core::display::first_chars;
 
 /// The annotation that holds the id of the attempt which patched last. It stands on the deployment
 /// and not on its pod template, so that it starts no rollout by itself: a patch to the image that is
@@ -276,8 +276,8 @@ impl UnderWay<'_> {
         let around = self.place.surroundings();
         let ran = self.job.run(Order { argv, env, workdir, timeout, around }).await;
         if let Ran::Ended(end) = &ran {
-            self.program = Some(end.program.clone());
-            self.tier = end.tier.letter().chars().next();
+            self.program = end.program.clone();
+            self.tier = end.tier.and_then(|tier| tier.letter().chars().next());
         }
         ran
     }
@@ -315,7 +315,7 @@ impl UnderWay<'_> {
         decided: Option<&End>,
     ) -> Performed {
         let summary = format!("{}/{}: {what}", self.target.namespace, self.target.deployment);
-        let summary = clip(&self.job.tools.redactor().redact(&summary), 500);
+        let summary = first_chars(&self.job.tools.redactor().redact(&summary), 500).to_owned();
         let mut outcome = Outcome::new(verdict, summary, std::mem::take(&mut self.text));
         outcome.reason = (!reason.is_empty()).then(|| reason.to_owned());
         outcome.exit_code = decided.and_then(|end| match end.how {
