@@ -306,7 +306,7 @@ impl Prefix {
     /// program's profile.
     fn judge(&self, argv: &[String], tail: &[String]) -> Fit {
         let at = self.words.len();
-        let mut granted = Granted { words: at, open: None, sealed: false };
+        let mut granted = Granted::whole(at);
         if let Some(open) = &self.open {
             let Some(word) = tail.first() else {
                 return Fit::No;
@@ -324,7 +324,7 @@ impl Prefix {
                         return Fit::No;
                     };
                     match sql.permits(text) {
-                        Ok(()) => granted = Granted { words: at + 1, open: None, sealed: true },
+                        Ok(()) => granted = Granted { sealed: true, ..Granted::whole(at + 1) },
                         Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
                         Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
                     }
@@ -355,7 +355,7 @@ impl Prefix {
         // must be no more than the shorter one permits. Of an open word that isn't proved.
         let judged = || match &wider.profile {
             Some(profile) if wider.open.is_none() => {
-                let granted = Granted { words: wider.words.len(), open: None, sealed: false };
+                let granted = Granted::whole(wider.words.len());
                 self.open.is_none()
                     && profile::judge(&wider.profiles, profile, &self.words, granted).is_ok()
                     && (tail.is_empty() || !profile::ends_within(profile, &self.words))

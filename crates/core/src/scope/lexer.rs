@@ -339,6 +339,8 @@ impl<'a> Lexer<'a> {
         // to every shell. Quoted commas count here too, which refuses a little more than `bash` expands.
         if let Some((at, from)) = draft.brace {
             let inside = draft.text.get(from..).unwrap_or_default();
+            // `bash` looks for the list up to the last closing brace.
+            let inside = inside.rfind('}').and_then(|end| inside.get(..end)).unwrap_or(inside);
             if inside.contains(',') || inside.contains("..") {
                 return Err(self.error(K::Brace, at..at + 1));
             }

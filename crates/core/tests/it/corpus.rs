@@ -18,7 +18,11 @@ struct Group {
 }
 
 fn corpus() -> Vec<Group> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/shell.toml");
+    ["shell.toml", "shell-manuals.toml"].into_iter().flat_map(groups).collect()
+}
+
+fn groups(file: &str) -> Vec<Group> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus").join(file);
     let text = std::fs::read_to_string(&path).unwrap();
     let table: toml::Table = text.parse().unwrap();
     let list = |group: &toml::Value, key: &str| -> Vec<String> {
@@ -79,8 +83,9 @@ fn no_attack_gets_through_and_no_honest_use_is_refused() {
         "{count} of {attacks} attacks and {honest} honest uses are judged wrongly\n{}",
         wrong.join("\n")
     );
+    println!("{attacks} attacks, {honest} honest uses");
     assert!(attacks + honest >= 400, "{attacks} attacks and {honest} honest uses are too few");
-    assert!(honest * 100 >= (attacks + honest) * 30, "{honest} honest uses are too few");
+    assert!(honest * 100 >= (attacks + honest) * 40, "{honest} honest uses are too few");
     for batch in accepted.chunks(48) {
         if let Err(error) = compare_as_arguments(batch) {
             panic!("{error}");

@@ -19,6 +19,12 @@ pub(super) fn compile(
     digest: Digest,
     is_shipped: bool,
 ) -> Result<Profile, String> {
+    if !table.names.is_empty() && table.unlisted == Some(Unlisted::Harmless) {
+        // A flag that is harmless to one program is another thing to its neighbour.
+        return Err(format!(
+            "[{name}] several programs can't share `unlisted = \"harmless\"`; list the flags, or give each program a table of its own"
+        ));
+    }
     let values = table
         .values
         .iter()
@@ -168,13 +174,18 @@ impl<'t> Compiler<'t> {
         ] {
             for word in list.split_ascii_whitespace() {
                 let choice = self.number()?;
-                self.flag(word, effect, choice, &mut flags)?;
+                self.flag(word, effect, (choice, false), &mut flags)?;
             }
         }
-        for list in table.target.values() {
-            let choice = self.number()?;
+        for (name, list) in &table.target {
+            // Flags that stand for operands narrow each other; all others of one choice exclude each other.
+            let selects = name == "operands";
+            let mut choice = self.number()?;
             for word in list.split_ascii_whitespace() {
-                self.flag(word, Effect::Target, choice, &mut flags)?;
+                self.flag(word, Effect::Target, (choice, selects), &mut flags)?;
+                if selects {
+                    choice = self.number()?;
+                }
             }
         }
         Ok(flags)
@@ -184,7 +195,7 @@ impl<'t> Compiler<'t> {
         &mut self,
         word: &str,
         effect: Effect,
-        choice: u16,
+        (choice, selects): (u16, bool),
         flags: &mut Flags,
     ) -> Result<(), String> {
         // `-?` is a name.
@@ -204,7 +215,7 @@ impl<'t> Compiler<'t> {
         let ends_options = kind == "module" || kind.starts_with("last-");
         let kind = if kind.is_empty() { Kind::Any } else { self.kind(kind)? };
         let id = self.number()?;
-        let flag = Flag { id, choice, effect, takes, repeats, ends_options, kind };
+        let flag = Flag { id, choice, effect, takes, repeats, ends_options, selects, kind };
         for name in names.split('|') {
             if name.is_empty() {
                 return Err(format!("`{word}` has an empty name"));

@@ -22,6 +22,11 @@ pub(in crate::scope) struct Granted<'t> {
 }
 
 impl Granted<'_> {
+    /// Whole words alone.
+    pub fn whole(words: usize) -> Self {
+        Self { words, open: None, sealed: false }
+    }
+
     fn names(&self, word: usize) -> bool {
         word < self.words
     }
@@ -96,15 +101,35 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 && self.granted.open.is_some_and(|open| open.len() >= name)
     }
 
+    /// Whether nothing but harmless flags may stand at this word. After an open script, which is judged
+    /// whole, stands what it works on.
+    fn is_sealed(&self, word: usize) -> bool {
+        let at = self.granted.words;
+        let is_script = |kind: &Kind| self.granted.open.is_some() && kind.is_script();
+        self.granted.is_sealed(word)
+            && !self.walk.events.iter().any(|event| match event {
+                Event::Flag { flag, value: Some(value), .. } => {
+                    value.word == at && is_script(&flag.kind)
+                }
+                _ => false,
+            })
+            && !Places::of(self.walk).operands.iter().any(|placed| {
+                placed.word == at && placed.place.is_some_and(|place| is_script(&place.kind))
+            })
+    }
+
     fn flags(&self) -> Result<(), Beyond> {
         let mut is_listed = true;
         for event in &self.walk.events {
             match *event {
                 Event::Flag { flag, word, value } => self.flag(flag, word, value)?,
-                Event::Unknown { word, value } => {
-                    let same = || self.argv.get(word).is_some_and(|text| self.prefix_has(text));
-                    if self.granted.names(word) || !is_listed || same() {
+                Event::Unknown { name, word, value } => {
+                    if self.granted.names(word) || !is_listed {
                         continue;
+                    }
+                    if self.prefix_has(name) {
+                        let what = "would take the place of what the scope names".to_owned();
+                        return Err(Beyond { effect: Effect::Target, word, what });
                     }
                     if self.walk.node.unlisted == Unlisted::Refused {
                         let what = "is not known to be harmless".to_owned();
@@ -135,8 +160,23 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         Ok(())
     }
 
-    fn prefix_has(&self, text: &str) -> bool {
-        self.argv.get(1..self.granted.words).unwrap_or_default().iter().any(|word| word == text)
+    /// Whether the prefix names a flag that isn't listed, or one that abbreviates it.
+    fn prefix_has(&self, name: &str) -> bool {
+        self.walk.events.iter().any(|event| match *event {
+            Event::Unknown { name: named, word, .. } if self.granted.names(word) => {
+                named.starts_with(name) || name.starts_with(named)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether the prefix names what the command works on as far as operands can.
+    fn names_last_operand(&self) -> bool {
+        let last = self.walk.node.operands.len().saturating_sub(1);
+        // `TYPE/NAME` is a type and a name.
+        Places::of(self.walk).operands.iter().any(|placed| {
+            self.granted.names(placed.word) && (placed.number >= last || placed.text.contains('/'))
+        })
     }
 
     fn flag(&self, flag: &Flag, word: usize, value: Option<Value<'a>>) -> Result<(), Beyond> {
@@ -155,12 +195,23 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         });
         let mut again = false;
         for (other, other_value) in named {
-            if other.id == flag.id && same_value(other_value) {
+            let varies = other_value.is_some_and(|value| !self.granted.names(value.last));
+            if other.id == flag.id && varies && flag.effect <= Effect::Target {
+                // The prefix ends at the flag, so that its value is free, here as well.
                 again = true;
+            } else if other.id == flag.id && same_value(other_value) {
+                again = flag.takes == Takes::One;
             } else if other.choice == flag.choice && !flag.repeats {
                 let what = "would take the place of what the scope names".to_owned();
                 return Err(Beyond { effect: Effect::Target, word, what });
             }
+        }
+        if flag.effect == Effect::Target && self.is_sealed(word) {
+            return Err(self.too_many(word));
+        }
+        if flag.selects && !again && self.names_last_operand() {
+            let what = "comes on top of what the scope names".to_owned();
+            return Err(Beyond { effect: Effect::Target, word, what });
         }
         match flag.effect {
             Effect::Harmless | Effect::Target => match value {
@@ -238,7 +289,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         let mut named: Option<(usize, usize)> = None;
         for Placed { place, text, word, number } in Places::of(self.walk).operands {
             if is_unlisted {
-                if self.granted.is_sealed(word) {
+                if self.is_sealed(word) {
                     return Err(self.too_many(word));
                 }
                 continue;
@@ -253,6 +304,10 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 Kind::Command | Kind::NamedCommand => {
                     if matches!(operand.kind, Kind::NamedCommand) && !self.granted.names(word) {
                         return Err(beyond(Effect::Runs, word));
+                    }
+                    if text.starts_with('-') && !self.granted.names(word) {
+                        let what = "is no command but looks like a flag".to_owned();
+                        return Err(Beyond { effect: Effect::Widens, word, what });
                     }
                     return self.command(word, None);
                 }
@@ -286,7 +341,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         text: &'a str,
         word: usize,
     ) -> Result<(), Beyond> {
-        if self.granted.is_sealed(word) {
+        if self.is_sealed(word) {
             return Err(self.too_many(word));
         }
         if self.granted.is_open(word) {
@@ -297,6 +352,9 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         if operand.repeats == Repeats::UnlessNamed && named.is_some() && !is_same {
             let what = "comes on top of what the scope names".to_owned();
             return Err(Beyond { effect: Effect::Widens, word, what });
+        }
+        if matches!(&operand.kind, Kind::Rule(rule) if rule.if_named) && !self.names_operand() {
+            return Ok(());
         }
         self.check(&operand.kind, text, word)
     }
@@ -368,7 +426,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         if !argv.starts_with(&prefix) {
             return Err(beyond(Effect::Runs, word));
         }
-        let granted = Granted { words: prefix.len(), open: None, sealed: false };
+        let granted = Granted::whole(prefix.len());
         self.inner(&argv, granted).map_err(|beyond| Beyond { word, ..beyond })
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Url,
     /// A text that the program doesn't load from a file or URL: no `@file`, `file://…`.
     Literal,
+    /// A number, which may be a word of its own even where other values must be attached.
+    Number,
     /// The first word of a command that is run; the rest are its arguments.
     Command,
     /// The same, where the program has a use without one, so that the prefix must name it.
@@ -60,6 +62,7 @@ impl Kind {
             "beneath" => Self::Beneath,
             "url" => Self::Url,
             "literal" => Self::Literal,
+            "number" => Self::Number,
             "command" => Self::Command,
             "named-command" => Self::NamedCommand,
             "remote-command" => Self::Remote,
@@ -84,6 +87,11 @@ impl Kind {
             "!widens" => Self::Refused(Effect::Widens),
             _ => return None,
         })
+    }
+
+    /// Whether it is a script that is judged whole, so that its beginning may be left open.
+    pub(super) fn is_script(&self) -> bool {
+        matches!(self, Self::Sed | Self::Awk | Self::Jq | Self::Yq)
     }
 
     /// Whether an interpreter runs the value as code of its own.
@@ -111,6 +119,8 @@ impl Kind {
                 Err((Effect::Reads, "would be loaded from a file or URL".to_owned()))
             }
             Self::Literal => Ok(()),
+            Self::Number if is_number(text) => Ok(()),
+            Self::Number => Err((Effect::Widens, "is no number".to_owned())),
             Self::Assignment => assignment(text),
             Self::Sed => script::sed::check(text),
             Self::Awk => script::awk::check(text),
@@ -132,14 +142,22 @@ pub(super) fn climbs(text: &str) -> bool {
     text.split('/').any(|part| part == "..")
 }
 
-/// Whether a command line client would load the value from elsewhere.
+/// Whether a text is digits alone, with a fraction perhaps.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// Whether a command line client would load the value from elsewhere: the whole of it, or a part after
+/// `=`. AWS's short form of structures loads a part after `@=`.
 fn loads(text: &str) -> bool {
-    let value = text.split_once('=').map_or(text, |(_, value)| value);
-    [text, value].iter().any(|text| {
-        let lower = text.trim_start().to_ascii_lowercase();
-        lower.starts_with('@')
-            || ["file:", "fileb:", "http:", "https:"].iter().any(|scheme| lower.starts_with(scheme))
-    })
+    text.contains("@=")
+        || text.split(['=', ',']).any(|part| {
+            let lower = part.trim_start().to_ascii_lowercase();
+            lower.starts_with('@')
+                || ["file:", "fileb:", "http:", "https:"]
+                    .iter()
+                    .any(|scheme| lower.starts_with(scheme))
+        })
 }
 
 fn url(text: &str) -> Result<(), Wrong> {
@@ -206,6 +224,8 @@ fn statement(text: &str, dialect: Dialect) -> Result<(), Wrong> {
 pub(super) struct ValueRule {
     allow: Vec<String>,
     refuse: Vec<String>,
+    except: Vec<String>,
+    pub(super) if_named: bool,
     does: Effect,
     separator: Option<char>,
 }
@@ -219,6 +239,8 @@ impl ValueRule {
         Ok(Self {
             allow: lower(&table.allow),
             refuse: lower(&table.refuse),
+            except: lower(&table.except),
+            if_named: table.if_named,
             does: table.does.unwrap_or(Effect::Widens),
             separator: table.separator,
         })
@@ -228,7 +250,8 @@ impl ValueRule {
         let lower = text.to_ascii_lowercase();
         let fits = |text: &str, list: &[String]| list.iter().any(|glob| fits(glob, text));
         let good = |text: &str| {
-            !fits(text, &self.refuse) && (self.allow.is_empty() || fits(text, &self.allow))
+            fits(text, &self.except)
+                || !fits(text, &self.refuse) && (self.allow.is_empty() || fits(text, &self.allow))
         };
         let all_good = match self.separator {
             Some(separator) => lower.split(separator).all(|part| good(part.trim())),

@@ -191,6 +191,8 @@ struct Flag {
     repeats: bool,
     /// Whether what follows the value is no option any more, as after `python -c CODE`.
     ends_options: bool,
+    /// Whether it chooses what the command works on in place of its last operands, as `kubectl -l` does.
+    selects: bool,
     kind: Kind,
 }
 

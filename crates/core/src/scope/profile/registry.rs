@@ -229,6 +229,7 @@ mod tests {
             ("[x]\nuses = [\"y\"]\n", "no set `y`"),
             ("[x]\noperands = \"what...\"\n", "no kind of value `what`"),
             ("[x]\nnames = [\"x\"]\n", "stands there twice"),
+            ("[x]\nnames = [\"y\"]\nunlisted = \"harmless\"\n", "several programs can't share"),
             ("[x]\nvalues.y = {}\n", "allows or refuses"),
             ("x", ""),
         ] {

@@ -149,6 +149,12 @@ pub(super) struct ValueTable {
     /// What is refused in any case.
     #[serde(default)]
     pub refuse: Vec<String>,
+    /// What isn't, all the same.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// Whether the rule holds only for operands that follow one that the prefix names.
+    #[serde(default)]
+    pub if_named: bool,
     /// What another value would do.
     pub does: Option<Effect>,
     /// The value is a list, each part of which is judged: the character between parts.

@@ -1,6 +1,7 @@
 //! Reads an argv the way its program does: which words are flags, which are their values, which name
 //! subcommands, and which are operands.
 
+use super::kind::{self, Kind};
 use super::schema::{Syntax, Unlisted};
 use super::{Flag, Node, Profile, Takes};
 
@@ -9,7 +10,7 @@ pub(super) enum Event<'p, 'a> {
     /// A listed flag.
     Flag { flag: &'p Flag, word: usize, value: Option<Value<'a>> },
     /// A flag that isn't listed, with the value that is attached to it.
-    Unknown { word: usize, value: Option<&'a str> },
+    Unknown { name: &'a str, word: usize, value: Option<&'a str> },
     /// An abbreviation of several flags.
     Ambiguous { word: usize },
     /// A subcommand.
@@ -190,7 +191,10 @@ impl<'p, 'a> Walker<'p, 'a> {
         let positive = bare.strip_prefix("--no-").and_then(|rest| exact(&format!("--{rest}")));
         match positive.filter(|flag| flag.effect == super::Effect::Harmless) {
             Some(_) => {}
-            None => self.events.push(Event::Unknown { word, value: attached }),
+            None => {
+                let name = text.split_once('=').map_or(text, |(name, _)| name);
+                self.events.push(Event::Unknown { name, word, value: attached });
+            }
         }
     }
 
@@ -222,7 +226,7 @@ impl<'p, 'a> Walker<'p, 'a> {
             let exact = node.layers.iter().find_map(|flags| flags.exact.get(&name));
             rest = rest.get(letter.len_utf8()..).unwrap_or_default();
             let Some(flag) = exact.or_else(|| node.flag(text)) else {
-                return self.events.push(Event::Unknown { word, value: None });
+                return self.events.push(Event::Unknown { name: text, word, value: None });
             };
             if exact.is_none() {
                 return self.flag(flag, Some(rest), word);
@@ -244,7 +248,7 @@ impl<'p, 'a> Walker<'p, 'a> {
         for letter in text.chars() {
             match self.node.flag(&format!("{dash}{letter}")) {
                 Some(flag) => self.flag(flag, None, word),
-                None => return self.events.push(Event::Unknown { word, value: None }),
+                None => return self.events.push(Event::Unknown { name: text, word, value: None }),
             }
         }
     }
@@ -253,6 +257,11 @@ impl<'p, 'a> Walker<'p, 'a> {
         let value = match (flag.takes, attached) {
             (Takes::One | Takes::Attached | Takes::None, Some(text)) => {
                 Some(Value { text, word, last: word })
+            }
+            // `make -j 4`: a number that follows is the value.
+            (Takes::Attached, None) if matches!(flag.kind, Kind::Number) => {
+                let next = self.argv.get(self.at).filter(|text| kind::is_number(text));
+                next.and_then(|_| self.next()).map(|(text, word)| Value { text, word, last: word })
             }
             (Takes::None | Takes::Attached, None) => None,
             (Takes::One, None) => self.next().map(|(text, word)| Value { text, word, last: word }),

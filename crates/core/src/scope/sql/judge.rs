@@ -40,6 +40,7 @@ pub(super) fn judge(
         // A server that takes the text for a C string would stop there.
         return Err(refusal(sql, K::Ambiguous, at, "\0"));
     }
+    let sql = if dialect == Dialect::MySql { without_end(sql) } else { sql };
     let tokens = scan(sql, dialect)?;
     let first = single(sql, &tokens)?;
     if !is_one_of(first.text, WITH_TREE) {
@@ -91,6 +92,13 @@ pub(super) fn judge(
         return Err(refused);
     }
     compare(sql, &grant, walk.spelled, &tokens)
+}
+
+/// MySQL's client takes a final `\G` or `\g` for the end of a statement, and shows the result upright or
+/// not. Anywhere else a backslash is refused.
+fn without_end(sql: &str) -> &str {
+    let text = sql.trim_end();
+    text.strip_suffix("\\G").or_else(|| text.strip_suffix("\\g")).unwrap_or(sql)
 }
 
 /// The first token that isn't an opening parenthesis, once it is sure that it begins the only statement.
