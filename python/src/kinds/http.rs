@@ -20,6 +20,8 @@ use crate::token::LinearToken;
 ///     max_uses: how many requests may be sent.
 ///     timeout: seconds for the whole request.
 ///     max_body: the most bytes of a body, sent or received.
+///     tls_roots: certificates in PEM, as text. Only what these vouch for is trusted, and nothing that
+///         the system trusts.
 ///
 /// Example:
 ///     >>> token = HttpToken("health", url="https://api.internal/health", methods=["GET"])
@@ -34,7 +36,8 @@ impl HttpToken {
     #[new]
     #[pyo3(signature = (
         name, url, methods, *, headers=BTreeMap::new(), max_uses=1, requires_approval=false,
-        required=false, expires=None, timeout=None, max_body=None
+        required=false, expires=None, timeout=None, max_body=None,
+        tls_roots=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -48,6 +51,7 @@ impl HttpToken {
         expires: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
         max_body: Option<u64>,
+        tls_roots: Option<String>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let common = Common::new(max_uses, requires_approval, required, expires)?;
         let mut builder = with_common!(runtime::HttpToken::new(name, url, methods), common);
@@ -59,6 +63,9 @@ impl HttpToken {
         }
         if let Some(bytes) = max_body {
             builder = builder.max_body(bytes);
+        }
+        if let Some(pem) = tls_roots {
+            builder = builder.tls_roots(pem);
         }
         single(builder.build(), Self)
     }

@@ -11,12 +11,16 @@ use url::Url;
 
 use crate::action::HttpAction;
 use crate::error::Refusal;
+use crate::json::Digest;
 use crate::token::TokenError;
 
 /// How long a request may take when the token doesn't say: 30 seconds.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes a body may have, sent or received, when the token doesn't say: 1 MiB.
 pub const DEFAULT_MAX_BODY: u64 = 1 << 20;
+
+/// The most bytes of certificates.
+const MAX_ROOTS: usize = 1 << 20;
 
 /// Methods that a token may list (RFC 9110, section 9, and PATCH of RFC 5789). CONNECT and TRACE
 /// have no place in an API call.
@@ -49,6 +53,14 @@ pub struct HttpScope {
     pub timeout: Duration,
     /// The most bytes of a body, sent or received.
     pub max_body: u64,
+    /// Certificates in PEM. Where there are some, only what they vouch for is trusted, and nothing that the
+    /// system trusts. In the token's record stands their SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digest_of")]
+    pub tls_roots: Option<String>,
+}
+
+fn digest_of<S: serde::Serializer>(pem: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Digest::of(pem.as_deref().unwrap_or_default().as_bytes()))
 }
 
 impl HttpScope {
@@ -108,6 +120,7 @@ impl HttpScope {
             headers: headers.to_vec(),
             timeout: DEFAULT_TIMEOUT,
             max_body: DEFAULT_MAX_BODY,
+            tls_roots: None,
         })
     }
 
@@ -148,6 +161,24 @@ impl HttpScope {
     /// One line for people.
     pub fn summary(&self) -> String {
         format!("{} {}", self.methods.join("|"), self.url)
+    }
+}
+
+/// Refuses what can't be certificates in PEM, and a private key, which has no place there.
+pub(crate) fn check_roots(url: &Url, pem: &str) -> Result<(), TokenError> {
+    let fail = |message: &str| TokenError::Field { field: "tls_roots", message: message.into() };
+    if url.scheme() != "https" {
+        return Err(fail("the URL is not https, so nothing would be checked; write `https://`"));
+    }
+    if pem.len() > MAX_ROOTS {
+        return Err(fail("the certificates have more than 1 MiB; list those that are needed"));
+    }
+    if pem.contains("PRIVATE KEY-----") {
+        return Err(fail("it holds a private key; it is for certificates alone"));
+    }
+    match pem.contains("-----BEGIN CERTIFICATE-----") {
+        true => Ok(()),
+        false => Err(fail("it holds no certificate in PEM (`-----BEGIN CERTIFICATE-----`)")),
     }
 }
 
@@ -219,6 +250,24 @@ mod tests {
         scope.max_body = 4;
         assert!(scope.permits(&action(&scope, "POST", Some("1234"))).is_ok());
         assert!(scope.permits(&action(&scope, "POST", Some("12345"))).is_err());
+    }
+
+    #[test]
+    fn roots_are_certificates_for_https() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let certificate = "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n";
+        assert!(check_roots(&url("https://h/"), certificate).is_ok());
+        assert!(check_roots(&url("http://h/"), certificate).is_err());
+        let key = format!("{certificate}-----BEGIN EC PRIVATE KEY-----\n");
+        for bad in ["", "AA", &key, &certificate.repeat(20_000)] {
+            assert!(check_roots(&url("https://h/"), bad).is_err());
+        }
+        let mut scope = scope("https://h/").unwrap();
+        let without = serde_json::to_string(&scope).unwrap();
+        scope.tls_roots = Some(certificate.to_owned());
+        let with = serde_json::to_string(&scope).unwrap();
+        assert!(!without.contains("tls_roots") && !with.contains("BEGIN"), "{with}");
+        assert!(with.contains(&Digest::of(certificate.as_bytes()).to_string()), "{with}");
     }
 
     #[test]

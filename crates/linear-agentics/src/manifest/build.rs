@@ -161,6 +161,18 @@ impl Builder<'_, '_, '_> {
         for (name, value) in table.headers {
             builder = builder.header(name, value);
         }
+        if let Some(file) = &table.tls_roots {
+            match self.reader.text_of(file) {
+                Ok(pem) => builder = builder.tls_roots(pem),
+                Err(why) => {
+                    let place = self.table.get("tls_roots").map(Spanned::span);
+                    let message = format!("{}: {why}", self.label);
+                    let place = place.unwrap_or_else(|| self.value.span());
+                    self.reader.sink.push(Diagnostic::new(place, message));
+                    return None;
+                }
+            }
+        }
         self.built(builder.build())
     }
 

@@ -301,6 +301,9 @@ token_table! {
         /// Bytes of a body, sent or received. Default: 1 MiB; at most 64 MiB.
         #[schemars(range(min = 1, max = 67_108_864))]
         max_body: Option<u64>,
+        /// A file with certificates in PEM: only what these vouch for is trusted, and nothing that the
+        /// system trusts. A relative path begins at the manifest's directory.
+        tls_roots: Option<String>,
     }
 }
 

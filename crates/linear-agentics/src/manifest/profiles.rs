@@ -45,10 +45,22 @@ impl Reader<'_> {
         Arc::new(profiles)
     }
 
+    /// What a file holds that the manifest names, or why it can't be read.
+    fn bytes_of(&self, file: &str) -> Result<Vec<u8>, String> {
+        let name = shown(file);
+        let path = resolve(self.base, file).map_err(|why| format!("`{name}`: {why}"))?;
+        (self.load)(&PathBuf::from(path)).map_err(|why| format!("`{name}` {why}"))
+    }
+
+    /// The same, where it must be text.
+    pub(super) fn text_of(&self, file: &str) -> Result<String, String> {
+        String::from_utf8(self.bytes_of(file)?)
+            .map_err(|_| format!("`{}` is not UTF-8", shown(file)))
+    }
+
     fn profile(&self, table: &ProfileTable, profiles: &mut Profiles) -> Result<(), String> {
         let file = shown(&table.file);
-        let path = resolve(self.base, &table.file).map_err(|why| format!("`{file}`: {why}"))?;
-        let bytes = (self.load)(&PathBuf::from(path)).map_err(|why| format!("`{file}` {why}"))?;
+        let bytes = self.bytes_of(&table.file)?;
         let found = Digest::of(&bytes).to_string();
         if let Some(named) = &table.sha256
             && *named != found

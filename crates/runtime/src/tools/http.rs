@@ -10,7 +10,7 @@ use lar_core::action::HttpAction;
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::scope::{HttpScope, Injection};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Client, Method, Response};
 use secrecy::ExposeSecret;
 
 use super::Job;
@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 impl Job<'_> {
     pub(super) async fn http(&self, scope: &HttpScope, action: &HttpAction) -> Performed {
         let exchange = async {
-            let client = client(&scope.url).await.map_err(Cut::Never)?;
+            let client = client(scope).await.map_err(Cut::Never)?;
             let request = self.request(&client, scope, action).map_err(Cut::Never)?;
             let response = client.execute(request).await.map_err(Cut::Before)?;
             self.take_in(response, scope).await
@@ -145,7 +145,8 @@ enum Cut {
 
 /// A client that can reach this URL's host at the addresses which were looked up and checked here,
 /// once, and nothing else: no proxy, no redirect, no second try.
-async fn client(url: &Url) -> Result<Client, String> {
+async fn client(scope: &HttpScope) -> Result<Client, String> {
+    let url = &scope.url;
     let host = url.host().ok_or("the URL names no host")?;
     let port = url.port_or_known_default().unwrap_or(443);
     let builder = Client::builder()
@@ -155,6 +156,16 @@ async fn client(url: &Url) -> Result<Client, String> {
         .referer(false)
         .connect_timeout(CONNECT)
         .user_agent(concat!("linear-agent-runtime/", env!("CARGO_PKG_VERSION")));
+    let builder = match &scope.tls_roots {
+        None => builder,
+        Some(pem) => {
+            let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+                .ok()
+                .filter(|roots| !roots.is_empty())
+                .ok_or("the certificates in `tls_roots` can't be read")?;
+            builder.tls_certs_only(roots)
+        }
+    };
     let builder = match host {
         // An address that a person wrote is the address that is meant.
         url::Host::Ipv4(_) | url::Host::Ipv6(_) => builder,
@@ -232,4 +243,60 @@ fn header_name(name: &str) -> Result<HeaderName, String> {
 fn header_value(name: &str, value: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(value)
         .map_err(|_| format!("the value for header `{name}` holds a character that can't be sent"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use reqwest::dns::{Name, Resolve};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_name_is_asked_for_the_checked_address_is_the_answer() {
+        let checked: SocketAddr = "10.0.0.7:443".parse().unwrap();
+        let fixed = Fixed(vec![checked]);
+        for name in ["api.internal", "localhost", "elsewhere.example"] {
+            let found = fixed.resolve(Name::from_str(name).unwrap()).await.unwrap();
+            assert_eq!(found.collect::<Vec<_>>(), [checked], "{name}");
+        }
+    }
+
+    #[test]
+    fn names_do_not_lead_to_metadata_services() {
+        for odd in [
+            "169.254.169.254",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+        ] {
+            assert!(never_meant(odd.parse().unwrap()), "{odd}");
+        }
+        for chosen in ["127.0.0.1", "10.1.2.3", "192.168.1.1", "8.8.8.8", "::1", "fd00::1"] {
+            assert!(!never_meant(chosen.parse().unwrap()), "{chosen}");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_begin_another_header() {
+        for bad in ["a\r\nHost: evil", "a\nb", "a\rb", "a\0b", "\u{7f}"] {
+            let error = header_value("X-Token", bad).unwrap_err();
+            assert!(error.contains("X-Token") && !error.contains("evil"), "{error}");
+        }
+        assert!(header_name("X\r\nHost").is_err());
+        assert!(header_value("X-Token", "a b\tc").is_ok());
+    }
+
+    #[tokio::test]
+    async fn roots_that_are_none_are_an_error() {
+        let methods = ["GET".to_owned()];
+        let mut scope = HttpScope::new("https://127.0.0.1/", &methods, &[]).unwrap();
+        scope.tls_roots = Some("-----BEGIN CERTIFICATE-----\nAA\n".to_owned());
+        assert!(client(&scope).await.unwrap_err().contains("tls_roots"));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Common, check_bytes, check_timeout, common_setters};
 use crate::scope::Scope;
-use crate::scope::url::HttpScope;
+use crate::scope::url::{HttpScope, check_roots};
 use crate::time::Timestamp;
 use crate::token::{Token, TokenError};
 
@@ -25,6 +25,7 @@ pub struct HttpToken {
     headers: Vec<(String, String)>,
     timeout: Option<Duration>,
     max_body: Option<u64>,
+    tls_roots: Option<String>,
 }
 
 impl HttpToken {
@@ -41,6 +42,7 @@ impl HttpToken {
             headers: Vec::new(),
             timeout: None,
             max_body: None,
+            tls_roots: None,
         }
     }
 
@@ -62,6 +64,12 @@ impl HttpToken {
         self
     }
 
+    /// Trusts the certificates that these vouch for, and no others: roots in PEM, one after the other.
+    pub fn tls_roots(mut self, pem: impl Into<String>) -> Self {
+        self.tls_roots = Some(pem.into());
+        self
+    }
+
     /// Checks everything and makes the token.
     pub fn build(self) -> Result<Token, TokenError> {
         let mut scope = HttpScope::new(&self.url, &self.methods, &self.headers)?;
@@ -72,6 +80,10 @@ impl HttpToken {
         if let Some(bytes) = self.max_body {
             check_bytes("max_body", bytes)?;
             scope.max_body = bytes;
+        }
+        if let Some(pem) = self.tls_roots {
+            check_roots(&scope.url, &pem)?;
+            scope.tls_roots = Some(pem);
         }
         self.common.token(Scope::Http(scope))
     }

@@ -226,3 +226,102 @@ fn an_error_status_is_a_complete_answer() {
     let proof = got(port, "").proofs().remove(0);
     assert_eq!((&proof["outcome"], &proof["http_status"]), (&json!("succeeded"), &json!(503)));
 }
+
+#[test]
+fn a_compressed_answer_is_taken_as_it_comes() {
+    let seen = Arc::new(Mutex::new(String::new()));
+    // A thousand bytes that would unpack to a gibibyte must stay a thousand.
+    let packed = [b"\x1f\x8b\x08\0\0\0\0\0\0\x03".as_slice(), &[0xaa; 990]].concat();
+    let port = serve({
+        let seen = Arc::clone(&seen);
+        move |mut stream, _| {
+            *seen.lock().unwrap() = request(&mut stream);
+            reply(&mut stream, "200 OK", "Content-Encoding: gzip\r\n", &packed);
+        }
+    });
+    let ended = got(port, "");
+    assert_eq!(ended.outcomes(), ["succeeded"]);
+    assert_eq!(ended.proofs()[0]["output_bytes"], json!(1000));
+    assert!(!seen.lock().unwrap().to_lowercase().contains("accept-encoding"));
+}
+
+/// A server with a certificate for `localhost` that the authority in `ca.crt` vouches for; `other.crt`
+/// is another authority.
+struct Tls(std::process::Child, u16);
+
+impl Tls {
+    fn start(lab: &Lab) -> Option<Self> {
+        use std::process::{Command, Stdio};
+        let command = |words: &str| {
+            let mut command = Command::new("openssl");
+            command.args(words.split_whitespace()).current_dir(lab.dir());
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2";
+        for words in [
+            format!("req -x509 {key} -keyout ca.key -out ca.crt -subj /CN=ours"),
+            format!("req -x509 {key} -keyout other.key -out other.crt -subj /CN=theirs"),
+            format!(
+                "req -x509 {key} -keyout server.key -out server.crt -subj /CN=server -CA ca.crt \
+                 -CAkey ca.key -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE"
+            ),
+        ] {
+            match command(&words).status() {
+                Ok(status) => assert!(status.success(), "openssl {words}"),
+                Err(_) => {
+                    crate::support::skip("there is no `openssl`");
+                    return None;
+                }
+            }
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let words = format!(
+            "s_server -accept 127.0.0.1:{port} -cert server.crt -key server.key -www -quiet"
+        );
+        let server = Self(command(&words).spawn().unwrap(), port);
+        crate::support::eventually("the server listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        Some(server)
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_token_trusts_the_roots_that_it_names_and_no_others() {
+    let keys = Lab::new("");
+    let Some(Tls(_, port)) = &Tls::start(&keys) else {
+        return;
+    };
+    let run = |roots: &str| {
+        let token = format!(
+            "[[token]]\nkind = \"http\"\nname = \"page\"\nurl = \"https://localhost:{port}/\"\n\
+             methods = [\"GET\"]\n{roots}\n"
+        );
+        let lab = Lab::new(&token);
+        for name in ["ca.crt", "other.crt"] {
+            lab.write(name, keys.read(name));
+        }
+        lab.replay(&[get(), done()]).go().exits(0).proofs().remove(0)
+    };
+    assert_eq!(run("tls_roots = \"ca.crt\"")["outcome"], json!("succeeded"));
+    for roots in ["tls_roots = \"other.crt\"", ""] {
+        let proof = run(roots);
+        assert_eq!((&proof["outcome"], &proof["reason"]), (&json!("failed"), &json!("tls")));
+    }
+    let lab = Lab::new(
+        "[[token]]\nkind = \"http\"\nname = \"page\"\nurl = \"https://localhost/\"\n\
+         methods = [\"GET\"]\ntls_roots = \"none.crt\"\n",
+    );
+    let ended = lab.replay(&[done()]).go().exits(2);
+    assert!(ended.stderr.contains("`none.crt`"), "{}", ended.stderr);
+}
