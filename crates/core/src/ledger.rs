@@ -62,6 +62,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// have lost acknowledged spends.
     async fn bump_epoch(&self) -> Result<Identity, LedgerError>;
 
+    /// Takes the present time of its clock for right, whatever was given out before: the way out when a
+    /// clock was set ahead and is right again. The holds on runs and uses, and the approvals, that were
+    /// reckoned from the wrong time end now. For the operator alone.
+    async fn reset_clock(&self) -> Result<ClockReset, LedgerError>;
+
     // Grants.
 
     /// Creates a named grant. The only way in which one comes into being.
@@ -144,6 +149,15 @@ pub trait Ledger: Send + Sync + 'static {
     fn log(&self) -> Option<&dyn Log> {
         None
     }
+}
+
+/// What became of a ledger's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockReset {
+    /// The highest time that was given out before.
+    pub before: Timestamp,
+    /// The time from which it goes on.
+    pub now: Timestamp,
 }
 
 /// How far the clock may run behind the highest time in the ledger before it is refused, in

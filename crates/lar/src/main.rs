@@ -41,7 +41,7 @@ enum Command {
     Audit(commands::audit::Args),
     /// Issue, list, show and revoke grants
     Grants(commands::grants::Args),
-    /// Show a ledger's id, or begin a new epoch in it
+    /// Show a ledger's id, begin a new epoch in it, and go on after a restore or a wrong clock
     Ledger(commands::ledger::Args),
     /// Make, show and rotate the keys that sign the record
     Keys(commands::keys::Args),

@@ -11,17 +11,13 @@
     reason = "a program that reports to whoever started it"
 )]
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[path = "spends.rs"]
+mod spends;
 
-use lar_core::audit::record::{Body, Intent};
-use lar_core::id::{AttemptId, CallSite, Part, RunId};
-use lar_core::json::Digest;
-use lar_core::ledger::{Change, Definitions, Entry, Granted, Hold, Ledger, Source, Transition};
+use std::time::Instant;
+
 use pgserver::Server;
-
-const CALLERS: [u32; 3] = [1, 8, 64];
-const USES: u32 = 1_000_000;
+use spends::{CALLERS, at};
 
 fn main() {
     let seconds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(5);
@@ -36,15 +32,13 @@ fn main() {
     for callers in CALLERS {
         let update = pgbench(&server, UPDATE, callers, seconds);
         let insert = pgbench(&server, UPDATE_AND_INSERT, callers, seconds);
-        let mut spends = runtime.block_on(spend(&ledger, callers, seconds));
-        spends.took.sort_unstable();
-        let at = |of: usize| spends.took[spends.took.len() * of / 100];
+        let mut made = runtime.block_on(spends::spend(&ledger, callers, seconds));
         println!(
             "{callers:7}  {update:16.0}  {insert:15.0}  {:9.0}  {:8.2}  {:>9}  {:>9}",
-            spends.rate,
-            spends.rate / update,
-            format!("{:.2?}", at(50)),
-            format!("{:.2?}", at(99)),
+            made.rate,
+            made.rate / update,
+            format!("{:.2?}", at(&mut made.took, 50)),
+            format!("{:.2?}", at(&mut made.took, 99)),
         );
     }
     println!("{}", size(&server));
@@ -86,83 +80,6 @@ fn pgbench(server: &Server, script: &str, clients: u32, seconds: u64) -> f64 {
     let text = String::from_utf8(output.stdout).unwrap();
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
     rate.unwrap().parse().unwrap()
-}
-
-struct Spends {
-    rate: f64,
-    took: Vec<Duration>,
-}
-
-/// Each caller is an agent with a run of its own, one spend after the other.
-async fn spend(ledger: &Arc<dyn Ledger>, callers: u32, seconds: u64) -> Spends {
-    let mut holds = Vec::new();
-    for caller in 0..callers {
-        holds.push(open(ledger.as_ref(), &format!("b{callers}-{caller}")).await);
-    }
-    let begun = Instant::now();
-    let until = begun + Duration::from_secs(seconds);
-    let tasks: Vec<_> = holds
-        .into_iter()
-        .map(|hold| {
-            let ledger = Arc::clone(ledger);
-            tokio::spawn(async move {
-                let mut took = Vec::new();
-                for turn in 1.. {
-                    let begun = Instant::now();
-                    if begun >= until {
-                        break;
-                    }
-                    ledger.commit(start(&hold, turn)).await.unwrap();
-                    took.push(begun.elapsed());
-                }
-                took
-            })
-        })
-        .collect();
-    let mut took = Vec::new();
-    for task in tasks {
-        took.extend(task.await.unwrap());
-    }
-    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = took.len() as f64 / begun.elapsed().as_secs_f64();
-    Spends { rate, took }
-}
-
-async fn open(ledger: &dyn Ledger, name: &str) -> Hold {
-    let token = Granted {
-        name: "deploy".into(),
-        definition: Digest::of("deploy"),
-        uses: USES,
-        expires: None,
-        requires_approval: false,
-        candidate: false,
-    };
-    let definitions = Definitions::from_text("{}");
-    let source = Source::Own { tokens: vec![token], definitions };
-    let opening = memory_ledger::opening(&RunId::new(name).unwrap(), source);
-    ledger.open_run(opening).await.unwrap().hold
-}
-
-/// A spend as the runtime makes it, with a record of the usual size.
-fn start(hold: &Hold, turn: u64) -> Entry {
-    let site = CallSite { run: hold.run.clone(), turn, index: 0, part: Part::Call };
-    let (attempt, action) = (AttemptId::at(&site), Digest::of("action"));
-    let record = Body::Intent(Intent {
-        token_name: "deploy".into(),
-        scope: "run `kubectl get pods`, `kubectl describe pod`".into(),
-        tool: "shell_deploy".into(),
-        attempt,
-        args: serde_json::json!({"command": ["kubectl", "get", "pods", "-n", "production"]}),
-        action_digest: action,
-        approval_seq: None,
-    });
-    let change = Change {
-        attempt,
-        token: "deploy".into(),
-        action,
-        transition: Transition::Start { held: None },
-    };
-    Entry::change(hold.clone(), change, record)
 }
 
 /// How much a spend takes on the disk.

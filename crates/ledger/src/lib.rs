@@ -6,13 +6,14 @@
 //! to a model.
 
 mod postgres;
+mod seen;
 mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use lar_core::audit::log::Signers;
-use lar_core::ledger::{Ledger, LedgerError};
+use lar_core::ledger::{Identity, Ledger, LedgerError};
 pub use lar_postgres::{Address, AddressError, Environment};
 
 /// Opens the ledger at `path`, or makes a new one there. The directory is made with mode 0700 and
@@ -20,21 +21,40 @@ pub use lar_postgres::{Address, AddressError, Environment};
 ///
 /// # Errors
 ///
-/// [`LedgerError::Unavailable`] when the file can't be opened or written, or lies on a network file
-/// system, where SQLite's locks don't hold; [`LedgerError::Damaged`] when it isn't a ledger or was
-/// written by a newer version.
+/// [`LedgerError::Unavailable`] when the file can't be opened, or lies on a network file system, where
+/// SQLite's locks don't hold; [`LedgerError::Damaged`] when it isn't a ledger, is corrupt, or was
+/// written by a newer version. A ledger that can't be written, for lack of room or right, opens where it
+/// can be read, and refuses every change with the reason.
 pub fn open(path: &Path) -> Result<Arc<dyn Ledger>, LedgerError> {
-    Ok(Arc::new(sqlite::Sqlite::open(path, None)?))
+    Ok(Arc::new(sqlite::Sqlite::open(path, None, None)?))
 }
 
 /// Opens the ledger at `path` like [`open`]; each commit is signed by whatever `signers` gives, and
 /// nothing is committed unsigned.
 ///
+/// In the directory `seen`, which must not be the ledger's own, it is kept after each commit what was
+/// last seen of the ledger. Where the ledger is behind that, because an older copy has taken its place,
+/// it can be read, and every change is refused with [`LedgerError::Damaged`].
+///
 /// # Errors
 ///
 /// As [`open`].
-pub fn open_signed(path: &Path, signers: Signers) -> Result<Arc<dyn Ledger>, LedgerError> {
-    Ok(Arc::new(sqlite::Sqlite::open(path, Some(signers))?))
+pub fn open_signed(
+    path: &Path,
+    signers: Signers,
+    seen: Option<&Path>,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
+    Ok(Arc::new(sqlite::Sqlite::open(path, Some(signers), seen)?))
+}
+
+/// Takes the ledger at `path` for what it is, an older copy as it may be. A new epoch begins, so that
+/// no grant issued before takes a further spend, and what was last seen of it is forgotten.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn accept_restored(path: &Path, seen: &Path) -> Result<Identity, LedgerError> {
+    sqlite::Sqlite::accept_restored(path, seen)
 }
 
 /// Connects to the ledger in a PostgreSQL database, and makes one there when there is none and the

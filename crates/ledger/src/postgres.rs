@@ -29,7 +29,7 @@ use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::{
-    Attempt, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
+    Attempt, ClockReset, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
     LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
 };
 use lar_core::time::Timestamp;
@@ -79,6 +79,10 @@ impl Ledger for Postgres {
 
     async fn bump_epoch(&self) -> Result<Identity, LedgerError> {
         owner::bump_epoch(&self.sessions).await.map_err(Trouble::into_error)
+    }
+
+    async fn reset_clock(&self) -> Result<ClockReset, LedgerError> {
+        owner::reset_clock(&self.sessions).await.map_err(Trouble::into_error)
     }
 
     async fn issue(&self, issuing: Issuing) -> Result<Grant, LedgerError> {

@@ -4,13 +4,16 @@
 //! one transaction, and answers each caller after the commit is on disk (`synchronous=FULL`), so
 //! that many callers share one `fsync`. Between processes, `BEGIN IMMEDIATE` is the order.
 
+mod clock;
+mod file;
 mod log;
 mod read;
+mod reader;
 mod schema;
 mod store;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
@@ -20,27 +23,69 @@ use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger, LedgerError, Opened,
-    Opening, Receipt, Resolution, RunSummary, Taking,
+    Attempt, ClockReset, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
+    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
 };
 use lar_core::time::Timestamp;
 
 use log::Integrator;
+use reader::Reader;
+use schema::Connections;
 use store::Store;
 use writer::{Failed, Writer};
+
+use crate::seen::LastSeen;
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
 /// A ledger in one SQLite file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    writer: Writer,
+    // Ends before the writer, whose connection folds the log into the file when it is the last.
+    reader: Reader,
+    writer: Result<Writer>,
+    path: PathBuf,
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path, signers: Option<Signers>) -> Result<Self> {
-        let connection = schema::open(path)?;
-        Ok(Self { writer: Writer::start(connection, Integrator::new(signers))? })
+    /// Opens the file. `seen` is where it is kept what was last seen of a ledger; one that is behind
+    /// that can be read and not written.
+    pub(crate) fn open(path: &Path, signers: Option<Signers>, seen: Option<&Path>) -> Result<Self> {
+        let Connections { writing, reading } = schema::open(path)?;
+        let writer = writing.and_then(|connection| {
+            // What was edited is shown to whoever reads, and takes nothing more.
+            log::check_edge(&reading)?;
+            let seen = match seen {
+                Some(directory) => {
+                    let id = Store::new(&reading).identity()?.ledger;
+                    let mut seen = LastSeen::of(directory, &id);
+                    seen.check(log::sight(&reading)?, |size| log::root_at(&reading, size))?;
+                    Some(seen)
+                }
+                None => None,
+            };
+            Writer::start(connection, Integrator::new(signers), seen)
+        });
+        Ok(Self { writer, reader: Reader::start(reading)?, path: path.to_owned() })
+    }
+
+    /// Takes the file for what it is now, an older copy as it may be: a new epoch begins, so that no
+    /// grant issued before takes a further spend, and what was last seen is forgotten.
+    pub(crate) fn accept_restored(path: &Path, seen: &Path) -> Result<Identity> {
+        let mut connection = schema::open(path)?.writing?;
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(|error| unavailable(&error))?;
+        let id = Store::new(&transaction).identity()?.ledger;
+        let mut seen = LastSeen::of(seen, &id);
+        let mut epoch = Store::new(&transaction).identity()?.epoch;
+        // The epochs that were seen are gone with the newer file; theirs are not begun again.
+        epoch = epoch.max(seen.read()?.map_or(0, |seen| seen.epoch)) + 1;
+        Store::new(&transaction).write(Changes { epoch: Some(epoch), ..Changes::default() })?;
+        let sight = log::sight(&transaction)?;
+        transaction.commit().map_err(|error| unavailable(&error))?;
+        seen.note(sight)?;
+        Ok(Identity { ledger: id, epoch })
     }
 
     /// Makes one request: decides it by what is there, then writes all that it changes.
@@ -54,7 +99,19 @@ impl Sqlite {
             store.write(changes).map_err(Failed::Spoilt)?;
             Ok(answer)
         };
-        self.writer.ask(work).await
+        self.change(work).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection, Timestamp) -> std::result::Result<T, Failed>
+        + Send
+        + 'static,
+    ) -> Result<T> {
+        match &self.writer {
+            Ok(writer) => writer.ask(work).await,
+            Err(why) => Err(why.clone()),
+        }
     }
 
     /// Reads without a change.
@@ -62,7 +119,7 @@ impl Sqlite {
         &self,
         read: impl FnOnce(&rusqlite::Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.writer.ask(move |connection, _| Ok(read(connection)?)).await
+        self.reader.ask(read).await
     }
 }
 
@@ -147,6 +204,13 @@ impl Ledger for Sqlite {
         self.read(|connection| read::runs(connection, true)).await
     }
 
+    async fn reset_clock(&self) -> Result<ClockReset> {
+        if let Err(why) = &self.writer {
+            return Err(why.clone());
+        }
+        clock::reset(&self.path)
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         Some(self)
     }
@@ -187,7 +251,7 @@ impl Log for Sqlite {
         let work = move |connection: &rusqlite::Connection, _| {
             log::witness(connection, size, &checkpoint).map_err(Failed::Spoilt)
         };
-        self.writer.ask(work).await
+        self.change(work).await
     }
 
     async fn witnessed(&self) -> Result<Option<String>> {
@@ -198,7 +262,7 @@ impl Log for Sqlite {
         let work = move |connection: &rusqlite::Connection, now| {
             log::rotate(connection, now, epoch, certify).map_err(Failed::Spoilt)
         };
-        self.writer.ask(work).await?;
+        self.change(work).await?;
         self.head().await
     }
 
@@ -216,7 +280,12 @@ fn unavailable(error: &rusqlite::Error) -> LedgerError {
             "a value in it can't be read; restore the file from a backup".to_owned(),
         );
     };
+    // There is no room for the index of the write-ahead log.
+    let no_room = error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
     let why = match code {
+        _ if no_room => "the disk is full; free some space and run again",
         Code::DiskFull => "the disk is full; free some space and run again",
         Code::DatabaseBusy | Code::DatabaseLocked => {
             "another process held it for 10 seconds; run again when that one has finished"
@@ -225,11 +294,7 @@ fn unavailable(error: &rusqlite::Error) -> LedgerError {
         Code::CannotOpen => "it can't be opened; check that the directory exists and is yours",
         Code::PermissionDenied => "permission was denied; check the owner and mode of the file",
         Code::SystemIoFailure => "the disk reported an error; check the disk before you go on",
-        Code::DatabaseCorrupt => {
-            return LedgerError::Damaged(
-                "its pages are corrupt; restore the file from a backup".to_owned(),
-            );
-        }
+        Code::DatabaseCorrupt => return corrupt(),
         Code::NotADatabase => {
             return LedgerError::Damaged(
                 "the file is not a SQLite database; name another with `--ledger`".to_owned(),
@@ -238,4 +303,8 @@ fn unavailable(error: &rusqlite::Error) -> LedgerError {
         _ => return LedgerError::Unavailable(format!("SQLite reports {code:?}")),
     };
     LedgerError::Unavailable(why.to_owned())
+}
+
+fn corrupt() -> LedgerError {
+    LedgerError::Damaged("its pages are corrupt; restore the file from a backup".to_owned())
 }

@@ -65,7 +65,7 @@ pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::tools::Programs;
 pub use lar_runtime::{journal, model, recover};
 pub use options::RunOptions;
-pub use place::{LedgerPlace, existing_ledger, open_ledger};
+pub use place::{LedgerPlace, accept_restored, existing_ledger, open_ledger};
 pub use session::{MakeOptions, Session, SessionError};
 
 /// Tokens, by the names under which they are declared.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use lar_core::audit::log::Signers;
 use lar_core::audit::note::SignerError;
-use lar_core::ledger::Ledger;
+use lar_core::ledger::{Identity, Ledger};
 use lar_ledger::{Address, Environment};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::compose::{ComposeError, default_ledger};
+use crate::compose::{ComposeError, default_ledger, state_directory};
 use crate::keys::Keys;
 use crate::options::Store;
 
@@ -125,7 +125,8 @@ pub async fn existing_ledger(
 }
 
 fn open_file(path: &Path) -> Result<Arc<dyn Ledger>, ComposeError> {
-    Ok(lar_ledger::open_signed(path, signers(Some(path.to_owned())))?)
+    let signers = signers(Some(path.to_owned()));
+    Ok(lar_ledger::open_signed(path, signers, last_seen().as_deref())?)
 }
 
 /// What signs a ledger's commits. It is asked for before the first commit of an epoch, so that reading
@@ -136,6 +137,29 @@ fn signers(file: Option<PathBuf>) -> Signers {
         let signing = keys.and_then(|keys| keys.signing(epoch, first));
         signing.map_err(|error| SignerError(error.to_string()))
     })
+}
+
+/// Where it is kept what was last seen of ledgers: apart from any of them, so that whoever puts an older
+/// copy of a ledger's directory back doesn't put that back too.
+fn last_seen() -> Option<PathBuf> {
+    state_directory().map(|state| state.join("lar-seen"))
+}
+
+/// Takes the ledger in this file, or the default one, for what it is, an older copy as it may be: a new
+/// epoch begins, so that no grant issued before takes a further spend.
+pub fn accept_restored(place: Option<&LedgerPlace>) -> Result<Identity, ComposeError> {
+    let path = match place.map(|place| &place.0) {
+        Some(Kind::File(path)) => path.clone(),
+        Some(Kind::Database(_)) => {
+            return Err(ComposeError::System(
+                "what was last seen is kept of files only; for a database that was restored or failed \
+                 over, begin an epoch with `lar ledger epoch`",
+            ));
+        }
+        None => default_ledger()?,
+    };
+    let seen = last_seen().ok_or(ComposeError::NoStateDirectory)?;
+    Ok(lar_ledger::accept_restored(&path, &seen)?)
 }
 
 fn read(address: &SecretString) -> Result<Address, ComposeError> {

@@ -18,8 +18,8 @@ use lar_core::audit::record::{Body, RunOpen, SealedRecord};
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, Closing, Definitions, Entry, Grant, GrantId, Granted, Hold, Identity, Issuing, Ledger,
-    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Source, Taking,
+    Attempt, ClockReset, Closing, Definitions, Entry, Grant, GrantId, Granted, Hold, Identity,
+    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Source, Taking,
 };
 use lar_core::time::Timestamp;
 use tables::Tables;
@@ -127,6 +127,10 @@ impl Ledger for Memory {
 
     async fn bump_epoch(&self) -> Result<Identity> {
         self.request(|tables, _| transact::bump_epoch(tables))
+    }
+
+    async fn reset_clock(&self) -> Result<ClockReset> {
+        self.request(|_, now| Ok((ClockReset { before: now, now }, Changes::default())))
     }
 
     async fn issue(&self, issuing: Issuing) -> Result<Grant> {

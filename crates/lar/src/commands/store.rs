@@ -36,13 +36,7 @@ impl LedgerChoice {
 
     /// Opens the ledger. Reading makes no new one: `None` when nothing was ever run.
     pub async fn open(&self) -> Result<Option<Arc<dyn Ledger>>, Exit> {
-        let opened = existing_ledger(self.place()).await.map_err(|error| {
-            complain(&error.to_string());
-            match error {
-                ComposeError::Ledger(error) => exit_of(&error),
-                _ => Exit::Usage,
-            }
-        })?;
+        let opened = existing_ledger(self.place()).await.map_err(|error| unopened(&error))?;
         if let (None, Some(place)) = (&opened, self.place()) {
             match place.file() {
                 Some(path) => {
@@ -77,6 +71,15 @@ pub fn block_on(work: impl Future<Output = Result<Exit, Exit>>) -> Exit {
             complain("the system gives no event queue; check the limit on open files");
             Exit::Error
         }
+    }
+}
+
+/// Says why a ledger could not be opened.
+pub fn unopened(error: &ComposeError) -> Exit {
+    complain(&error.to_string());
+    match error {
+        ComposeError::Ledger(error) => exit_of(error),
+        _ => Exit::Usage,
     }
 }
 

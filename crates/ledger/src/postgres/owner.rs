@@ -2,7 +2,7 @@
 //! statements, which the database refuses to every other role.
 
 use lar_core::ledger::transact;
-use lar_core::ledger::{Grant, GrantId, Identity, Issuing, LedgerError};
+use lar_core::ledger::{ClockReset, Grant, GrantId, Identity, Issuing, LedgerError};
 use lar_core::time::Timestamp;
 use tokio_postgres::types::ToSql;
 
@@ -97,4 +97,28 @@ pub(super) async fn bump_epoch(sessions: &Sessions) -> Result<Identity> {
     let row = within(transaction.query_one(sql, &[])).await?;
     within(transaction.commit()).await?;
     Ok(super::read::identity_of(&row)?)
+}
+
+pub(super) async fn reset_clock(sessions: &Sessions) -> Result<ClockReset> {
+    let mut object = sessions.get().await?;
+    let transaction = within(object.transaction()).await?;
+    let sql = "SELECT millis, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
+        FROM lar.clock FOR UPDATE";
+    let found = within(transaction.query_one(sql, &[])).await?;
+    let (before, now) = (row::time(&found, "millis")?, row::time(&found, "now")?);
+    if now < before {
+        for sql in [
+            "UPDATE lar.clock SET millis = $1",
+            "UPDATE lar.runs SET at = least(at, $1), lease_until = least(lease_until, $1)
+             WHERE stop_reason IS NULL",
+            "UPDATE lar.attempts SET lease_until = least(lease_until, $1 - 1),
+                 approved_until = least(approved_until, $1 - 1)
+             WHERE state IN ('reserved', 'released')",
+            "UPDATE lar.holds SET lease_until = least(lease_until, $1 - 1)",
+        ] {
+            within(transaction.execute(sql, &[&now.as_millis()])).await?;
+        }
+    }
+    within(transaction.commit()).await?;
+    Ok(ClockReset { before, now })
 }

@@ -21,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::read::{digest, number, row_of};
 use super::unavailable;
+use crate::seen::Sight;
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -104,10 +105,7 @@ impl Integrator {
             frontier(connection, head.size)?
         };
         if tree.root() != head.root {
-            return Err(LedgerError::Damaged(
-                "its records lead to another root than the one that was signed; restore a backup"
-                    .to_owned(),
-            ));
+            return Err(other_root());
         }
         let mut complete: Vec<(Subtree, Digest)> = Vec::new();
         for leaf in
@@ -379,6 +377,31 @@ pub(super) fn roots(connection: &Connection, wanted: &[Subtree]) -> Result<Vec<D
         })
     };
     wanted.iter().map(root).collect()
+}
+
+/// Refuses a tree whose right edge isn't the one that was signed.
+pub(super) fn check_edge(connection: &Connection) -> Result<()> {
+    let head = head_row(connection)?;
+    if root_at(connection, head.size)? == head.root { Ok(()) } else { Err(other_root()) }
+}
+
+fn other_root() -> LedgerError {
+    LedgerError::Damaged(
+        "its records lead to another root than the one that was signed; restore a backup"
+            .to_owned(),
+    )
+}
+
+/// What is seen of a ledger now.
+pub(super) fn sight(connection: &Connection) -> Result<Sight> {
+    one(connection, "SELECT l.epoch, g.size, g.root FROM ledger l, log g", [], |row| {
+        Ok(Sight { epoch: row.get(0)?, size: row.get(1)?, root: digest(row, 2)? })
+    })
+}
+
+/// The root over the first `size` leaves.
+pub(super) fn root_at(connection: &Connection, size: u64) -> Result<Digest> {
+    Ok(frontier(connection, size)?.root())
 }
 
 /// The right edge of the tree of the first `size` leaves.

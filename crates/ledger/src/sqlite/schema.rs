@@ -1,7 +1,5 @@
-//! The file: where it may lie, how it is opened, and the tables in it.
+//! How the file is opened, and the tables in it.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use lar_core::audit::tree::Frontier;
 use lar_core::ledger::{LedgerError, LedgerId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{log, unavailable};
+use super::{corrupt, file, log, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
 const VERSION: i64 = 4;
@@ -20,16 +18,6 @@ const APPLICATION: i64 = 0x4c41_526c;
 /// SQLite before 3.51.3 could lose a committed transaction when a WAL was reset
 /// (<https://sqlite.org/changes.html>, 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
-
-/// Kinds of file systems on which SQLite's locks don't hold between hosts (`statfs(2)`).
-const NETWORK: [(i64, &str); 6] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB2"),
-    (0x0102_1997, "9p"),
-    (0x00c3_6400, "Ceph"),
-];
 
 const TABLES: &str = "
     CREATE TABLE ledger (
@@ -120,44 +108,186 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
+/// A ledger's connections.
+pub(super) struct Connections {
+    /// The one that writes, or why there is none: the disk is full, say. What is there can be read all
+    /// the same.
+    pub(super) writing: Result<Connection, LedgerError>,
+    /// The one that reads.
+    pub(super) reading: Connection,
+}
+
 /// Opens the file, makes it when it is new, and checks that it is a ledger of a known version.
-pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
+pub(super) fn open(path: &Path) -> Result<Connections, LedgerError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(LedgerError::Unavailable(format!(
             "SQLite {} can lose a committed transaction; build with 3.51.3 or later",
             rusqlite::version()
         )));
     }
-    make_private(path)?;
-    refuse_network(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    file::refuse_kind(path)?;
+    let made = file::make_private(path);
+    let found =
+        if made.is_err() { path.metadata().is_ok_and(|found| found.len() > 0) } else { true };
+    if !found {
+        made?;
+        return Err(file::cannot(path, &std::io::ErrorKind::NotFound.into()));
+    }
+    file::refuse_network(path)?;
     // NOFOLLOW refuses symbolic links in every part of the path, so the path must be a real one.
-    let real = path.canonicalize().map_err(|error| cannot(path, &error))?;
-    refuse_cut(&real)?;
-    let mut connection =
-        Connection::open_with_flags(real, flags).map_err(|error| unavailable(&error))?;
-    prepare(&mut connection)?;
-    Ok(connection)
+    let real = path.canonicalize().map_err(|error| file::cannot(path, &error))?;
+    file::refuse_cut(&real)?;
+    let opened = match made.and_then(|()| open_writing(&real)) {
+        Ok(writing) => {
+            let reading = connect(&real, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            Connections { writing: Ok(writing), reading }
+        }
+        Err(damage @ LedgerError::Damaged(_)) => return Err(damage),
+        Err(why) => match open_reading_alone(&real) {
+            Ok(reading) => Connections { writing: Err(why), reading },
+            Err(damage @ LedgerError::Damaged(_)) => return Err(damage),
+            Err(_) => return Err(why),
+        },
+    };
+    look_for_damage(&opened.reading)?;
+    Ok(opened)
 }
 
-fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
-    let ask = |connection: &Connection, name: &str| -> Result<i64, LedgerError> {
+/// Opens the connection that writes.
+pub(super) fn open_writing(real: &Path) -> Result<Connection, LedgerError> {
+    let mut writing = connect(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    prepare(&mut writing)?;
+    Ok(writing)
+}
+
+fn connect(path: impl AsRef<Path>, mode: OpenFlags) -> Result<Connection, LedgerError> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let set = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        // Each page's cells are looked over when it is read.
+        connection.pragma_update(None, "cell_size_check", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    set().map_err(|error| unavailable(&error))
+}
+
+/// Opens for reading what can't be written, be it that its directory is read-only or that its disk is
+/// full.
+fn open_reading_alone(real: &Path) -> Result<Connection, LedgerError> {
+    let known = |connection: Connection| match content(&connection)? {
+        Content::Ledger => Ok(connection),
+        Content::Nothing => Err(LedgerError::Unavailable("there is nothing in it".to_owned())),
+    };
+    let plain = connect(real, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(known);
+    if !matches!(plain, Err(LedgerError::Unavailable(_))) {
+        return plain;
+    }
+    if file::is_read_only(real) {
+        if file::log_beside(real).is_some() {
+            return Err(LedgerError::Unavailable(
+                "its last changes stand in the `-wal` file beside it, which can't be read where \
+                 nothing can be written; copy both to another directory"
+                    .to_owned(),
+            ));
+        }
+        // Nobody can change it while it is read.
+        let name: String =
+            real.as_os_str().as_encoded_bytes().iter().fold(String::from("file:"), |name, byte| {
+                match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                        name + &char::from(*byte).to_string()
+                    }
+                    other => name + &format!("%{other:02X}"),
+                }
+            });
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        return connect(name + "?immutable=1", flags).and_then(known);
+    }
+    // Alone with the file, SQLite needs no index beside it, for which there is no room.
+    let alone = connect(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    alone
+        .pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))
+        .and_then(|()| alone.pragma_update(None, "query_only", true))
+        .map_err(|error| unavailable(&error))?;
+    known(alone)
+}
+
+/// Up to this size, all pages of the file are looked over when it is opened, in bytes.
+const LOOKED_OVER: u64 = 4 << 20;
+
+/// Looks for damage that SQLite can see, where that takes no time. Of a larger file, each page is looked
+/// over when it is read.
+fn look_for_damage(connection: &Connection) -> Result<(), LedgerError> {
+    let number = |name: &str| -> Result<u64, LedgerError> {
         connection
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| unavailable(&error))
     };
-    connection.busy_timeout(PATIENCE).map_err(|error| unavailable(&error))?;
+    if number("page_count")?.saturating_mul(number("page_size")?) <= LOOKED_OVER {
+        check_pages(connection, "quick_check")?;
+    }
+    Ok(())
+}
+
+/// Asks SQLite whether its pages are sound: `quick_check`, or the thorough `integrity_check`.
+pub(super) fn check_pages(connection: &Connection, how: &str) -> Result<(), LedgerError> {
+    let said: String = connection
+        .query_row(&format!("PRAGMA {how}(1)"), [], |row| row.get(0))
+        .map_err(|error| unavailable(&error))?;
+    if said == "ok" { Ok(()) } else { Err(corrupt()) }
+}
+
+/// What is in a file.
+#[derive(PartialEq)]
+enum Content {
+    Nothing,
+    Ledger,
+}
+
+/// Refuses everything but an empty file and a ledger of this version.
+fn content(connection: &Connection) -> Result<Content, LedgerError> {
+    let ask = |name: &str| -> Result<i64, LedgerError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|error| unavailable(&error))
+    };
+    match (ask("application_id")?, ask("user_version")?) {
+        (APPLICATION, VERSION) => Ok(Content::Ledger),
+        (APPLICATION, newer) if newer > VERSION => Err(LedgerError::Damaged(format!(
+            "it was written by a newer version (tables {newer}, this program knows {VERSION}); \
+             update the program, and don't edit the file"
+        ))),
+        (APPLICATION, older) => Err(LedgerError::Damaged(format!(
+            "it was written by an older version (tables {older}, this program writes {VERSION}); \
+             read it with that version, and name another file with `--ledger`"
+        ))),
+        (0, 0) => {
+            let tables: i64 = connection
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+                .map_err(|error| unavailable(&error))?;
+            if tables == 0 { Ok(Content::Nothing) } else { Err(another_program()) }
+        }
+        _ => Err(another_program()),
+    }
+}
+
+fn another_program() -> LedgerError {
+    LedgerError::Damaged(
+        "the file is another program's database; name another with `--ledger`".to_owned(),
+    )
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     let set = |connection: &Connection| -> rusqlite::Result<String> {
         let mode = connection
             .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
         // What is deleted, a closed run's journal, is overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
-        connection.set_prepared_statement_cache_capacity(64);
         Ok(mode)
     };
     let mode = set(connection).map_err(|error| unavailable(&error))?;
@@ -166,55 +296,26 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
             "its file system can't hold a write-ahead log; use a local disk".to_owned(),
         ));
     }
+    if content(connection)? == Content::Ledger {
+        return Ok(());
+    }
     // Two processes may open a new file at once: who comes second finds the tables made.
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))?;
-    match (ask(&transaction, "application_id")?, ask(&transaction, "user_version")?) {
-        (APPLICATION, VERSION) => {}
-        (APPLICATION, newer) if newer > VERSION => {
-            return Err(LedgerError::Damaged(format!(
-                "it was written by a newer version (tables {newer}, this program knows {VERSION}); \
-                 update the program, and don't edit the file"
-            )));
-        }
-        (APPLICATION, older) => {
-            return Err(LedgerError::Damaged(format!(
-                "it was written by an older version (tables {older}, this program writes {VERSION}); \
-                 read it with that version, and name another file with `--ledger`"
-            )));
-        }
-        (0, 0) => {
-            let id = new_id()?;
-            let make = || -> rusqlite::Result<()> {
-                let tables: i64 =
-                    transaction
-                        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-                if tables > 0 {
-                    return Err(rusqlite::Error::InvalidQuery);
-                }
-                transaction.execute_batch(TABLES)?;
-                transaction.execute_batch(log::TABLES)?;
-                transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1, 0)", [id.as_str()])?;
-                let empty = Frontier::default().root();
-                transaction
-                    .execute("INSERT INTO log VALUES (1, 0, ?1, NULL, 1)", [empty.as_bytes()])?;
-                transaction.pragma_update(None, "application_id", APPLICATION)?;
-                transaction.pragma_update(None, "user_version", VERSION)
-            };
-            make().map_err(|error| match error {
-                rusqlite::Error::InvalidQuery => LedgerError::Damaged(
-                    "the file is another program's database; name another with `--ledger`"
-                        .to_owned(),
-                ),
-                other => unavailable(&other),
-            })?;
-        }
-        _ => {
-            return Err(LedgerError::Damaged(
-                "the file is another program's database; name another with `--ledger`".to_owned(),
-            ));
-        }
+    if content(&transaction)? == Content::Nothing {
+        let id = new_id()?;
+        let make = || -> rusqlite::Result<()> {
+            transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(log::TABLES)?;
+            transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1, 0)", [id.as_str()])?;
+            let empty = Frontier::default().root();
+            transaction
+                .execute("INSERT INTO log VALUES (1, 0, ?1, NULL, 1)", [empty.as_bytes()])?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)
+        };
+        make().map_err(|error| unavailable(&error))?;
     }
     transaction.commit().map_err(|error| unavailable(&error))
 }
@@ -224,69 +325,4 @@ fn new_id() -> Result<LedgerId, LedgerError> {
     getrandom::fill(&mut bits)
         .map_err(|_| LedgerError::Unavailable("the system gives no random numbers".to_owned()))?;
     Ok(LedgerId::of_random(bits))
-}
-
-/// Makes the directory with mode 0700 and the file with 0600 where they are missing.
-fn make_private(path: &Path) -> Result<(), LedgerError> {
-    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| cannot(directory, &error))?;
-    }
-    fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| cannot(path, &error))
-}
-
-/// Refuses a file that is shorter than its header says and has no log that could hold the rest: SQLite
-/// would notice only when it reads what is missing (<https://sqlite.org/fileformat.html>, 1.3).
-fn refuse_cut(path: &Path) -> Result<(), LedgerError> {
-    use std::io::Read;
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-        return Ok(());
-    }
-    let mut header = Vec::with_capacity(100);
-    let mut file = fs::File::open(path).map_err(|error| cannot(path, &error))?;
-    let length = file.metadata().map_err(|error| cannot(path, &error))?.len();
-    file.by_ref().take(100).read_to_end(&mut header).map_err(|error| cannot(path, &error))?;
-    let number = |from: usize, to: usize| {
-        header.get(from..to)?.iter().try_fold(0u64, |sum, byte| Some(sum << 8 | u64::from(*byte)))
-    };
-    let (Some(size), Some(changes), Some(pages), Some(valid_for)) =
-        (number(16, 18), number(24, 28), number(28, 32), number(92, 96))
-    else {
-        return Ok(());
-    };
-    let size = if size == 1 { 65_536 } else { size };
-    let sqlite = header.starts_with(b"SQLite format 3\0") && changes == valid_for;
-    if sqlite && length < pages.saturating_mul(size) {
-        return Err(LedgerError::Damaged(
-            "the file was cut short; restore it from a backup".to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-fn refuse_network(path: &Path) -> Result<(), LedgerError> {
-    let found = rustix::fs::statfs(path).map_err(|error| cannot(path, &error.into()))?;
-    let kind = found.f_type;
-    match NETWORK.iter().find(|(magic, _)| *magic == kind) {
-        Some((_, name)) => Err(LedgerError::Unavailable(format!(
-            "`{}` lies on {name}, where two hosts could spend one use; use a local disk",
-            path.display()
-        ))),
-        None => Ok(()),
-    }
-}
-
-fn cannot(path: &Path, error: &std::io::Error) -> LedgerError {
-    LedgerError::Unavailable(format!("`{}`: {}", path.display(), error.kind()))
 }

@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use lar_core::ledger::{CLOCK_SLACK_MS, LedgerError};
+use lar_core::ledger::LedgerError;
 use lar_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::log::Integrator;
+use super::clock;
+use super::log::{self, Integrator};
 use super::schema::PATIENCE;
 use super::unavailable;
+use crate::seen::{LastSeen, Sight};
 
 /// How many commands may wait before callers do.
 const QUEUE: usize = 1024;
@@ -55,11 +57,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, log: Integrator) -> Result<Self, LedgerError> {
+    pub(super) fn start(
+        connection: Connection,
+        log: Integrator,
+        seen: Option<LastSeen>,
+    ) -> Result<Self, LedgerError> {
         let (queue, commands) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("lar-ledger".to_owned())
-            .spawn(move || run(connection, log, commands))
+            .spawn(move || run(connection, log, seen, commands))
             .map_err(|_| LedgerError::Unavailable("no thread can be started for it".to_owned()))?;
         Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
@@ -117,7 +123,12 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, mut log: Integrator, mut commands: mpsc::Receiver<Command>) {
+fn run(
+    mut connection: Connection,
+    mut log: Integrator,
+    mut seen: Option<LastSeen>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     while let Some(first) = commands.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH
@@ -125,7 +136,7 @@ fn run(mut connection: Connection, mut log: Integrator, mut commands: mpsc::Rece
         {
             batch.push(next);
         }
-        commit(&mut connection, &mut log, batch);
+        commit(&mut connection, &mut log, &mut seen, batch);
     }
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
     if let Err((_, error)) = connection.close() {
@@ -135,12 +146,23 @@ fn run(mut connection: Connection, mut log: Integrator, mut commands: mpsc::Rece
 
 /// Makes the whole batch in one transaction. A command that is refused changes nothing and doesn't
 /// hold the others up; when the commit itself fails, nobody is told that anything happened.
-fn commit(connection: &mut Connection, log: &mut Integrator, batch: Vec<Command>) {
+fn commit(
+    connection: &mut Connection,
+    log: &mut Integrator,
+    seen: &mut Option<LastSeen>,
+    batch: Vec<Command>,
+) {
     let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
     let result = transact(connection, log, batch, &mut answers);
-    if result.is_ok() {
+    let result = result.map(|sight| {
         log.committed();
-    }
+        if let (Some(seen), Some(sight)) = (seen, sight) {
+            // What is kept beside the ledger is a help and no part of it: the commit stands.
+            if let Err(error) = seen.note(sight) {
+                tracing::warn!(%error, "what was last seen of the ledger is not kept");
+            }
+        }
+    });
     // Who has waited in vain for the file asks again soon, to end its run. It needn't wait as long a
     // second time; when the file is free again, so is the patience.
     let patience = match &result {
@@ -158,12 +180,12 @@ fn transact(
     log: &mut Integrator,
     batch: Vec<Command>,
     answers: &mut Vec<Answer>,
-) -> Result<(), LedgerError> {
+) -> Result<Option<Sight>, LedgerError> {
     let begun = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))
         .and_then(|mut transaction| {
-            let now = tick(&transaction)?;
+            let now = clock::now(&transaction)?;
             transaction.set_drop_behavior(rusqlite::DropBehavior::Rollback);
             Ok((transaction, now))
         });
@@ -176,6 +198,7 @@ fn transact(
             return Err(error);
         }
     };
+    let before = transaction.total_changes();
     let mut whole = Ok(());
     for command in batch {
         // SQLite rolls the whole transaction back on some errors, a full disk among them. What
@@ -195,36 +218,15 @@ fn transact(
             "a write failed and nothing was kept; check the disk and run again".to_owned(),
         ));
     }
+    if transaction.total_changes() == before {
+        // All was refused.
+        return Ok(None);
+    }
+    clock::keep(&transaction, now)?;
     // One signature for all that the batch holds, in the same transaction: a record is never durable
     // without a signed head that covers it.
     log.seal(&transaction)?;
-    transaction.commit().map_err(|error| unavailable(&error))
-}
-
-/// The ledger's time: the system's, but never behind what was given out before.
-fn tick(connection: &Connection) -> Result<Timestamp, LedgerError> {
-    let highest: i64 = connection
-        .prepare_cached("SELECT millis FROM ledger")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .map_err(|error| unavailable(&error))?;
-    let slack = i64::try_from(CLOCK_SLACK_MS).unwrap_or(i64::MAX);
-    let system = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0);
-    if system < highest.saturating_sub(slack) {
-        return Err(LedgerError::Unavailable(format!(
-            "the clock is {} s behind the ledger's last record; set the clock and run again",
-            (highest - system) / 1000
-        )));
-    }
-    let now = system.max(highest);
-    if now != highest {
-        connection
-            .prepare_cached("UPDATE ledger SET millis = ?1")
-            .and_then(|mut statement| statement.execute([now]))
-            .map_err(|error| unavailable(&error))?;
-    }
-    Ok(Timestamp::from_millis(now))
+    let sight = log::sight(&transaction)?;
+    transaction.commit().map_err(|error| unavailable(&error))?;
+    Ok(Some(sight))
 }

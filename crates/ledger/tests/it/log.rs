@@ -45,14 +45,15 @@ impl NoteSigner for Counted {
     }
 }
 
+/// Counts what is signed, and fails when it is told to.
 #[derive(Default, Clone)]
-struct Keys {
+pub struct Keys {
     signed: Arc<AtomicU64>,
     fails: Arc<AtomicBool>,
 }
 
 impl Keys {
-    fn signers(&self) -> Signers {
+    pub fn signers(&self) -> Signers {
         let Keys { signed, fails } = self.clone();
         Arc::new(move |origin, epoch, _| {
             let inner = KeySigner::new(origin, KeyKind::Ed25519, secret(epoch)).unwrap();
@@ -93,7 +94,7 @@ async fn each_commit_is_signed_and_every_record_can_be_proved() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("ledger.db");
     let keys = Keys::default();
-    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
     let empty = ledger.log().unwrap().head().await.unwrap();
     assert_eq!((empty.size, empty.checkpoint), (0, None), "opening signs nothing");
     assert_eq!(keys.signed.load(Ordering::SeqCst), 0);
@@ -106,7 +107,7 @@ async fn each_commit_is_signed_and_every_record_can_be_proved() {
     assert_eq!(position, [Some(299)]);
     proves_all(ledger.log().unwrap()).await;
     // Another process finds the same log, and goes on with it.
-    let other = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let other = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
     for n in 300..600 {
         let who = if n % 2 == 0 { &ledger } else { &other };
         who.open_run(opening(&format!("run-{n}"))).await.unwrap();
@@ -120,7 +121,8 @@ async fn each_commit_is_signed_and_every_record_can_be_proved() {
 async fn callers_at_once_share_a_signature() {
     let home = tempfile::tempdir().unwrap();
     let keys = Keys::default();
-    let ledger = lar_ledger::open_signed(&home.path().join("ledger.db"), keys.signers()).unwrap();
+    let ledger =
+        lar_ledger::open_signed(&home.path().join("ledger.db"), keys.signers(), None).unwrap();
     let all: Vec<_> = (0..64)
         .map(|n| {
             let ledger = Arc::clone(&ledger);
@@ -142,7 +144,7 @@ async fn what_cannot_be_signed_is_not_written() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("ledger.db");
     let keys = Keys::default();
-    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
     ledger.open_run(opening("run-1")).await.unwrap();
     keys.fails.store(true, Ordering::SeqCst);
     let error = ledger.open_run(opening("run-2")).await.unwrap_err();
@@ -159,8 +161,8 @@ async fn an_epoch_ends_where_the_next_begins() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("ledger.db");
     let keys = Keys::default();
-    let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
-    let other = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+    let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
+    let other = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
     ledger.open_run(opening("run-1")).await.unwrap();
     other.open_run(opening("run-2")).await.unwrap();
     let log = ledger.log().unwrap();
@@ -202,7 +204,7 @@ async fn a_log_that_was_edited_is_not_gone_on_with() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("ledger.db");
         let keys = Keys::default();
-        let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+        let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
         for n in 0..3 {
             ledger.open_run(opening(&format!("run-{n}"))).await.unwrap();
         }
@@ -210,7 +212,7 @@ async fn a_log_that_was_edited_is_not_gone_on_with() {
         let connection = rusqlite::Connection::open(&path).unwrap();
         assert_eq!(connection.execute(edit, []).unwrap(), 1);
         drop(connection);
-        let ledger = lar_ledger::open_signed(&path, keys.signers()).unwrap();
+        let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
         let error = ledger.open_run(opening("run-9")).await.unwrap_err();
         assert!(error.to_string().contains("restore a backup"), "{edit}: {error}");
         assert_eq!(ledger.runs().await.unwrap().len(), 3);

@@ -11,5 +11,6 @@ mod contract;
 mod faults;
 mod log;
 mod postgres;
+mod seen;
 mod server;
 mod support;

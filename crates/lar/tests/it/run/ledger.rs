@@ -218,6 +218,86 @@ fn the_default_ledger_lies_in_the_state_directory() {
     assert!(state.join("lar/ledger.db").exists());
 }
 
+#[test]
+fn a_full_disk_can_be_read() {
+    let (lab, _) = touching();
+    let Some(place) = mounted(&lab, "size=1m") else {
+        return;
+    };
+    let file = place.0.join("ledger.db");
+    let file = file.to_str().unwrap();
+    lab.bare(file).go().exits(0);
+    std::fs::remove_file(lab.made("made")).unwrap();
+    let mut size = 1 << 20;
+    while std::fs::write(place.0.join("filler"), vec![0; size]).is_err() {
+        size -= 4096;
+    }
+    let list = Run::at(lab.dir(), &["audit", "list", "--ledger", file]).go().exits(0);
+    assert!(list.stdout.contains("complete"), "{}", list.stdout);
+    let ended = lab.bare(file).go().exits(1);
+    assert!(!lab.made("made").exists());
+    assert!(ended.stderr.contains("the disk is full"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_older_copy_is_refused_until_a_person_accepts_it() {
+    let (lab, run) = touching();
+    run.go().exits(0);
+    let copy = std::fs::read(lab.path("ledger.db")).unwrap();
+    run.go().exits(0);
+    std::fs::remove_file(lab.made("made")).unwrap();
+    lab.write("ledger.db", copy);
+    nothing_happens(
+        &lab,
+        &run,
+        &["older copy", "were seen here before", "lar ledger accept-restored"],
+    );
+    // What it holds can be looked at.
+    let at = |words: &[&str]| {
+        let all = [words, &["--ledger", "ledger.db"]].concat();
+        Run::at(lab.dir(), &all).env("HOME", lab.dir().to_str().unwrap()).go()
+    };
+    at(&["audit", "list"]).exits(0);
+    let accepted = at(&["ledger", "accept-restored", "--json"]).exits(0);
+    assert_eq!(accepted.json()["epoch"], 2);
+    assert!(accepted.stderr.contains("take no further spend"), "{}", accepted.stderr);
+    run.go().exits(0);
+    assert!(lab.made("made").exists());
+}
+
+#[test]
+fn a_clock_that_was_ahead() {
+    let (lab, run) = touching();
+    run.go().exits(0);
+    std::fs::remove_file(lab.made("made")).unwrap();
+    let database = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
+    database.execute("UPDATE ledger SET millis = millis + 3600000", []).unwrap();
+    drop(database);
+    nothing_happens(&lab, &run, &["the clock is 3", "lar ledger reset-clock"]);
+    let words = ["ledger", "reset-clock", "--ledger", "ledger.db"];
+    let reset = Run::at(lab.dir(), &words).env("HOME", lab.dir().to_str().unwrap()).go().exits(0);
+    assert!(reset.stdout.contains("goes on from"), "{}", reset.stdout);
+    run.go().exits(0);
+    assert!(lab.made("made").exists());
+}
+
+#[test]
+fn a_pipe_is_no_ledger() {
+    let (lab, _) = touching();
+    let pipe = lab.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let since = std::time::Instant::now();
+    for words in [&["audit", "list"][..], &["ledger", "show"]] {
+        let all = [words, &["--ledger", "pipe"]].concat();
+        let ended = Run::at(lab.dir(), &all).go().exits(1);
+        assert!(ended.stderr.contains("is a pipe"), "{}", ended.stderr);
+    }
+    lab.bare("pipe").go().exits(1);
+    assert!(!lab.made("made").exists());
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+}
+
 /// A file system of its own, unmounted when dropped.
 struct Mounted(std::path::PathBuf);
 

@@ -1,0 +1,72 @@
+//! The ledger's time: the system's, but never behind what was given out before.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lar_core::ledger::{CLOCK_SLACK_MS, ClockReset, LedgerError};
+use lar_core::time::Timestamp;
+use rusqlite::Connection;
+
+use super::{schema, unavailable};
+
+fn system() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+fn highest(connection: &Connection) -> Result<i64, LedgerError> {
+    connection
+        .prepare_cached("SELECT millis FROM ledger")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(|error| unavailable(&error))
+}
+
+/// The time within a transaction.
+pub(super) fn now(connection: &Connection) -> Result<Timestamp, LedgerError> {
+    let highest = highest(connection)?;
+    let slack = i64::try_from(CLOCK_SLACK_MS).unwrap_or(i64::MAX);
+    let system = system();
+    if system < highest.saturating_sub(slack) {
+        return Err(LedgerError::Unavailable(format!(
+            "the clock is {} s behind the ledger's last record; set the clock and run again, or, if it \
+             is right and was ahead then, run `lar ledger reset-clock`",
+            (highest - system) / 1000
+        )));
+    }
+    Ok(Timestamp::from_millis(system.max(highest)))
+}
+
+/// Keeps the time that was given out, together with what it was given out for.
+pub(super) fn keep(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE ledger SET millis = ?1 WHERE millis < ?1")
+        .and_then(|mut statement| statement.execute([now.as_millis()]))
+        .map(drop)
+        .map_err(|error| unavailable(&error))
+}
+
+/// Takes the system's time for right, whatever was given out before. What holds until a time that was
+/// reckoned from the wrong one ends now: the holds on runs and uses, and approvals.
+pub(super) fn reset(path: &Path) -> Result<ClockReset, LedgerError> {
+    let mut connection = schema::open(path)?.writing?;
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(|error| unavailable(&error))?;
+    let (before, now) = (highest(&transaction)?, system());
+    if now < before {
+        for statement in [
+            "UPDATE ledger SET millis = ?1",
+            "UPDATE runs SET lease_until = ?1 WHERE lease_until > ?1 AND stop_reason IS NULL",
+            "UPDATE attempts SET lease_until = min(lease_until, ?1 - 1),
+                 approved_until = min(approved_until, ?1 - 1)
+             WHERE state IN ('reserved', 'released')",
+        ] {
+            transaction.execute(statement, [now]).map_err(|error| unavailable(&error))?;
+        }
+    }
+    transaction.commit().map_err(|error| unavailable(&error))?;
+    Ok(ClockReset { before: Timestamp::from_millis(before), now: Timestamp::from_millis(now) })
+}
