@@ -10,7 +10,7 @@ use lar_core::ledger::{Change, Definitions, Entry, Granted, Hold, Ledger, Source
 
 /// How many callers spend at once.
 pub const CALLERS: [u32; 3] = [1, 8, 64];
-const USES: u32 = 1_000_000_000;
+const USES: u32 = 1_000_000;
 
 /// The duration within which so many of a hundred came back.
 pub fn at(took: &mut [Duration], of: usize) -> Duration {

@@ -21,7 +21,7 @@ use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
 use lar_runtime::agent::{Agent, DEFAULT_TASK, read_records};
 use lar_runtime::approval::TerminalGate;
-use lar_runtime::confine::Walls;
+use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer};
 use lar_runtime::journal::{Carried, Page, Start, Tape};
@@ -148,6 +148,7 @@ pub(crate) struct Prepared {
     capabilities: CapabilitySet,
     candidates: Vec<Token>,
     max_requests: u32,
+    min_tier: Tier,
     provider: Box<dyn CapabilityProvider>,
     budget: Option<Budget>,
     manifest: Option<Digest>,
@@ -230,6 +231,7 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         capabilities,
         candidates,
         max_requests: options.max_requests,
+        min_tier: tier,
         provider: options.provider,
         budget: options.budget,
         manifest: options.manifest,
@@ -293,7 +295,7 @@ impl Prepared {
 
     fn pinned(&self) -> Result<Definitions, JsonRefusal> {
         let all = self.capabilities.tokens();
-        pinned(&all, &self.candidates, &self.approvals, self.max_requests)
+        pinned(&all, &self.candidates, &self.approvals, self.max_requests, self.min_tier)
     }
 
     /// What acts in a run that the ledger has given.
@@ -394,8 +396,8 @@ impl Prepared {
             Some(_) => token.max_uses(),
             None => self.capabilities.uses_left(token.name()).unwrap_or(0),
         };
-        let tokens: Vec<Token> = self.capabilities.tokens();
-        let tokens: Vec<&Token> = tokens.iter().filter(|token| left(token) > 0).collect();
+        let all = self.capabilities.tokens();
+        let tokens: Vec<&Token> = all.iter().filter(|token| left(token) > 0).collect();
         let lines = tokens.iter().map(|token| {
             Ok(TokenLine {
                 name: token.name().to_owned(),
@@ -405,7 +407,6 @@ impl Prepared {
                 requires_approval: token.requires_approval(),
             })
         });
-        let all = self.capabilities.tokens();
         let definitions = self.pinned()?;
         let source = match &self.grant {
             Some(GrantChoice { id, ledger }) => {

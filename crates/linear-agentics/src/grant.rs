@@ -7,6 +7,7 @@ use lar_core::ledger::{Definitions, Grant, GrantId, Granted, Identity, Issuing, 
 use lar_core::set::CapabilitySet;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
+use lar_runtime::confine::Tier;
 use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs};
 use serde::Serialize;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::compose::ComposeError;
 use crate::options::{Approvals, RunOptions};
 use crate::place::opened;
+use crate::walls::least_tier;
 
 /// The most lines of a difference that are shown.
 const LINES: usize = 20;
@@ -34,6 +36,7 @@ pub async fn issue(
     expires: Option<Timestamp>,
 ) -> Result<(Identity, Grant), ComposeError> {
     let choice = options.grant.take().ok_or(ComposeError::NoGrant)?;
+    let min_tier = least_tier(&options);
     let programs = options.programs.take().unwrap_or_else(Programs::from_environment);
     let declared: Vec<Token> = options.tokens.iter().chain(&options.candidates).cloned().collect();
     let kube =
@@ -51,7 +54,13 @@ pub async fn issue(
     let tokens = set.tokens();
     let issuing = Issuing {
         grant: choice.id,
-        definitions: pinned(&tokens, &candidates, &options.approvals, options.max_requests)?,
+        definitions: pinned(
+            &tokens,
+            &candidates,
+            &options.approvals,
+            options.max_requests,
+            min_tier,
+        )?,
         tokens: granted(&tokens, &candidates)?,
         expires,
     };
@@ -70,13 +79,14 @@ pub(crate) fn granted(tokens: &[Token], candidates: &[Token]) -> Result<Vec<Gran
     Ok(granted)
 }
 
-/// Everything that a grant pins: what may be done, and who must be asked. Not the values of secrets,
+/// Everything that a grant pins: what may be done, who must be asked, and behind what walls. Not the values of secrets,
 /// and not which file a program is, which each attempt records.
 pub(crate) fn pinned(
     tokens: &[Token],
     candidates: &[Token],
     approvals: &Approvals,
     max_requests: u32,
+    min_tier: Tier,
 ) -> Result<Definitions, JsonRefusal> {
     #[derive(Serialize)]
     struct Pinned<'a> {
@@ -84,6 +94,7 @@ pub(crate) fn pinned(
         candidates: BTreeMap<&'a str, &'a Token>,
         approval: BTreeMap<&'a str, Value>,
         negotiation: BTreeMap<&'a str, u32>,
+        confinement: BTreeMap<&'a str, String>,
     }
     let how = match approvals {
         Approvals::Terminal { patience } => ("terminal", millis(*patience)),
@@ -94,6 +105,7 @@ pub(crate) fn pinned(
         candidates: candidates.iter().map(|token| (token.name(), token)).collect(),
         approval: BTreeMap::from([("by", Value::from(how.0)), ("timeout_ms", Value::from(how.1))]),
         negotiation: BTreeMap::from([("max_requests", max_requests)]),
+        confinement: BTreeMap::from([("min_tier", format!("{min_tier:?}"))]),
     })
 }
 

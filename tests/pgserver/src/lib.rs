@@ -84,6 +84,14 @@ pub fn start_with_or_skip(options: Options) -> Option<Server> {
 
 impl Server {
     fn start(binaries: Binaries, options: Options) -> Self {
+        let server = Self::empty(binaries, options.tcp.then(free_port));
+        server.make_cluster(&options);
+        server.start_again();
+        server
+    }
+
+    /// A directory for a server, and the guard that clears it away.
+    fn empty(binaries: Binaries, port: Option<u16>) -> Self {
         let account = Account::for_server();
         let directory = tempfile::Builder::new()
             .prefix("lar-pg-")
@@ -104,11 +112,35 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("no shell can be started");
-        let port = options.tcp.then(free_port);
-        let server = Server { binaries, account, directory, port, guard };
-        server.make_cluster(&options);
-        server.start_again();
-        server
+        Server { binaries, account, directory, port, guard }
+    }
+
+    /// Starts a standby of this server, to which what is committed here is streamed. It answers reads,
+    /// and becomes a server of its own by [`Server::promote`].
+    ///
+    /// # Panics
+    /// When this server can't be copied.
+    pub fn standby(&self) -> Server {
+        let standby = Self::empty(self.binaries.clone(), None);
+        let mut copy = self.program("pg_basebackup");
+        copy.args(["-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-D"]);
+        succeed(copy.arg(standby.data()));
+        let file = standby.data().join("postgresql.auto.conf");
+        let mut settings = fs::read_to_string(&file).unwrap();
+        // The last word on a setting counts.
+        settings.push_str(&format!(
+            "unix_socket_directories = '{}'\nlisten_addresses = ''\nport = {DEFAULT_PORT}\n\
+             synchronous_standby_names = ''\n",
+            standby.directory.display()
+        ));
+        standby.write("postgresql.auto.conf", &settings);
+        standby.start_again();
+        standby
+    }
+
+    /// Makes a standby a server that takes writes, and waits until it does.
+    pub fn promote(&self) {
+        self.control(&["promote"]);
     }
 
     fn make_cluster(&self, options: &Options) {

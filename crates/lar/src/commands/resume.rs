@@ -6,7 +6,7 @@ use std::sync::Arc;
 use linear_agentics::journal::Tape;
 use linear_agentics::ledger::RunSummary;
 use linear_agentics::manifest::Manifest;
-use linear_agentics::{GrantChoice, Ledger, LedgerPlace, RunOptions, Stop, recover, resume};
+use linear_agentics::{GrantChoice, Ledger, LedgerPlace, RunOptions, Stop, Tier, recover, resume};
 
 use super::ending::{Ending, Shown, threads};
 use super::store::{LedgerChoice, failed, find};
@@ -29,6 +29,10 @@ pub struct Args {
     /// The recording from which the model's turns are taken, when it no longer lies where it did
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
+    /// The weakest confinement with which it may go on, when it was started with another than the
+    /// manifest's
+    #[arg(long, value_name = "TIER")]
+    min_tier: Option<Tier>,
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
@@ -43,6 +47,7 @@ impl Args {
             abandon: false,
             manifest: None,
             replay: None,
+            min_tier: None,
             shown: Shown::default(),
             ledger: LedgerChoice::at(place),
         }
@@ -109,6 +114,9 @@ async fn options(
         .observer(Arc::new(Progress::new()))
         .prompt(Box::new(TerminalPrompt))
         .keep_journal(args.shown.keep_journal);
+    if let Some(tier) = args.min_tier {
+        options = options.min_tier(tier);
+    }
     options = match &args.replay {
         Some(file) => options.model(format!("replay:{}", file.display())),
         None => options.model(start.model),

@@ -22,9 +22,9 @@ use super::read;
 use super::session::Sessions;
 use super::trouble::Trouble;
 
-/// How many lanes there are. Several commits are on their way at once, so that one that waits for the
-/// disk or for its turn holds few up; with many more, each would carry too little.
-pub(super) const LANES: usize = 4;
+/// How many lanes there are. While one waits for the disk, the other's changes are made; with more, each
+/// would carry too little to share a transaction's price.
+pub(super) const LANES: usize = 2;
 /// How many changes may wait in a lane before callers do.
 const QUEUE: usize = 512;
 /// How many changes share one transaction at the most.

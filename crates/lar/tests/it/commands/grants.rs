@@ -103,6 +103,18 @@ fn a_run_with_other_definitions_is_refused_with_the_difference() {
 }
 
 #[test]
+fn a_run_behind_weaker_walls_than_were_granted_is_refused() {
+    let lab = lab(1);
+    issue(&lab);
+    let run = lab.replay(&[command("touch made"), done()]);
+    let ended = run.clone().args(["--min-tier", "C"]).go().exits(2);
+    assert!(ended.stderr.contains("confinement.min_tier"), "{}", ended.stderr);
+    assert!(!lab.made("made").exists());
+    run.go().exits(0);
+    assert!(lab.made("made").exists());
+}
+
+#[test]
 fn revocation_stops_the_next_spend_and_the_next_run() {
     let lab = lab(2);
     issue(&lab);

@@ -125,7 +125,7 @@ fn held_by_another_process_in_the_middle() {
     drop(other);
     // What was spent is there, and what had begun can be sealed.
     let words = ["resume", "latest", "--abandon", "--ledger", "ledger.db"];
-    Run::at(lab.dir(), &words).go().exits(0);
+    Run::at(lab.dir(), &words).env("HOME", lab.dir().to_str().unwrap()).go().exits(0);
     let trail = &lab.trails()[0];
     assert_eq!(trail.run.stop_reason.as_deref(), Some("error"));
     assert!(!trail.proofs.is_empty());

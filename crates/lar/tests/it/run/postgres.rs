@@ -182,3 +182,55 @@ fn a_run_is_exported_proved_and_compared_as_on_a_file() {
     assert_eq!(verdict["runs"][0]["authenticity"], "ok", "{verdict}");
     on(&server, &other, "agents", &verify).go().exits(0);
 }
+
+#[test]
+fn a_run_whose_host_died_is_gone_on_with_on_another() {
+    let Some(server) = server() else { return };
+    let token = "[[token]]\nkind = \"shell\"\nname = \"sh\"\nallowed = [\"touch\", \"sleep\"]\n\
+                 writes = [\"out\"]\nmax_uses = 9\n";
+    let [one, two] = [(), ()].map(|()| {
+        let lab = Lab::new(token);
+        let turns =
+            [command("touch out/first"), command("sleep 59"), command("touch out/third"), done()];
+        let turns: Vec<String> = turns.iter().map(Value::to_string).collect();
+        lab.write("session.jsonl", turns.join("\n"));
+        lab
+    });
+    on(&server, &one, "ops", &["grants", "issue", "manifest.toml", "--grant", "g"]).go().exits(0);
+    server.sql("ledger", "SET ROLE ops; SELECT lar.admit('agents')");
+
+    let running = on(&server, &one, "agents", &RUN).start();
+    let started = "SELECT count(*) FROM lar.attempts WHERE state = 'started' AND seq > 3";
+    crate::support::eventually("the slow action is under way", || {
+        one.made("first").exists() && server.sql("ledger", started) == "1"
+    });
+    running.signal(rustix::process::Signal::KILL);
+    assert_eq!(running.wait().code, None);
+    // The host went down with it: nobody can see its processes, and its hold has yet to run out.
+    server.sql("ledger", "UPDATE lar.runs SET owner = 'another-host 1 1'");
+    let words = ["resume", "latest", "--json", "--manifest", "manifest.toml"];
+    let resume = on(&server, &two, "agents", &words).args(["--replay", "session.jsonl"]);
+    let early = hides(resume.go());
+    assert_ne!(early.code, Some(0));
+    assert!(early.stderr.contains("is held until"), "{}", early.stderr);
+    assert!(!two.made("third").exists());
+    // A minute later it has.
+    let ran_out = "UPDATE lar.runs SET
+        lease_until = floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - 1";
+    server.sql("ledger", ran_out);
+    two.write("idle.jsonl", done().to_string());
+    let words = ["run", "manifest.toml", "--replay", "idle.jsonl"];
+    let notice = on(&server, &two, "agents", &words).go();
+    assert!(notice.stderr.contains("lar resume"), "a run says so: {}", notice.stderr);
+    let words = ["audit", "list", "--json"];
+    let runs = on(&server, &two, "agents", &words).go().exits(0).json();
+    let cut_off = runs.as_array().unwrap().iter().find(|run| run["stop_reason"].is_null());
+    let id = cut_off.unwrap()["run"].as_str().unwrap().to_owned();
+    let words = ["resume", &id, "--json", "--manifest", "manifest.toml"];
+    let resume = on(&server, &two, "agents", &words).args(["--replay", "session.jsonl"]);
+    let ended = hides(resume.go()).exits(0);
+    assert_eq!(ended.outcomes(), ["succeeded", "unknown", "succeeded"]);
+    assert!(two.made("third").exists() && !two.made("first").exists(), "nothing is done twice");
+    assert_eq!(ended.json()["audit_trail"]["run"]["resumed"], 1);
+    on(&server, &two, "agents", &["audit", "show", &id]).go().exits(0);
+}

@@ -66,6 +66,7 @@ DECLARE
     s lar.step;
     known boolean := false;
     written boolean := false;
+    alone boolean := cardinality(runs) = 1;
     done bigint[] := '{}';
     bytes bytea;
     names text[];
@@ -74,17 +75,20 @@ BEGIN
         -- What is only found must be as durable as what is written.
         PERFORM lar.barrier();
     END IF;
-    -- All batches take their tokens in one order, and then their runs, so that none waits for another
-    -- in a circle. What is read below is read after that: whoever ends a grant takes all its tokens
-    -- first, so that no start comes after the end of its grant.
-    PERFORM FROM unnest(runs, tokens, transitions) AS w (run, token, transition)
-    JOIN lar.runs r ON r.id = w.run
-    JOIN lar.tokens t ON t.grant_n = r.grant_n AND t.name = w.token
-    WHERE w.transition NOT IN ('finish', 'approve', 'resolve')
-    ORDER BY t.grant_n, t.name FOR NO KEY UPDATE OF t;
-    PERFORM FROM lar.runs r WHERE r.id = ANY (runs) ORDER BY r.id FOR NO KEY UPDATE;
+    -- What is read of a grant is read after its token's row was taken: whoever ends a grant takes all
+    -- its tokens first, so that no start comes after the end of its grant.
+    IF NOT alone THEN
+        -- All batches take their tokens in one order, and then their runs, so that none waits for
+        -- another in a circle.
+        PERFORM FROM unnest(runs, tokens, transitions) AS w (run, token, transition)
+        JOIN lar.runs r ON r.id = w.run
+        JOIN lar.tokens t ON t.grant_n = r.grant_n AND t.name = w.token
+        WHERE w.transition NOT IN ('finish', 'approve', 'resolve')
+        ORDER BY t.grant_n, t.name FOR NO KEY UPDATE OF t;
+        PERFORM FROM lar.runs r WHERE r.id = ANY (runs) ORDER BY r.id FOR NO KEY UPDATE;
+    END IF;
 
-    IF NOT again THEN
+    IF NOT again AND NOT alone THEN
         -- What nothing speaks against, all at once: starts without a hold, outcomes at their fence,
         -- records and pages, one a run. Whatever is left goes the long way below, which says why.
         FOR i IN
@@ -196,11 +200,8 @@ BEGIN
                     lease_until = r.lease_until, pages = r.pages WHERE n = r.n;
                 written := false;
             END IF;
-            SELECT * INTO r FROM lar.runs w WHERE w.id = i.run;
+            SELECT * INTO r FROM lar.runs w WHERE w.id = i.run FOR NO KEY UPDATE;
             known := FOUND;
-            SELECT w.revoked_at IS NOT NULL AS revoked, w.expires,
-                   w.epoch <> l.epoch AS quarantined
-            INTO g FROM lar.grants w CROSS JOIN lar.ledger l WHERE w.n = r.grant_n;
         END IF;
         item := i.item;
         code := NULL;
@@ -246,12 +247,21 @@ BEGIN
             IF a.token <> i.token THEN
                 code := 'out_of_order';
             END IF;
-            SELECT * INTO t FROM lar.tokens w WHERE w.grant_n = r.grant_n AND w.name = i.token;
+            IF alone AND i.transition NOT IN ('finish', 'approve', 'resolve') THEN
+                SELECT * INTO t FROM lar.tokens w
+                WHERE w.grant_n = r.grant_n AND w.name = i.token FOR NO KEY UPDATE;
+            ELSE
+                SELECT * INTO t FROM lar.tokens w
+                WHERE w.grant_n = r.grant_n AND w.name = i.token;
+            END IF;
             IF code IS NULL AND NOT FOUND THEN
                 code := 'unknown_token';
                 what := i.token;
             END IF;
             IF code IS NULL THEN
+                SELECT w.revoked_at IS NOT NULL AS revoked, w.expires,
+                       w.epoch <> l.epoch AS quarantined
+                INTO g FROM lar.grants w CROSS JOIN lar.ledger l WHERE w.n = r.grant_n;
                 s := lar.next(
                     r.fence, g.revoked, g.expires, g.quarantined,
                     t.granted, t.uses_left, t.expires, t.requires_approval,

@@ -3,6 +3,7 @@
 
 mod cut;
 mod doubt;
+mod failover;
 mod proxy;
 mod race;
 mod restart;
