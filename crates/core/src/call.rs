@@ -20,6 +20,7 @@ use crate::invocation::Invocation;
 use crate::ledger::{
     Change, Conflict, Fence, LedgerError, Receipt, RunLedger, Transition, UseState,
 };
+use crate::outcome::Performed;
 use crate::token::Token;
 
 pub use sealing::{Unsealed, Untold};
@@ -80,7 +81,7 @@ impl Reserved {
         let Some(token) = self.held.entry().map(|entry| entry.token().clone()) else {
             return Err(Refusal::Stopped);
         };
-        token.scope().permits(self.invocation.action())?;
+        token.permits(self.invocation.action())?;
         Ok(Authorized { held: self.held, token, invocation: self.invocation })
     }
 }
@@ -257,7 +258,19 @@ impl Approved {
             return Err(Refusal::Stopped);
         };
         capability.entry().note_spent();
-        Ok(Spent { capability, token, invocation, intent, receipt })
+        let spent = Spent { capability, token, invocation, intent, receipt };
+        match spent.token.expires().filter(|end| spent.receipt.timestamp >= *end) {
+            None => Ok(spent),
+            // The ledger knows the end of what was granted, not that of what was narrowed from it.
+            Some(end) => {
+                let why = format!("token `{}` expired at {end}", spent.token.name());
+                let never = Performed::NeverBegan { reason: why.clone() };
+                match spent.seal(never, ledger).await.map_err(Refusal::from) {
+                    Err(Refusal::NeverBegan(_)) | Ok(_) => Err(Refusal::TokenClosed(why)),
+                    Err(other) => Err(other),
+                }
+            }
+        }
     }
 }
 

@@ -94,7 +94,7 @@ fn describe(scope: &Scope) -> String {
             };
             format!(
                 "{what} at or beneath {} (at most {} bytes).",
-                scope.allowed_paths.join(" or "),
+                scope.paths().join(" or "),
                 scope.max_bytes
             )
         }

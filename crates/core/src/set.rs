@@ -3,6 +3,8 @@
 //! The set is the process's own view and keeps two tasks from taking one capability. What is
 //! durable, and what holds between processes and hosts, is the ledger's.
 
+mod split;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -14,6 +16,8 @@ use crate::error::Refusal;
 use crate::id::Part;
 use crate::invocation::Invocation;
 use crate::token::Token;
+
+pub use split::{Share, SplitError};
 
 /// Names of the runtime's own tools; no token may take one.
 pub const RESERVED_NAMES: [&str; 2] = ["request_approval", "request_capability"];
@@ -56,25 +60,6 @@ struct Pool {
     held: u32,
     /// Capabilities that are spent.
     spent: u32,
-}
-
-/// Uses that can't be split off. Nothing was moved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SplitError {
-    /// The set has no such token.
-    #[error("the set has no token `{0}`; a set is split among the tokens that it has")]
-    Unknown(String),
-    /// A token is named twice.
-    #[error("token `{0}` is named twice; name it once with all the uses")]
-    Twice(String),
-    /// There are fewer uses.
-    #[error("token `{token}` has {left} use(s) left; split off at most so many")]
-    TooMany {
-        /// The token.
-        token: String,
-        /// How many uses it has left.
-        left: u32,
-    },
 }
 
 /// Tokens that can't form a set.
@@ -226,60 +211,6 @@ impl CapabilitySet {
         self.entries().iter().find(|entry| entry.token.name() == name).map(|e| e.uses_left())
     }
 
-    /// Splits uses off for a sub-agent: a set that holds these uses of these tokens, and this one holds
-    /// them no longer. All of them are moved or none is. Whoever spends, the ledger counts the uses of
-    /// one and the same grant, and the sum over all holders never exceeds it.
-    ///
-    /// ```
-    /// use lar_core::{set::CapabilitySet, token::ShellToken};
-    /// let pods = ShellToken::new("pods", ["kubectl get pods"]).max_uses(5).build()?;
-    /// let set = CapabilitySet::new([pods])?;
-    /// let child = set.split(&[("pods", 2)])?;
-    /// assert_eq!((set.uses_left("pods"), child.uses_left("pods")), (Some(3), Some(2)));
-    /// assert!(set.split(&[("pods", 4)]).is_err());
-    /// # set.mark_reported();
-    /// # child.mark_reported();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When a token is unknown, named twice, or has fewer uses left.
-    pub fn split(&self, uses: &[(&str, u32)]) -> Result<Self, SplitError> {
-        let entries = self.entries();
-        let child = Self::default();
-        let mut parts = Vec::with_capacity(uses.len());
-        for (name, count) in uses {
-            let found = entries.iter().find(|entry| entry.token.name() == *name && entry.offered());
-            let Some(entry) = found else {
-                give_all_back(&parts);
-                return Err(SplitError::Unknown((*name).to_owned()));
-            };
-            if parts.iter().any(|(other, _): &(&Arc<Entry>, Vec<u32>)| Arc::ptr_eq(other, entry)) {
-                give_all_back(&parts);
-                return Err(SplitError::Twice((*name).to_owned()));
-            }
-            match entry.take(*count) {
-                Ok(ordinals) => parts.push((entry, ordinals)),
-                Err(left) => {
-                    give_all_back(&parts);
-                    return Err(SplitError::TooMany { token: (*name).to_owned(), left });
-                }
-            }
-            // A way back goes with its deployment and never alone: as many of it as there are.
-            let back = entry.token.rollback().map(|back| back.name().to_owned());
-            let back = back.and_then(|back| entries.iter().find(|e| e.token.name() == back));
-            if let Some(back) = back
-                && let Ok(ordinals) = back.take(back.uses_left().min(*count))
-            {
-                parts.push((back, ordinals));
-            }
-        }
-        let held = parts.into_iter().map(|(entry, ordinals)| Arc::new(entry.part(ordinals)));
-        child.inner.entries.write().unwrap_or_else(PoisonError::into_inner).extend(held);
-        Ok(child)
-    }
-
     /// Says that no more than `left` uses of a token can be had: other runs of the grant have spent
     /// or hold the others. It only ever lowers what this process may spend.
     pub fn limit(&self, name: &str, left: u32) {
@@ -373,13 +304,6 @@ impl Drop for Inner {
     }
 }
 
-/// A failed split moves nothing.
-fn give_all_back(parts: &[(&Arc<Entry>, Vec<u32>)]) {
-    for (entry, ordinals) in parts {
-        entry.pool().returned.extend(ordinals);
-    }
-}
-
 impl Entry {
     /// Takes so many of the numbers that are free, or says how many there are.
     fn take(&self, count: u32) -> Result<Vec<u32>, u32> {
@@ -401,19 +325,6 @@ impl Entry {
             }
         }
         Ok(taken)
-    }
-
-    /// The same token with these uses alone.
-    fn part(&self, ordinals: Vec<u32>) -> Self {
-        let next = self.token.max_uses() + 1;
-        let pool = Pool { returned: ordinals, next, held: 0, spent: 0 };
-        Self {
-            token: self.token.clone(),
-            tool: self.tool.clone(),
-            pool: Arc::new(Mutex::new(pool)),
-            // Three denials close the token for everybody who holds it.
-            denials: Arc::clone(&self.denials),
-        }
     }
 
     fn new(token: Token) -> Self {

@@ -1,15 +1,19 @@
 //! Tokens: what a person declares. A token is data and confers nothing; authority is the
 //! [`Capability`](crate::capability::Capability) that a set mints from it.
 
+mod attenuate;
 mod build;
 
 use serde::Serialize;
 
+use crate::action::Action;
+use crate::error::Refusal;
 use crate::json::{Digest, JsonRefusal, canonical};
 use crate::scope::Scope;
 use crate::scope::command::PrefixError;
 use crate::time::Timestamp;
 
+pub use attenuate::{AttenuateError, Narrowing};
 pub use build::{
     DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
     MultiUseShellToken, SecretToken, ShellToken, WaitToken,
@@ -26,6 +30,9 @@ pub const ROLLBACK_SUFFIX: &str = "/rollback";
 pub struct Token {
     name: String,
     scope: Scope,
+    /// The scopes of the tokens that it was narrowed from, which a call must fit too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    within: Vec<Scope>,
     max_uses: u32,
     requires_approval: bool,
     required: bool,
@@ -91,6 +98,13 @@ impl Token {
         &self.scope
     }
 
+    /// Whether it allows the action: by its own scope, and by those of the tokens that it was narrowed
+    /// from. Pure and total.
+    pub fn permits(&self, action: &Action) -> Result<(), Refusal> {
+        self.scope.permits(action)?;
+        self.within.iter().try_for_each(|scope| scope.permits(action))
+    }
+
     /// How many uses it grants.
     pub fn max_uses(&self) -> u32 {
         self.max_uses
@@ -150,6 +164,7 @@ impl Token {
         scope.has_rollback().then(|| Token {
             name: format!("{}{ROLLBACK_SUFFIX}", self.name),
             scope: Scope::Rollback(scope.clone()),
+            within: Vec::new(),
             max_uses: self.max_uses,
             requires_approval: false,
             required: false,

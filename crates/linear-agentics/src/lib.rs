@@ -49,7 +49,7 @@ pub use lar_core::audit::{self, AuditTrail};
 pub use lar_core::budget::Budget;
 pub use lar_core::error::Refusal;
 pub use lar_core::ledger::{Ledger, LedgerError};
-pub use lar_core::set::{CapabilitySet, SetError};
+pub use lar_core::set::{CapabilitySet, SetError, Share, SplitError};
 pub use lar_core::{
     action, definition, display, id, invocation, json, ledger, outcome, scope, time,
 };
@@ -72,8 +72,9 @@ pub use session::{MakeOptions, Session, SessionError};
 pub mod tokens {
     pub use lar_core::scope::FileMode;
     pub use lar_core::token::{
-        DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
-        MultiUseShellToken, SecretToken, ShellToken, Token, TokenError, WaitToken,
+        AttenuateError, DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken,
+        MultiUseHttpToken, MultiUseShellToken, Narrowing, SecretToken, ShellToken, Token,
+        TokenError, WaitToken,
     };
 }
 

@@ -10,6 +10,7 @@ mod sql_place;
 use super::lexer::{self, LexError, LexErrorKind, Word};
 use super::profile::{self, Beyond, End, Granted, Profile, Profiles};
 use super::sql::{SqlPrefix, SqlRefusal, SqlRefusalKind};
+use crate::token::{AttenuateError, TokenError};
 use sql_place::sql_place;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -146,6 +147,30 @@ impl CommandScope {
     /// The prefixes, in the order in which they were given.
     pub fn prefixes(&self) -> &[Prefix] {
         &self.prefixes
+    }
+
+    /// The scope of commands that begin with one of `allowed`, where that is provably no more.
+    ///
+    /// # Errors
+    ///
+    /// The first prefix that isn't proved to be narrower, with the reason.
+    pub(crate) fn attenuate(&self, allowed: Vec<String>) -> Result<Self, AttenuateError> {
+        let profiles = self.prefixes.first().map(|prefix| Arc::clone(&prefix.profiles));
+        let narrower = Self::with_profiles(allowed, &profiles.unwrap_or_default())
+            .map_err(TokenError::Prefix)?;
+        let wider = |mine: &&Prefix| !self.prefixes.iter().any(|theirs| mine.narrows(theirs));
+        let Some(prefix) = narrower.prefixes.iter().find(wider) else {
+            return Ok(narrower);
+        };
+        let refused = Command::parse(&prefix.source).ok().map(|command| self.permits(&command));
+        let why = match refused {
+            Some(Err(refusal)) => refusal.to_string(),
+            _ => "it ends within an option or a word whose rest the token's own prefix judges; \
+                  name whole words"
+                .to_owned(),
+        };
+        let text = lexer::visible(&prefix.source, 120);
+        Err(AttenuateError::Unproved { field: "allowed", text, why })
     }
 
     /// Whether everything that this scope permits is provably permitted by `wider`: each prefix is

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::lexer;
 use super::secret::SecretSource;
 use super::sql::{Dialect, SqlScope};
 use crate::action::DatabaseAction;
 use crate::error::Refusal;
-use crate::token::TokenError;
+use crate::token::{AttenuateError, TokenError};
 
 /// How many rows come back when the token doesn't say.
 pub const DEFAULT_ROW_LIMIT: u32 = 1_000;
@@ -123,6 +124,22 @@ impl DatabaseScope {
             timeout: DEFAULT_TIMEOUT,
             sql,
         })
+    }
+
+    /// Keeps these patterns alone, where they are provably no more.
+    pub(crate) fn attenuate(&mut self, patterns: Vec<String>) -> Result<(), AttenuateError> {
+        let file = self.file.clone();
+        let dsn = self.dsn.clone();
+        let narrower = Self::new(dsn, self.engine, file, &patterns, &self.functions)?;
+        if let Some(index) = narrower.sql.first_beyond(&self.sql) {
+            return Err(AttenuateError::Unproved {
+                field: "patterns",
+                text: patterns.get(index).map_or_else(String::new, |it| lexer::visible(it, 120)),
+                why: format!("allowed are {}; begin as one of them does", self.patterns()),
+            });
+        }
+        (self.allowed_patterns, self.sql) = (narrower.allowed_patterns, narrower.sql);
+        Ok(())
     }
 
     /// Whether the query is one statement of an allowed kind.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::action::{FileAction, FileOperation};
 use crate::error::Refusal;
-use crate::token::TokenError;
+use crate::token::{AttenuateError, TokenError};
 
 /// How many bytes may be read or written when the token doesn't say: 1 MiB.
 pub const DEFAULT_MAX_BYTES: u64 = 1 << 20;
@@ -48,6 +48,10 @@ impl FileMode {
 pub struct FileScope {
     /// Absolute paths without `.` or `..`; a directory allows what is beneath it.
     pub allowed_paths: Vec<String>,
+    /// Of these, only what lies at or beneath one of these paths; all when there are none. The
+    /// allowed paths stay what is opened, so that what was narrowed can't lead elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// What may be done.
     pub mode: FileMode,
     /// The most bytes that are read or written.
@@ -58,21 +62,24 @@ impl FileScope {
     /// Checks the paths. Relative ones must have been made absolute before.
     pub fn new(allowed_paths: &[String], mode: FileMode) -> Result<Self, TokenError> {
         let fail = |message: String| TokenError::Field { field: "allowed_paths", message };
-        if allowed_paths.is_empty() {
-            return Err(fail("no path is listed; list at least one file or directory".into()));
+        let allowed_paths = clean(allowed_paths).map_err(fail)?;
+        Ok(Self { allowed_paths, only: Vec::new(), mode, max_bytes: DEFAULT_MAX_BYTES })
+    }
+
+    /// Keeps only what lies at or beneath one of these paths, each of which must lie within the scope.
+    pub(crate) fn confine(&mut self, paths: &[String]) -> Result<(), AttenuateError> {
+        let fail = |message: String| AttenuateError::Wider { field: "paths", message };
+        let paths = clean(paths).map_err(fail)?;
+        for path in &paths {
+            self.locate(path).map_err(|refusal| fail(refusal.to_string()))?;
         }
-        let mut clean = Vec::new();
-        for path in allowed_paths {
-            if !path.starts_with('/') {
-                return Err(fail(format!("`{path}` is not an absolute path")));
-            }
-            let parts = components(path).map_err(|why| fail(format!("`{path}` {why}")))?;
-            if parts.is_empty() {
-                return Err(fail("`/` would allow every file; name a directory".into()));
-            }
-            clean.push(format!("/{}", parts.join("/")));
-        }
-        Ok(Self { allowed_paths: clean, mode, max_bytes: DEFAULT_MAX_BYTES })
+        self.only = paths;
+        Ok(())
+    }
+
+    /// What may be named, for people.
+    pub fn paths(&self) -> &[String] {
+        if self.only.is_empty() { &self.allowed_paths } else { &self.only }
     }
 
     /// Finds the allowed path that `path` lies at or beneath, and the rest of the way. A relative
@@ -82,11 +89,7 @@ impl FileScope {
             Refusal::FileAccess(format!(
                 "`{}` is not at or beneath {}",
                 clip(path),
-                self.allowed_paths
-                    .iter()
-                    .map(|p| format!("`{p}`"))
-                    .collect::<Vec<_>>()
-                    .join(" or ")
+                self.paths().iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(" or ")
             ))
         };
         let parts = components(path)
@@ -98,7 +101,14 @@ impl FileScope {
                     clip(path)
                 )));
             };
+            let inside = format!("{only}/{}", parts.join("/"));
+            if !self.keeps(&inside) {
+                return Err(outside());
+            }
             return Ok((only.clone(), parts.join("/")));
+        }
+        if !self.keeps(path) {
+            return Err(outside());
         }
         // The longest allowed path wins, so that the most specific root is the one that is opened.
         let mut best: Option<(&String, Vec<&str>)> = None;
@@ -111,6 +121,16 @@ impl FileScope {
             }
         }
         best.map(|(root, rest)| (root.clone(), rest.join("/"))).ok_or_else(outside)
+    }
+
+    /// Whether a plain path lies at or beneath one of those that were kept.
+    fn keeps(&self, path: &str) -> bool {
+        let parts = components(path).unwrap_or_default();
+        let lies = |kept: &String| {
+            let kept: Vec<&str> = kept.split('/').filter(|part| !part.is_empty()).collect();
+            parts.starts_with(&kept)
+        };
+        self.only.is_empty() || self.only.iter().any(lies)
     }
 
     /// Whether the operation is within the scope.
@@ -141,8 +161,27 @@ impl FileScope {
 
     /// One line for people.
     pub fn summary(&self) -> String {
-        format!("{} {}", self.mode.as_str(), self.allowed_paths.join(", "))
+        format!("{} {}", self.mode.as_str(), self.paths().join(", "))
     }
+}
+
+/// Absolute paths in their plain form, of which there must be one.
+fn clean(paths: &[String]) -> Result<Vec<String>, String> {
+    if paths.is_empty() {
+        return Err("no path is listed; list at least one file or directory".to_owned());
+    }
+    let mut clean = Vec::new();
+    for path in paths {
+        if !path.starts_with('/') {
+            return Err(format!("`{path}` is not an absolute path"));
+        }
+        let parts = components(path).map_err(|why| format!("`{path}` {why}"))?;
+        if parts.is_empty() {
+            return Err("`/` would allow every file; name a directory".to_owned());
+        }
+        clean.push(format!("/{}", parts.join("/")));
+    }
+    Ok(clean)
 }
 
 /// The parts of a path. `..` is refused rather than resolved: what it means depends on symbolic

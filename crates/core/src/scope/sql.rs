@@ -173,6 +173,12 @@ impl SqlScope {
         judge::judge(sql, self.dialect, &self.prefixes, &self.functions)
     }
 
+    /// The first of its patterns that isn't provably covered by one of `wider`'s.
+    pub(crate) fn first_beyond(&self, wider: &Self) -> Option<usize> {
+        let covered = |mine: &SqlPrefix| wider.prefixes.iter().any(|theirs| mine.narrows(theirs));
+        self.prefixes.iter().position(|mine| !covered(mine))
+    }
+
     /// Whether nothing that this scope permits changes a row or a definition, so that it can be held to
     /// a read-only transaction.
     pub fn only_reads(&self) -> bool {

@@ -55,6 +55,7 @@ impl Common {
         let token = Token {
             name: self.name,
             scope,
+            within: Vec::new(),
             max_uses: self.max_uses,
             requires_approval: self.requires_approval,
             required: self.required,

@@ -180,7 +180,7 @@ proptest! {
                         let _ = seal(spent, &ledger, Verdict::Succeeded).await;
                     }
                 } else {
-                    match set.split(&[("x", count)]) {
+                    match set.split([("x", count)]) {
                         Ok(child) => {
                             assert_eq!(child.uses_left("x"), Some(count));
                             assert_eq!(set.uses_left("x"), Some(before - count));
@@ -206,7 +206,7 @@ fn a_way_back_is_split_off_with_its_deployment() {
     use lar_core::token::DeployToken;
     let deploy = DeployToken::kubectl("app", "prod", "app:v2").rollback_to("app:v1").max_uses(2);
     let set = CapabilitySet::new([deploy.build().unwrap()]).unwrap();
-    let child = set.split(&[("app", 1)]).unwrap();
+    let child = set.split([("app", 1)]).unwrap();
     for part in [&set, &child] {
         part.mark_reported();
         assert_eq!((part.uses_left("app"), part.uses_left("app/rollback")), (Some(1), Some(1)));

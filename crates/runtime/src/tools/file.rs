@@ -82,12 +82,14 @@ impl Root {
 impl Job<'_> {
     pub(super) async fn file(&self, scope: &FileScope, action: &FileAction) -> Performed {
         let (roots, action, most) = (self.tools.roots.clone(), action.clone(), scope.max_bytes);
+        // What a narrowed token may name must not lead to what it may not name.
+        let links = scope.only.is_empty();
         let redactor = Arc::clone(&self.tools.redactor);
         let done = tokio::task::spawn_blocking(move || {
             let path = action.whole_path();
             let result = match action.operation {
-                FileOperation::Read => read(&roots, &action, most, &redactor),
-                FileOperation::Write => write(&roots, &action),
+                FileOperation::Read => read(&roots, &action, links, most, &redactor),
+                FileOperation::Write => write(&roots, &action, links),
             };
             result.unwrap_or_else(|why| {
                 Outcome::new(Verdict::Failed, format!("{path}: {why}"), "").because("file error")
@@ -103,6 +105,7 @@ impl Job<'_> {
 fn at<T>(
     roots: &Roots,
     action: &FileAction,
+    links: bool,
     with: impl FnOnce(&OwnedFd, &str, ResolveFlags) -> Result<T, String>,
 ) -> Result<T, String> {
     let opened;
@@ -113,21 +116,23 @@ fn at<T>(
             &opened
         }
     };
+    let resolve = if links { root.resolve } else { root.resolve.union(ResolveFlags::NO_SYMLINKS) };
     match (&root.file, action.path.as_str()) {
-        (Some(name), "") => with(&root.directory, name, root.resolve),
+        (Some(name), "") => with(&root.directory, name, resolve),
         (Some(_), _) => Err("the allowed path is a file and has nothing beneath it".to_owned()),
         (None, "") => Err("is a directory; name a file in it".to_owned()),
-        (None, path) => with(&root.directory, path, root.resolve),
+        (None, path) => with(&root.directory, path, resolve),
     }
 }
 
 fn read(
     roots: &Roots,
     action: &FileAction,
+    links: bool,
     most: u64,
     redactor: &Redactor,
 ) -> Result<Outcome, String> {
-    at(roots, action, |directory, name, resolve| {
+    at(roots, action, links, |directory, name, resolve| {
         // NONBLOCK so that a FIFO can't hold us; it is refused below.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file =
@@ -155,9 +160,9 @@ fn read(
 
 /// Replaces a file whole: a temporary file beside it, flushed, renamed over it, and the directory
 /// flushed. A reader sees the old content or the new one, never a part.
-fn write(roots: &Roots, action: &FileAction) -> Result<Outcome, String> {
+fn write(roots: &Roots, action: &FileAction, links: bool) -> Result<Outcome, String> {
     let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
-    at(roots, action, |directory, name, resolve| {
+    at(roots, action, links, |directory, name, resolve| {
         let (parent, leaf) = match name.rsplit_once('/') {
             Some((parent, leaf)) => (parent, leaf),
             None => (".", name),
@@ -258,7 +263,8 @@ mod tests {
             let root = at(name).to_str().unwrap().to_owned();
             let path = String::new();
             let action = FileAction { operation: FileOperation::Read, root, path, content: None };
-            super::read(roots, &action, 100, &Redactor::default()).map(|outcome| outcome.output)
+            super::read(roots, &action, true, 100, &Redactor::default())
+                .map(|outcome| outcome.output)
         };
         let (plain, linked) =
             (Roots::open(&[token("report.txt")]), Roots::open(&[token("latest")]));
@@ -268,5 +274,22 @@ mod tests {
         std::fs::remove_file(at("report.txt")).unwrap();
         std::os::unix::fs::symlink("secrets.yml", at("report.txt")).unwrap();
         assert!(read(&plain, "report.txt").is_err());
+    }
+
+    #[test]
+    fn what_a_narrowed_token_names_leads_nowhere_else_beneath_its_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_str().unwrap().to_owned();
+        std::fs::create_dir_all(dir.path().join("mine")).unwrap();
+        std::fs::create_dir_all(dir.path().join("other")).unwrap();
+        std::fs::write(dir.path().join("other/secret"), "not mine").unwrap();
+        std::os::unix::fs::symlink("../other", dir.path().join("mine/link")).unwrap();
+        let token = FileToken::new("f", [root.clone()], FileMode::Read).build().unwrap();
+        let roots = Roots::open(&[token]);
+        let path = "mine/link/secret".to_owned();
+        let action = FileAction { operation: FileOperation::Read, root, path, content: None };
+        let read = |links| super::read(&roots, &action, links, 100, &Redactor::default());
+        assert_eq!(read(true).unwrap().output, "not mine", "the whole root is granted");
+        assert!(read(false).is_err());
     }
 }

@@ -192,7 +192,7 @@ impl Worker {
         if !self.effect_first && self.steps.below(16) == 0 {
             // Nothing was begun, and the living owner says so: the use comes back.
             let never = Performed::NeverBegan { reason: "no connection was opened".to_owned() };
-            return spent.seal(never, run).await.map(drop);
+            return Ok(spent.seal(never, run).await.map(drop)?);
         }
         if !self.effect_first {
             self.effects.add(&line);
@@ -200,7 +200,7 @@ impl Worker {
         }
         tokio::time::sleep(Duration::from_micros(self.steps.below(2_000))).await;
         let done = Performed::Ended(Outcome::new(Verdict::Succeeded, "", ""));
-        spent.seal(done, run).await.map(drop)
+        Ok(spent.seal(done, run).await.map(drop)?)
     }
 }
 
