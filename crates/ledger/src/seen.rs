@@ -58,15 +58,17 @@ impl LastSeen {
     }
 
     /// Refuses a ledger that is behind what was last seen, or went another way from there. `root_at`
-    /// tells its root over so many records.
+    /// tells its root over so many records. `now` is asked after what was seen is read: another process
+    /// may commit in between, and then the ledger is ahead.
     pub(crate) fn check(
         &mut self,
-        now: Sight,
+        now: impl FnOnce() -> Result<Sight, LedgerError>,
         root_at: impl FnOnce(u64) -> Result<Digest, LedgerError>,
     ) -> Result<(), LedgerError> {
         let Some(seen) = self.read()? else {
             return Ok(());
         };
+        let now = now()?;
         let what = if now.size < seen.size {
             format!("it has {} records, and {} were seen here before", now.size, seen.size)
         } else if now.epoch < seen.epoch {

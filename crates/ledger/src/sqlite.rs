@@ -59,7 +59,7 @@ impl Sqlite {
                 Some(directory) => {
                     let id = Store::new(&reading).identity()?.ledger;
                     let mut seen = LastSeen::of(directory, &id);
-                    seen.check(log::sight(&reading)?, |size| log::root_at(&reading, size))?;
+                    seen.check(|| log::sight(&reading), |size| log::root_at(&reading, size))?;
                     Some(seen)
                 }
                 None => None,

@@ -371,3 +371,22 @@ async fn what_lies_on_a_read_only_file_system_can_be_read() {
         Ok(ledger) => assert_eq!(ledger.runs().await.unwrap().len(), 1, "the log is not left out"),
     }
 }
+
+/// What was seen is kept by whichever process commits, and another may open the file in that moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_others_write_is_never_taken_for_an_older_copy() {
+    let place = Place::new();
+    let writing = place.open();
+    let writer = tokio::spawn(async move {
+        for n in 0u32.. {
+            if start(writing.as_ref(), &format!("w{n}"), vec![]).await.fence == 0 {
+                break;
+            }
+        }
+    });
+    for n in 0..150 {
+        let ledger = place.open();
+        start(ledger.as_ref(), &format!("r{n}"), vec![]).await;
+    }
+    writer.abort();
+}

@@ -79,7 +79,9 @@ async fn open(store: &str, steps: &Arc<Steps>) -> Result<Arc<dyn Ledger>, Ledger
         let address = Address::parse(store, &Environment::default()).unwrap();
         lar_ledger::connect_signed(address, keys::signers(steps)).await
     } else {
-        lar_ledger::open_signed(&Path::new(store).join("ledger.db"), keys::signers(steps))
+        // What was last seen of the ledger is kept elsewhere, and must never be ahead of it.
+        let (ledger, seen) = (Path::new(store).join("ledger"), Path::new(store).join("seen"));
+        lar_ledger::open_signed(&ledger.join("ledger.db"), keys::signers(steps), Some(&seen))
     }
 }
 

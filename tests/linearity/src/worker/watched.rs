@@ -9,8 +9,8 @@ use lar_core::audit::log::Log;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::{
-    Attempt, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger, LedgerError, Opened,
-    Opening, Receipt, Resolution, RunSummary, Taking, Transition,
+    Attempt, ClockReset, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
+    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking, Transition,
 };
 use lar_core::time::Timestamp;
 
@@ -65,6 +65,10 @@ impl Ledger for Watched {
 
     async fn bump_epoch(&self) -> Result<Identity> {
         self.inner.bump_epoch().await
+    }
+
+    async fn reset_clock(&self) -> Result<ClockReset> {
+        self.inner.reset_clock().await
     }
 
     async fn issue(&self, issuing: Issuing) -> Result<Grant> {
