@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
-use lar_core::audit::record::SealedRecord;
+use lar_core::audit::record::{Body, LedgerEpoch, SealedRecord};
 use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
@@ -81,7 +81,9 @@ impl Sqlite {
         let mut epoch = Store::new(&transaction).identity()?.epoch;
         // The epochs that were seen are gone with the newer file; theirs are not begun again.
         epoch = epoch.max(seen.read()?.map_or(0, |seen| seen.epoch)) + 1;
-        Store::new(&transaction).write(Changes { epoch: Some(epoch), ..Changes::default() })?;
+        let own = vec![(clock::now(&transaction)?, Body::LedgerEpoch(LedgerEpoch { epoch }))];
+        let changes = Changes { epoch: Some(epoch), own, ..Changes::default() };
+        Store::new(&transaction).write(changes)?;
         let sight = log::sight(&transaction)?;
         transaction.commit().map_err(|error| unavailable(&error))?;
         seen.note(sight)?;
@@ -130,7 +132,7 @@ impl Ledger for Sqlite {
     }
 
     async fn bump_epoch(&self) -> Result<Identity> {
-        self.request(|store, _| transact::bump_epoch(store)).await
+        self.request(|store, now| transact::bump_epoch(store, now)).await
     }
 
     async fn issue(&self, issuing: Issuing) -> Result<Grant> {

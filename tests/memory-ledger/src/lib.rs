@@ -126,7 +126,7 @@ impl Ledger for Memory {
     }
 
     async fn bump_epoch(&self) -> Result<Identity> {
-        self.request(|tables, _| transact::bump_epoch(tables))
+        self.request(transact::bump_epoch)
     }
 
     async fn reset_clock(&self) -> Result<ClockReset> {

@@ -47,6 +47,12 @@ pub enum Body {
     Resolution(ResolutionRecord),
     /// The next epoch of the key that signs the log begins. It belongs to the log and to no run.
     KeyRotate(KeyRotate),
+    /// A grant was issued. Like the next two, it belongs to the log and to no run.
+    GrantIssue(GrantIssue),
+    /// A grant was ended.
+    GrantRevoke(GrantRevoke),
+    /// A new epoch of the ledger began: no grant issued before it takes a further spend.
+    LedgerEpoch(LedgerEpoch),
     /// A run ends.
     RunClose(RunClose),
 }
@@ -275,6 +281,38 @@ pub struct ResolutionRecord {
     pub name: String,
     /// How that is known, in one line.
     pub note: String,
+}
+
+/// A grant was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantIssue {
+    /// The grant.
+    pub grant: GrantId,
+    /// The ledger's epoch.
+    pub epoch: u64,
+    /// SHA-256 of all that it pins.
+    pub definitions: Digest,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires: Option<Timestamp>,
+    /// How many uses it grants of each token.
+    pub uses: std::collections::BTreeMap<String, u32>,
+}
+
+/// A grant was ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRevoke {
+    /// The grant.
+    pub grant: GrantId,
+    /// Why.
+    pub reason: String,
+}
+
+/// A new epoch of the ledger began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEpoch {
+    /// Its number.
+    pub epoch: u64,
 }
 
 /// What the runtime says at the end.

@@ -367,7 +367,12 @@ impl AuditTrail {
             }
             Body::ModelTurn(_) => self.run.model_turns += 1,
             Body::RunClose(close) => self.close(close, timestamp),
-            Body::ApprovalRequest(_) | Body::RunOpen(_) | Body::KeyRotate(_) => {}
+            Body::ApprovalRequest(_)
+            | Body::RunOpen(_)
+            | Body::KeyRotate(_)
+            | Body::GrantIssue(_)
+            | Body::GrantRevoke(_)
+            | Body::LedgerEpoch(_) => {}
         }
     }
 

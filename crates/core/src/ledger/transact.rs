@@ -12,7 +12,9 @@ use super::grant::{Grant, GrantId, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
 use super::run::{Attempt, Change, Entry, Hold, Receipt, Resolution, RunSummary};
 use super::{LedgerError, MOST_JOURNAL_BYTES};
-use crate::audit::record::{self, Body, Recovery, SealedRecord};
+use crate::audit::record::{
+    self, Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord,
+};
 use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
 use crate::time::Timestamp;
@@ -67,6 +69,8 @@ pub struct Changes {
     pub attempts: Vec<(RunId, Attempt)>,
     /// Records that are new.
     pub records: Vec<(RunId, SealedRecord)>,
+    /// Records of the ledger's own, which belong to no run, and when they are written.
+    pub own: Vec<(Timestamp, Body)>,
     /// A page that is new: its run, its number and its bytes.
     pub page: Option<(RunId, u64, Vec<u8>)>,
     /// A run whose journal goes.
@@ -81,10 +85,11 @@ struct Draft<'v, V> {
 }
 
 /// Begins a new epoch.
-pub fn bump_epoch<V: View>(view: &mut V) -> Result<(Identity, Changes)> {
+pub fn bump_epoch<V: View>(view: &mut V, now: Timestamp) -> Result<(Identity, Changes)> {
     let Identity { ledger, epoch } = view.identity()?;
     let epoch = epoch + 1;
-    let changes = Changes { epoch: Some(epoch), ..Changes::default() };
+    let own = vec![(now, Body::LedgerEpoch(LedgerEpoch { epoch }))];
+    let changes = Changes { epoch: Some(epoch), own, ..Changes::default() };
     Ok((Identity { ledger, epoch }, changes))
 }
 
@@ -100,7 +105,15 @@ pub fn issue<V: View>(view: &mut V, now: Timestamp, issuing: Issuing) -> Result<
     let epoch = view.identity()?.epoch;
     let tokens = runs::ready(tokens)?;
     let made = Grant { id: grant, issued: now, expires, revoked: None, epoch, definitions, tokens };
-    let changes = Changes { granted: Some(made.clone()), ..Changes::default() };
+    let record = Body::GrantIssue(GrantIssue {
+        grant: made.id.clone(),
+        epoch,
+        definitions: made.definitions.digest(),
+        expires,
+        uses: made.tokens.iter().map(|t| (t.granted.name.clone(), t.granted.uses)).collect(),
+    });
+    let own = vec![(now, record)];
+    let changes = Changes { granted: Some(made.clone()), own, ..Changes::default() };
     Ok((made, changes))
 }
 
@@ -116,6 +129,8 @@ pub fn revoke<V: View>(
     let mut changes = Changes::default();
     if found.revoked.is_none() {
         let revocation = Revocation { at: now, reason: reason.chars().take(400).collect() };
+        let ended = GrantRevoke { grant: grant.clone(), reason: revocation.reason.clone() };
+        changes.own.push((now, Body::GrantRevoke(ended)));
         found.revoked = Some(revocation.clone());
         changes.revoked = Some((grant.clone(), revocation));
     }

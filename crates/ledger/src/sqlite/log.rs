@@ -228,7 +228,7 @@ pub(super) fn add(connection: &Connection, run: i64, record: &SealedRecord) -> R
 }
 
 /// Writes a record of the log itself.
-fn append_own(connection: &Connection, now: Timestamp, body: &Body) -> Result<()> {
+pub(super) fn append_own(connection: &Connection, now: Timestamp, body: &Body) -> Result<()> {
     let last = connection
         .prepare_cached("SELECT seq, hash FROM log_records ORDER BY seq DESC LIMIT 1")
         .and_then(|mut statement| {

@@ -108,6 +108,9 @@ impl<'c> Store<'c> {
                 params![run, record.seq, leaf, record.hash.as_bytes(), record.bytes],
             )?;
         }
+        for (now, body) in &changes.own {
+            log::append_own(self.connection, *now, body)?;
+        }
         if let Some((run, page, bytes)) = changes.page {
             self.execute(
                 "INSERT INTO journal (run, page, bytes) VALUES (?1, ?2, ?3)",

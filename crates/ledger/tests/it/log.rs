@@ -218,3 +218,49 @@ async fn a_log_that_was_edited_is_not_gone_on_with() {
         assert_eq!(ledger.runs().await.unwrap().len(), 3);
     }
 }
+
+#[tokio::test]
+async fn what_is_done_to_grants_is_recorded_under_the_same_signature() {
+    use lar_core::audit::record::{Body, GrantIssue, GrantRevoke, LedgerEpoch, Record};
+    use lar_core::ledger::{GrantId, Issuing};
+    let home = tempfile::tempdir().unwrap();
+    let keys = Keys::default();
+    let path = home.path().join("ledger.db");
+    let ledger = lar_ledger::open_signed(&path, keys.signers(), None).unwrap();
+    let grant = GrantId::new("release").unwrap();
+    let definitions = crate::support::definitions();
+    let tokens = vec![granted("t", 3), granted("u", 1)];
+    let issuing =
+        Issuing { grant: grant.clone(), tokens, definitions: definitions.clone(), expires: None };
+    ledger.issue(issuing.clone()).await.unwrap();
+    ledger.issue(issuing).await.unwrap_err();
+    ledger.revoke(&grant, "a leak").await.unwrap();
+    ledger.revoke(&grant, "again").await.unwrap();
+    ledger.bump_epoch().await.unwrap();
+    let log = ledger.log().unwrap();
+    let bodies: Vec<Body> = log
+        .entries(0, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|bytes| serde_json::from_slice::<Record>(bytes).unwrap().body)
+        .collect();
+    let uses = [("t".to_owned(), 3), ("u".to_owned(), 1)].into();
+    let issue = GrantIssue {
+        grant: grant.clone(),
+        epoch: 1,
+        definitions: definitions.digest(),
+        expires: None,
+        uses,
+    };
+    assert_eq!(
+        bodies,
+        [
+            Body::GrantIssue(issue),
+            Body::GrantRevoke(GrantRevoke { grant, reason: "a leak".to_owned() }),
+            Body::LedgerEpoch(LedgerEpoch { epoch: 2 }),
+        ]
+    );
+    signed_head(ledger.as_ref(), 1).await;
+    proves_all(log).await;
+}

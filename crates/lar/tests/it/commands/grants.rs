@@ -160,7 +160,8 @@ fn a_new_epoch_quarantines_what_was_issued() {
     issue(&lab);
     lab.replay(&[command("touch first"), done()]).go().exits(0);
     let args = ["ledger", "epoch", "--json", "--ledger", "ledger.db"];
-    assert_eq!(Run::at(lab.dir(), &args).go().exits(0).json()["epoch"], 2);
+    let begin = Run::at(lab.dir(), &args).env("HOME", lab.dir().to_str().unwrap());
+    assert_eq!(begin.go().exits(0).json()["epoch"], 2);
     let ended = lab.replay(&[command("touch second"), done()]).go().exits(5);
     assert!(ended.stderr.contains("epoch 1"), "{}", ended.stderr);
     assert!(!lab.made("second").exists());
