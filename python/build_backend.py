@@ -1,9 +1,8 @@
-"""Builds the wheel: `maturin` makes the extension, and two programs go beside it.
+"""Builds the wheel: `maturin` makes the extension, and `lar-launcher` goes beside it.
 
-`lar` is the command line; `lar-launcher` starts commands, which an extension can't do by itself: a process
-with the threads of a Python in it is not forked. All are built in one target directory and with one profile
-(`wheel` of `Cargo.toml`, unless `MATURIN_PEP517_ARGS="--profile dev"` names another), so that the runtime is
-compiled once.
+An extension can't start commands by itself: a process with the threads of a Python in it is not forked. Both
+are built in one target directory and with one profile, `release` unless `MATURIN_PEP517_ARGS="--profile dev"`
+says otherwise.
 """
 
 from __future__ import annotations
@@ -36,36 +35,30 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = ROOT / "python" / "linear_agentics"
-PROFILE = "--profile"
+PLACE = ROOT / "python" / "linear_agentics" / "lar-launcher"
 
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    _build_programs()
+    _build_launcher()
     return _wheel(directory, config_settings, metadata_directory)
 
 
 def build_editable(directory, config_settings=None, metadata_directory=None):  # type: ignore[no-untyped-def]
-    _build_programs()
+    _build_launcher()
     return _editable(directory, config_settings, metadata_directory)
 
 
-def _build_programs() -> None:
-    """Builds the programs as `maturin` is about to build the extension."""
+def _build_launcher() -> None:
+    """Builds the launcher as `maturin` is about to build the extension."""
     words = shlex.split(os.environ.get("MATURIN_PEP517_ARGS", ""))
-    if PROFILE not in words:
-        words += [PROFILE, "wheel"]
-        os.environ["MATURIN_PEP517_ARGS"] = shlex.join(words)
-    profile = words[words.index(PROFILE) + 1]
+    profile = words[words.index("--profile") + 1] if "--profile" in words else "release"
     cargo = os.environ.get("CARGO", "cargo")
     if shutil.which(cargo) is None:
         raise SystemExit("`cargo` is not found; install Rust (rustup), then install this package again")
-    programs = {"lar": "lar", "lar-launcher": "lar-sandbox"}
-    for program, package in programs.items():
-        line = [cargo, "build", "--package", package, "--bin", program, PROFILE, profile]
-        subprocess.run(line, cwd=ROOT, check=True)
-        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        built = target / ("debug" if profile == "dev" else profile) / program
-        # A file that runs can't be written to, but it can be replaced.
-        (PLACE / program).unlink(missing_ok=True)
-        shutil.copy2(built, PLACE / program)
+    line = [cargo, "build", "--package", "lar-sandbox", "--bin", "lar-launcher", "--profile", profile]
+    subprocess.run(line, cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    built = target / ("debug" if profile == "dev" else profile) / "lar-launcher"
+    # A file that runs can't be written to, but it can be replaced.
+    PLACE.unlink(missing_ok=True)
+    shutil.copy2(built, PLACE)

@@ -1,18 +1,18 @@
-"""The programs beside this module: the command `lar`, and the launcher of commands."""
+"""The command `lar`, and the program that starts commands."""
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from pathlib import Path
 
-PROGRAM = Path(__file__).with_name("lar")
+from . import _native
+
 LAUNCHER = Path(__file__).with_name("lar-launcher")
 
 
 def main() -> None:
-    """Becomes `lar`, with the arguments of this process."""
-    try:
-        os.execv(PROGRAM, ["lar", *sys.argv[1:]])
-    except FileNotFoundError:
-        sys.exit(f"`{PROGRAM}` is missing; install the package again")
+    """Is `lar`, with the arguments of this process."""
+    # Ctrl-C is the command's own affair: nothing of Python runs any more that could hear of it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(_native.run_command(["lar", *sys.argv[1:]]))

@@ -1,10 +1,10 @@
-"""Types of the compiled part. `tests/python/test_types.py` checks them against the module."""
+"""Types of the compiled part. `tests/python/test_package.py` checks them against the module."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Never, Self, TypeAlias, TypeVar, final
+from typing import Any, Literal, Never, Self, TypeAlias, TypeVar, final, overload
 
 
 from typing_extensions import disjoint_base
@@ -78,6 +78,7 @@ __all__ = [
     "WaitToken",
     "__version__",
     "end_all",
+    "run_command",
     "use_helper",
 ]
 
@@ -149,12 +150,12 @@ class ShellToken(LinearToken):
         required: bool = False,
         expires: str | datetime | None = None,
         timeout: _Seconds | None = None,
-        env: Sequence[str] = ...,
+        env: Sequence[str] | None = None,
         workdir: _Path | None = None,
-        network: Sequence[str] = ...,
-        writes: Sequence[_Path] = ...,
-        reads: Sequence[_Path] = ...,
-        also_runs: Sequence[str] = ...,
+        network: Sequence[str] | None = None,
+        writes: Sequence[_Path] | None = None,
+        reads: Sequence[_Path] | None = None,
+        also_runs: Sequence[str] | None = None,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -171,12 +172,12 @@ class MultiUseShellToken(MultiUseToken):
         required: bool = False,
         expires: str | datetime | None = None,
         timeout: _Seconds | None = None,
-        env: Sequence[str] = ...,
+        env: Sequence[str] | None = None,
         workdir: _Path | None = None,
-        network: Sequence[str] = ...,
-        writes: Sequence[_Path] = ...,
-        reads: Sequence[_Path] = ...,
-        also_runs: Sequence[str] = ...,
+        network: Sequence[str] | None = None,
+        writes: Sequence[_Path] | None = None,
+        reads: Sequence[_Path] | None = None,
+        also_runs: Sequence[str] | None = None,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -189,7 +190,7 @@ class HttpToken(LinearToken):
         url: str,
         methods: Sequence[str],
         *,
-        headers: Mapping[str, str] = ...,
+        headers: Mapping[str, str] | None = None,
         max_uses: int = 1,
         requires_approval: bool = False,
         required: bool = False,
@@ -252,7 +253,7 @@ class DatabaseToken(LinearToken):
         dsn: str | None = None,
         dsn_env: str | None = None,
         dsn_file: _Path | None = None,
-        functions: Sequence[str] = ...,
+        functions: Sequence[str] | None = None,
         row_limit: int | None = None,
         timeout: _Seconds | None = None,
         requires_approval: bool = False,
@@ -273,7 +274,7 @@ class MultiUseDatabaseToken(MultiUseToken):
         dsn_env: str | None = None,
         dsn_file: _Path | None = None,
         max_uses: int,
-        functions: Sequence[str] = ...,
+        functions: Sequence[str] | None = None,
         row_limit: int | None = None,
         timeout: _Seconds | None = None,
         requires_approval: bool = False,
@@ -303,10 +304,10 @@ class DeployToken(LinearToken):
         context: str | None = None,
         argv: Sequence[str] | None = None,
         rollback_argv: Sequence[str] | None = None,
-        network: Sequence[str] = ...,
-        writes: Sequence[_Path] = ...,
-        reads: Sequence[_Path] = ...,
-        also_runs: Sequence[str] = ...,
+        network: Sequence[str] | None = None,
+        writes: Sequence[_Path] | None = None,
+        reads: Sequence[_Path] | None = None,
+        also_runs: Sequence[str] | None = None,
     ) -> Self: ...
     def consume(self) -> _Call[Proof]: ...
     def check(self) -> Action: ...
@@ -531,7 +532,7 @@ class Budget:
 class CapabilitySet:
     def __new__(
         cls,
-        tokens: Sequence[LinearToken],
+        tokens: Iterable[LinearToken],
         *,
         budget: Budget | None = None,
         approval_gate: ApprovalGate | None = None,
@@ -544,7 +545,12 @@ class CapabilitySet:
     def add_token(self, token: LinearToken) -> None: ...
     def to_tool_definitions(self) -> list[_Json]: ...
     def unused_tokens(self) -> list[str]: ...
-    def split(self, *names: str | list[str]) -> CapabilitySet: ...
+    @overload
+    def split(self, uses: dict[str, int], /) -> CapabilitySet: ...
+    @overload
+    def split(self, names: list[str], /) -> CapabilitySet: ...
+    @overload
+    def split(self, *names: str) -> CapabilitySet: ...
     def dispatch(self, tool_name: str, tool_input: str | Mapping[str, Any]) -> _Call[Proof]: ...
     def check(self, tool_name: str, tool_input: str | Mapping[str, Any]) -> Action: ...
     def audit_trail(self) -> _Call[AuditTrail | None]: ...
@@ -640,11 +646,11 @@ class Agent:
         capabilities: CapabilitySet,
         budget: Budget,
         llm_model: str | Callable[[_Json], Awaitable[Any]] | None = None,
-        system_prompt: str = ...,
+        system_prompt: str = "",
         task: str | None = None,
         approval_gate: ApprovalGate | None = None,
         capability_provider: CapabilityProvider | None = None,
-        candidate_tokens: Sequence[LinearToken] = ...,
+        candidate_tokens: Iterable[LinearToken] | None = None,
         max_negotiations: int = 3,
         ledger: _Path | None = None,
         grant: str | None = None,
@@ -653,7 +659,10 @@ class Agent:
     ) -> Self: ...
     @property
     def capabilities(self) -> CapabilitySet: ...
+    @property
+    def budget(self) -> Budget: ...
     def run(self) -> _Call[AgentResult]: ...
 
+def run_command(arguments: Sequence[str]) -> int: ...
 def use_helper(path: _Path) -> None: ...
 def end_all() -> None: ...

@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 /// The compiled part of `linear_agentics`.
 #[pymodule]
 mod _native {
+    use std::ffi::OsString;
     use std::path::PathBuf;
 
     use super::*;
@@ -55,6 +56,12 @@ mod _native {
     fn use_helper(path: PathBuf) -> PyResult<()> {
         linear_agentics::use_helper(&path)
             .map_err(|error| errors::SandboxError::new_err(error.to_string()))
+    }
+
+    /// Runs the command line `lar`, and returns its exit code.
+    #[pyfunction]
+    fn run_command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
+        py.detach(|| lar::run(arguments))
     }
 
     /// Ends what still goes on, before the interpreter exits.

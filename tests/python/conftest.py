@@ -19,6 +19,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-ant-test-0123456789abcdef"
+LAR = [sys.executable, "-m", "linear_agentics"]
+
+
+def lar(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the `lar` of the package."""
+    ended = subprocess.run([*LAR, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended
 
 
 @pytest.fixture(autouse=True)

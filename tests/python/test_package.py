@@ -7,8 +7,10 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,28 @@ def test_the_readmes_python_runs(tmp_path: Path, program: Any, monkeypatch: pyte
             pytest.skip(f"block {number} deploys with kubectl, which is not set up here: {ended.stderr[-200:]}")
         assert ended.returncode == 0, f"block {number}\n{ended.stderr}"
         assert "CommandNotAllowedError" in ended.stdout or "Agent(" not in block, ended.stdout
+
+
+def test_the_command_is_lar_itself(tmp_path: Path) -> None:
+    """`lar` of the package starts commands, has its exit codes, and ends by Ctrl-C."""
+    line = [sys.executable, "-m", "linear_agentics"]
+    shown = subprocess.run([*line, "--version"], capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout) == (0, f"lar {linear_agentics.__version__}\n"), shown
+    wrong = subprocess.run([*line, "check", tmp_path / "absent.toml"], capture_output=True, text=True,
+                           check=False)
+    assert wrong.returncode == 2 and "absent.toml" in wrong.stderr
+    manifest, session = tmp_path / "m.toml", tmp_path / "s.jsonl"
+    manifest.write_text('[agent]\nmodel = "human"\n[budget]\nmax_steps = 5\ntimeout = "1m"\n'
+                        '[[token]]\nkind = "shell"\nname = "say"\nallowed = ["echo", "sleep"]\n')
+    turns = [turn(call("shell_say", {"command": "echo hello"})), turn("Done.")]
+    session.write_text("\n".join(map(json.dumps, turns)))
+    run = [*line, "run", manifest, "--replay", session, "--json"]
+    ended = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 and '"exit_code": 0' in ended.stdout, ended
+    session.write_text(json.dumps(turn(call("shell_say", {"command": "sleep 60"}))))
+    going = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    going.send_signal(signal.SIGINT)
+    out, complaint = going.communicate(timeout=30)
+    assert going.returncode == 1 and "Traceback" not in complaint, complaint
+    assert '"reason": "interrupted"' in out

@@ -13,7 +13,7 @@ from typing import Any
 
 import pgserver
 import pytest
-from conftest import call, turn
+from conftest import call, lar, turn
 
 import linear_agentics
 from linear_agentics import (
@@ -25,7 +25,6 @@ from linear_agentics import (
     QueryNotAllowedError,
     TokenReusedError,
 )
-from linear_agentics._command import PROGRAM
 from linear_agentics.tokens import MultiUseDatabaseToken, MultiUseShellToken, ShellToken, WaitToken
 
 
@@ -44,13 +43,6 @@ def ledger(postgres: pgserver.Postgres, request: pytest.FixtureRequest) -> str:
     return postgres.url("lar_owner", name)
 
 
-def lar(*arguments: str | Path) -> str:
-    line = [str(PROGRAM), *map(str, arguments)]
-    ended = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
-
-
 async def test_a_run_is_recorded_and_verified(ledger: str, replay: Callable[..., str]) -> None:
     capabilities = CapabilitySet([ShellToken("say", allowed=["echo"]), WaitToken("w", 1)])
     model = replay(turn(call("shell_say", {"command": "echo hi"}), call("shell_say", {"command": "rm"})),
@@ -61,11 +53,11 @@ async def test_a_run_is_recorded_and_verified(ledger: str, replay: Callable[...,
     assert [proof.outcome for proof in trail.proofs] == ["succeeded"]
     found = trail.verify()
     assert (found.integrity, found.completeness) == ("ok", "ok")
-    assert json.loads(lar("audit", "show", result.run_id, "--json", "--ledger", ledger)) == trail.to_dict()
+    assert json.loads(lar("audit", "show", result.run_id, "--json", "--ledger", ledger).stdout) == trail.to_dict()
     # A lone token's session is recorded in the same place.
     async with CapabilitySet([WaitToken("v", 1)], ledger=ledger) as alone:
         await alone.dispatch("wait_v", {"seconds": 0})
-    assert len(json.loads(lar("audit", "list", "--json", "--ledger", ledger))) == 2
+    assert len(json.loads(lar("audit", "list", "--json", "--ledger", ledger).stdout)) == 2
 
 
 DRAW = """

@@ -1,4 +1,4 @@
-//! The Python package's checks: its extension and programs in one directory, and its tests against them.
+//! The Python package's checks: its extension and launcher in one directory, and its tests against them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,9 +90,7 @@ fn assemble(root: &Path) -> std::io::Result<()> {
         }
     }
     fs::copy(built.join("liblinear_agentics_native.so"), place.join("_native.abi3.so"))?;
-    for program in ["lar", "lar-launcher"] {
-        fs::copy(built.join(program), place.join(program))?;
-    }
+    fs::copy(built.join("lar-launcher"), place.join("lar-launcher"))?;
     Ok(())
 }
 

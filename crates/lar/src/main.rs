@@ -1,83 +1,9 @@
-//! The command line of Linear Agent Runtime: one file a subcommand under `commands`; how things look
-//! stands apart from what is done.
-
-mod commands;
-mod output;
-mod progress;
-mod prompt;
+//! The program `lar`.
 
 use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
-use output::Exit;
-
-/// Give an AI agent exactly the capabilities it needs, nothing more, and prove what it did.
-#[derive(Debug, Parser)]
-#[command(name = "lar", version, arg_required_else_help = true, after_help = EXITS)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-/// The stable exit codes.
-const EXITS: &str = "Exit codes: 0 complete, 1 the run ended in error, 2 the manifest or the command \
-line is wrong, 3 budget exhausted, 4 timeout, 5 refused or denied.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run an agent on a manifest's tokens, and show what it did
-    Run(commands::run::Args),
-    /// Go on with a run that was cut off; what was done is never done again
-    Resume(commands::resume::Args),
-    /// Validate a manifest and say the worst that its tokens could do
-    Check(commands::check::Args),
-    /// Judge one call, or many, without executing or spending anything
-    Try(commands::try_call::Args),
-    /// Run the examples that a manifest's tokens carry
-    Test(commands::test::Args),
-    /// Show the tools that the model will see
-    Tools(commands::tools::Args),
-    /// List, show and verify the records of runs
-    Audit(commands::audit::Args),
-    /// Issue, list, show and revoke grants
-    Grants(commands::grants::Args),
-    /// Show a ledger's id, begin a new epoch in it, and go on after a restore or a wrong clock
-    Ledger(commands::ledger::Args),
-    /// Make, show and rotate the keys that sign the record
-    Keys(commands::keys::Args),
-    /// Print the JSON Schema of manifests
-    Schema(commands::schema::Args),
-    /// Write a commented first manifest
-    Init(commands::init::Args),
-    /// Show how well programs can be confined here, and how to get what is missing
-    Doctor(commands::doctor::Args),
-}
 
 fn main() -> ExitCode {
     // Before anything else: this binary is also the launcher of its own children.
     linear_agentics::init();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no error; clap writes both itself.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Complete.into() };
-        }
-    };
-    let exit = match cli.command {
-        Command::Run(args) => commands::run::run(args),
-        Command::Resume(args) => commands::resume::run(args),
-        Command::Check(args) => commands::check::run(args),
-        Command::Try(args) => commands::try_call::run(args),
-        Command::Test(args) => commands::test::run(args),
-        Command::Tools(args) => commands::tools::run(args),
-        Command::Audit(args) => commands::audit::run(args),
-        Command::Grants(args) => commands::grants::run(args),
-        Command::Ledger(args) => commands::ledger::run(args),
-        Command::Keys(args) => commands::keys::run(args),
-        Command::Schema(args) => commands::schema::run(args),
-        Command::Init(args) => commands::init::run(args),
-        Command::Doctor(args) => commands::doctor::run(args),
-    };
-    output::ended(exit).into()
+    ExitCode::from(lar::run(std::env::args_os()))
 }

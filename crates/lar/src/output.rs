@@ -1,7 +1,6 @@
 //! How things look: exit codes, and the only places that write to stdout and stderr.
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a command ended. The numbers are part of the interface.
@@ -21,16 +20,17 @@ pub enum Exit {
     Refused,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Complete => 0,
             Exit::Error => 1,
             Exit::Usage => 2,
             Exit::BudgetExhausted => 3,
             Exit::Timeout => 4,
             Exit::Refused => 5,
-        })
+        }
     }
 }
 

@@ -93,3 +93,8 @@ pub fn init() {
 pub fn use_helper(path: &std::path::Path) -> Result<(), lar_sandbox::SpawnError> {
     lar_sandbox::use_helper(path)
 }
+
+/// Where the program lies that starts children: this one, or the one that [`use_helper`] named.
+pub fn launcher() -> Option<std::path::PathBuf> {
+    lar_sandbox::helper()
+}

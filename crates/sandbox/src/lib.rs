@@ -68,7 +68,7 @@ mod sys;
 mod tree;
 mod wire;
 
-pub use child::{Child, EventError, SpawnError, init, spawn, use_helper};
+pub use child::{Child, EventError, SpawnError, helper, init, spawn, use_helper};
 pub use confinement::{Access, Confinement, Enforcement, Grant, Limits, Network, Tier};
 pub use event::{Event, EventDecoder, KILL, ProtocolError};
 pub use probe::{Check, Probe, TierReport, probe};

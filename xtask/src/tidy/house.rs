@@ -44,7 +44,7 @@ const HOUSE: &[Rule] = &[
     Rule { name: "memory-ledger", may_use: &["lar-core"], tests_may_use: &[] },
     Rule {
         name: "linear-agentics-python",
-        may_use: &["linear-agentics", "lar-verify"],
+        may_use: &["lar", "linear-agentics", "lar-verify"],
         tests_may_use: &[],
     },
     Rule { name: "standin", may_use: &[], tests_may_use: &[] },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anstyle::{AnsiColor, Style};
 use linear_agentics::confine::{self, Advice, TierReport};
 use linear_agentics::display::{Mode, escape};
-use linear_agentics::{Programs, Tier, Walls, default_ledger};
+use linear_agentics::{Programs, Tier, Walls, default_ledger, launcher};
 use serde_json::{Value, json};
 
 use super::check::{YELLOW, paint};
@@ -36,7 +36,7 @@ pub fn run(args: Args) -> Exit {
             return Exit::Error;
         }
     };
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/local/bin/lar"));
+    let program = launcher().unwrap_or_else(|| PathBuf::from("/usr/local/bin/lar"));
     let advice = confine::advice(walls.probe(), &read, &program);
     let found = Found {
         walls: &walls,
