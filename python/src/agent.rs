@@ -17,7 +17,7 @@ use crate::convert;
 use crate::errors;
 use crate::home;
 use crate::people::{self, CallableModel};
-use crate::set::CapabilitySet;
+use crate::set::{CapabilitySet, tokens_of};
 use crate::token::LinearToken;
 use crate::trail::AgentResult;
 
@@ -124,7 +124,8 @@ impl Budget {
 ///     capabilities: what it may do.
 ///     budget: its limits.
 ///     llm_model: `claude-...`, `openai:NAME`, `replay:FILE`, or an async callable that takes a
-///         Messages API request (a dict) and returns a response (a dict) or a text.
+///         Messages API request (a dict) and returns a response (a dict) or a text; `DEFAULT_MODEL`
+///         without it.
 ///     system_prompt: what it is told beforehand.
 ///     task: the first message.
 ///     approval_gate: who is asked where a token requires approval; the terminal without it.
@@ -164,8 +165,8 @@ pub struct Agent {
 impl Agent {
     #[new]
     #[pyo3(signature = (
-        capabilities, budget, llm_model=None, system_prompt=String::new(), task=None,
-        approval_gate=None, capability_provider=None, candidate_tokens=Vec::new(),
+        capabilities, budget, llm_model=None, system_prompt="", task=None, approval_gate=None,
+        capability_provider=None, candidate_tokens=None,
         max_negotiations=3, ledger=None, grant=None, min_tier=None, on_event=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
@@ -173,11 +174,11 @@ impl Agent {
         capabilities: Bound<'_, CapabilitySet>,
         budget: &Bound<'_, Budget>,
         llm_model: Option<Py<PyAny>>,
-        system_prompt: String,
+        system_prompt: &str,
         task: Option<String>,
         approval_gate: Option<Py<PyAny>>,
         capability_provider: Option<Py<PyAny>>,
-        candidate_tokens: Vec<Py<LinearToken>>,
+        candidate_tokens: Option<&Bound<'_, PyAny>>,
         max_negotiations: u32,
         ledger: Option<PathBuf>,
         grant: Option<&str>,
@@ -188,6 +189,7 @@ impl Agent {
         let min_tier = min_tier.map(str::parse::<Tier>).transpose();
         let min_tier =
             min_tier.map_err(|why| errors::SandboxError::new_err(format!("`min_tier`: {why}")))?;
+        let candidate_tokens = candidate_tokens.map(tokens_of).transpose()?.unwrap_or_default();
         let own = capabilities.get().home();
         for candidate in &candidate_tokens {
             candidate.get().become_candidate(own)?;
@@ -196,7 +198,7 @@ impl Agent {
             capabilities: capabilities.unbind(),
             budget: budget.get().limits,
             model: llm_model,
-            system_prompt,
+            system_prompt: system_prompt.to_owned(),
             task,
             approval_gate,
             capability_provider,
@@ -213,6 +215,12 @@ impl Agent {
     #[getter]
     fn capabilities(&self, py: Python<'_>) -> Py<CapabilitySet> {
         self.capabilities.clone_ref(py)
+    }
+
+    /// Its limits.
+    #[getter]
+    fn budget(&self) -> Budget {
+        Budget { limits: self.budget }
     }
 
     /// Runs to the end and seals the record, however it ends. What the set has left can be used
@@ -245,7 +253,7 @@ impl Agent {
 impl Agent {
     fn options(&self, py: Python<'_>, stop: Stop) -> PyResult<RunOptions> {
         let home = self.capabilities.get().home();
-        let set = home.session.set().clone();
+        let (set, callers) = (home.session.set().clone(), &home.settings.callers);
         let mut options = RunOptions::sharing(set.clone(), Some(self.budget))
             .system(self.system_prompt.clone())
             .max_requests(self.max_negotiations)
@@ -264,7 +272,7 @@ impl Agent {
             options = match model.cast::<PyString>() {
                 Ok(name) => options.model(name.extract::<String>()?),
                 Err(_) if model.is_callable() => {
-                    options.with_model(Box::new(CallableModel::new(model)))
+                    options.with_model(Box::new(CallableModel::new(model, callers)))
                 }
                 Err(_) => {
                     return Err(errors::ModelError::new_err(
@@ -274,7 +282,7 @@ impl Agent {
             };
         }
         if let Some(gate) = self.approval_gate.as_ref().or(home.settings.gate.as_ref()) {
-            options = people::approvals(options, gate);
+            options = people::approvals(options, gate, callers);
         }
         // Those that were granted in an earlier run are in the set by now.
         let open = self
@@ -285,7 +293,7 @@ impl Agent {
         if !open.is_empty() {
             let tokens = open.iter().map(|candidate| candidate.get().token().clone()).collect();
             let provider = self.capability_provider.as_ref().map(|provider| provider.bind(py));
-            options = options.candidates(tokens, people::provider(provider, open));
+            options = options.candidates(tokens, people::provider(provider, open, callers));
         }
         if let Some(on_event) = &self.on_event {
             let event_loop = py.import("asyncio")?.call_method0("get_running_loop");

@@ -1,7 +1,7 @@
 //! The errors, by the names under which the record states them. Their texts are the runtime's own.
 
 use linear_agentics::{
-    ComposeError, LedgerError as Ledger, Refusal, SessionError, SetError, tokens,
+    ComposeError, LedgerError as Ledger, Refusal, SessionError, SetError, SplitError, tokens,
 };
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -110,6 +110,11 @@ pub fn ledger(error: Ledger) -> PyErr {
 /// A token that can't be made.
 pub fn definition(error: tokens::TokenError) -> PyErr {
     TokenDefinitionError::new_err(error.to_string())
+}
+
+/// Uses that can't be split off.
+pub fn split(error: SplitError) -> PyErr {
+    TokenClosedError::new_err(error.to_string())
 }
 
 /// Tokens that don't go together.

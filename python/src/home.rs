@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use crate::awaiting;
 use crate::errors;
 use crate::people;
-use crate::runtime;
+use crate::runtime::{self, Caller, Callers};
 
 /// How the runs of a set are opened.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub budget: Option<Budget>,
     /// The issued grant whose uses are drawn from.
     pub grant: Option<GrantChoice>,
+    /// Whose calls go on.
+    pub callers: Arc<Callers>,
 }
 
 /// A grant by its id, in whatever ledger the runs are.
@@ -81,7 +83,7 @@ impl Home {
                     options = options.grant(grant.clone());
                 }
                 if let Some(gate) = &settings.gate {
-                    options = people::approvals(options, gate);
+                    options = people::approvals(options, gate, &settings.callers);
                 }
                 Ok(options)
             }
@@ -135,16 +137,19 @@ impl Home {
     pub fn begin(&self) -> UnderWay {
         remember(&self.session, &self.under_way);
         self.under_way.fetch_add(1, Ordering::SeqCst);
-        UnderWay(Arc::clone(&self.under_way))
+        UnderWay { count: Arc::clone(&self.under_way), _caller: self.settings.callers.enter() }
     }
 }
 
 /// A call that goes on.
-pub struct UnderWay(Arc<AtomicUsize>);
+pub struct UnderWay {
+    count: Arc<AtomicUsize>,
+    _caller: Caller,
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

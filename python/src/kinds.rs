@@ -8,6 +8,7 @@ mod http;
 mod secret;
 mod wait;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use linear_agentics::time::Timestamp;
@@ -16,6 +17,7 @@ use pyo3::PyClass;
 use pyo3::prelude::*;
 
 use crate::errors::{self, TokenDefinitionError};
+use crate::home::Home;
 use crate::token::{LinearToken, MultiUseToken};
 
 /// Adds the kinds to the module.
@@ -75,17 +77,18 @@ use with_common;
 macro_rules! with_reach {
     ($builder:expr, $network:expr, $writes:expr, $reads:expr, $also_runs:expr) => {{
         let mut builder = $builder;
-        let (writes, reads): (Vec<std::path::PathBuf>, Vec<std::path::PathBuf>) = ($writes, $reads);
-        for endpoint in $network {
+        type Paths = Option<Vec<std::path::PathBuf>>;
+        let (writes, reads): (Paths, Paths) = ($writes, $reads);
+        for endpoint in $network.into_iter().flatten() {
             builder = builder.network(endpoint);
         }
-        for path in writes {
+        for path in writes.into_iter().flatten() {
             builder = builder.writes(path.to_string_lossy());
         }
-        for path in reads {
+        for path in reads.into_iter().flatten() {
             builder = builder.reads(path.to_string_lossy());
         }
-        for program in $also_runs {
+        for program in $also_runs.into_iter().flatten() {
             builder = builder.also_runs(program);
         }
         builder
@@ -110,6 +113,40 @@ where
     let token = token.map_err(errors::definition)?;
     let base = PyClassInitializer::from(LinearToken::lone(token)?).add_subclass(MultiUseToken);
     Ok(base.add_subclass(class))
+}
+
+/// Another object for the same token, of the same class, with its uses elsewhere.
+pub fn alike(of: &Bound<'_, LinearToken>, home: &Arc<Home>) -> PyResult<Py<LinearToken>> {
+    let py = of.py();
+    let part = || PyClassInitializer::from(LinearToken::at(of.get().token().clone(), home));
+    macro_rules! made {
+        ($init:expr) => {
+            Ok(Bound::new(py, $init)?.into_any().cast_into::<LinearToken>()?.unbind())
+        };
+    }
+    macro_rules! first_of {
+        ($($class:expr),*; $($multi:expr),*) => {
+            $(if of.is_exact_instance(&type_of(py, &$class)) {
+                return made!(part().add_subclass($class));
+            })*
+            $(if of.is_exact_instance(&type_of(py, &$multi)) {
+                return made!(part().add_subclass(MultiUseToken).add_subclass($multi));
+            })*
+        };
+    }
+    if let Ok(secret) = of.cast::<secret::SecretToken>() {
+        return made!(part().add_subclass(secret.get().again(py)));
+    }
+    first_of!(
+        command::ShellToken, http::HttpToken, file::FileToken, database::DatabaseToken,
+        deploy::DeployToken, wait::WaitToken;
+        command::MultiUseShellToken, file::MultiUseFileToken, database::MultiUseDatabaseToken
+    );
+    Err(TokenDefinitionError::new_err("it is none of the kinds of tokens"))
+}
+
+fn type_of<'py, T: PyClass>(py: Python<'py>, _: &T) -> Bound<'py, pyo3::types::PyType> {
+    py.get_type::<T>()
 }
 
 /// A moment: a text by RFC 3339, or a `datetime` with a time zone.

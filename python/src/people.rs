@@ -1,6 +1,7 @@
 //! Those who decide and are written in Python: approvers, providers of capabilities, and models. What
 //! they raise, and what makes no sense, is a no.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use pyo3::types::{PyBool, PyString};
 use serde_json::{Value, json};
 
 use crate::convert;
-use crate::runtime::Shared;
+use crate::runtime::Callers;
 use crate::token::LinearToken;
 
 /// What is put before an approver. Its texts are raw, and some are the model's: escape them before
@@ -67,11 +68,11 @@ impl CapabilityRequest {
 }
 
 /// Sets who is asked: the terminal for an `ApprovalGate` that is used as it is, else the object itself.
-pub fn approvals(options: RunOptions, gate: &Py<PyAny>) -> RunOptions {
-    let gate = Python::attach(|py| Gate::of(gate.bind(py)));
+pub fn approvals(options: RunOptions, gate: &Py<PyAny>, callers: &Arc<Callers>) -> RunOptions {
+    let gate = Python::attach(|py| Gate::of(gate.bind(py), callers));
     match gate {
         (patience, None) => options.patience(patience),
-        (_, Some(gate)) => options.approvals(std::sync::Arc::new(gate)),
+        (_, Some(gate)) => options.approvals(Arc::new(gate)),
     }
 }
 
@@ -80,10 +81,11 @@ struct Gate {
     gate: Py<PyAny>,
     patience: Duration,
     name: String,
+    callers: Arc<Callers>,
 }
 
 impl Gate {
-    fn of(gate: &Bound<'_, PyAny>) -> (Duration, Option<Self>) {
+    fn of(gate: &Bound<'_, PyAny>, callers: &Arc<Callers>) -> (Duration, Option<Self>) {
         let patience = gate
             .getattr("timeout_seconds")
             .and_then(|seconds| seconds.extract::<f64>())
@@ -100,7 +102,8 @@ impl Gate {
             .getattr("approver")
             .and_then(|name| name.extract::<String>())
             .unwrap_or_else(|_| class_of(gate));
-        (patience, Some(Self { gate: gate.clone().unbind(), patience, name }))
+        let callers = Arc::clone(callers);
+        (patience, Some(Self { gate: gate.clone().unbind(), patience, name, callers }))
     }
 
     fn approver(&self) -> Approver {
@@ -125,7 +128,8 @@ impl ApprovalGate for Gate {
             rationale: request.rationale.clone(),
             choices: request.choices.clone(),
         };
-        let asked = ask(|py| self.gate.bind(py).call_method1("request_approval", (shown,)));
+        let asked =
+            ask(&self.callers, |py| self.gate.bind(py).call_method1("request_approval", (shown,)));
         let answer = match tokio::time::timeout(self.patience, asked).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
@@ -156,6 +160,7 @@ impl ApprovalGate for Gate {
 pub fn provider(
     provider: Option<&Bound<'_, PyAny>>,
     candidates: Vec<Py<LinearToken>>,
+    callers: &Arc<Callers>,
 ) -> Box<dyn CapabilityProvider> {
     match provider {
         Some(provider) if !provider.hasattr("_asks_a_person").unwrap_or(false) => {
@@ -164,7 +169,8 @@ pub fn provider(
                 .and_then(|kind| kind.extract::<String>())
                 .unwrap_or_else(|_| "program".to_owned());
             let name = class_of(provider);
-            Box::new(Provider { provider: provider.clone().unbind(), candidates, kind, name })
+            let (provider, callers) = (provider.clone().unbind(), Arc::clone(callers));
+            Box::new(Provider { provider, candidates, kind, name, callers })
         }
         _ => Box::new(HumanCapabilityProvider),
     }
@@ -175,6 +181,7 @@ struct Provider {
     candidates: Vec<Py<LinearToken>>,
     kind: String,
     name: String,
+    callers: Arc<Callers>,
 }
 
 #[async_trait]
@@ -194,7 +201,7 @@ impl CapabilityProvider for Provider {
             scope: request.scope.clone(),
             justification: request.justification.clone(),
         };
-        let asked = ask(|py| {
+        let asked = ask(&self.callers, |py| {
             let offered = self.candidates.iter().filter(|held| {
                 let name = held.get().token().name();
                 candidates.iter().any(|candidate| candidate.name() == name)
@@ -236,15 +243,20 @@ impl CapabilityProvider for Provider {
 pub struct CallableModel {
     callable: Py<PyAny>,
     name: String,
+    callers: Arc<Callers>,
 }
 
 impl CallableModel {
-    pub fn new(callable: &Bound<'_, PyAny>) -> Self {
+    pub fn new(callable: &Bound<'_, PyAny>, callers: &Arc<Callers>) -> Self {
         let name = callable
             .getattr("__name__")
             .and_then(|name| name.extract::<String>())
             .unwrap_or_else(|_| class_of(callable));
-        Self { callable: callable.clone().unbind(), name: format!("python:{name}") }
+        Self {
+            callable: callable.clone().unbind(),
+            name: format!("python:{name}"),
+            callers: Arc::clone(callers),
+        }
     }
 }
 
@@ -266,7 +278,9 @@ impl Model for CallableModel {
             "max_tokens": request.max_output_tokens,
         });
         let fail = |why: String| ModelError::Config(format!("the model `{}` {why}", self.name));
-        let asked = ask(|py| self.callable.bind(py).call1((convert::to_python(py, &wire)?,)));
+        let asked = ask(&self.callers, |py| {
+            self.callable.bind(py).call1((convert::to_python(py, &wire)?,))
+        });
         let answer = asked.await.map_err(fail)?;
         let record = Python::attach(|py| {
             let answer = answer.bind(py);
@@ -316,14 +330,14 @@ fn block(block: &UserBlock) -> Value {
 /// Calls something in Python that returns an awaitable, and awaits it on the caller's own loop. The
 /// error is half a sentence: the kind of what was raised, and not its text, which may hold anything.
 async fn ask(
+    callers: &Callers,
     call: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send,
 ) -> Result<Py<PyAny>, String> {
     static SUBMIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let (told, heard) = tokio::sync::oneshot::channel();
     let pending = Python::attach(|py| {
+        let event_loop = callers.event_loop(py)?;
         let awaitable = call(py)?;
-        let event_loop =
-            pyo3_async_runtimes::generic::get_current_locals::<Shared>(py)?.event_loop(py);
         let get = || PyResult::Ok(py.import("linear_agentics._calls")?.getattr("submit")?.unbind());
         let submit = SUBMIT.get_or_try_init(py, get)?.bind(py);
         let told = Tell { told: std::sync::Mutex::new(Some(told)) };

@@ -7,7 +7,8 @@
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -68,6 +69,50 @@ pub fn end(py: Python<'_>) {
 
 tokio::task_local! {
     static LOCALS: TaskLocals;
+}
+
+/// The event loops of those whose calls go on. What asks back in Python is awaited on one of them,
+/// wherever the runtime asks from.
+#[derive(Default)]
+pub struct Callers {
+    going: Mutex<Vec<(u64, TaskLocals)>>,
+    next: AtomicU64,
+}
+
+impl Callers {
+    /// Notes the loop of the task that calls this, until what is returned is dropped.
+    pub fn enter(self: &Arc<Self>) -> Caller {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some(locals) = Shared::get_task_locals() {
+            self.going().push((id, locals));
+        }
+        Caller { id, callers: Arc::clone(self) }
+    }
+
+    /// The loop of this very task, or of the latest call that goes on.
+    pub fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let latest = || self.going().last().map(|(_, locals)| locals.clone());
+        match Shared::get_task_locals().or_else(latest) {
+            Some(locals) => Ok(locals.event_loop(py)),
+            None => Err(RunStoppedError::new_err("nobody waits for the call any more")),
+        }
+    }
+
+    fn going(&self) -> MutexGuard<'_, Vec<(u64, TaskLocals)>> {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that goes on.
+pub struct Caller {
+    id: u64,
+    callers: Arc<Callers>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.callers.going().retain(|(id, _)| *id != self.id);
+    }
 }
 
 /// What the futures of this package run on.

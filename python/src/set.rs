@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linear_agentics::CapabilitySet as Set;
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::action::Action;
 use crate::agent::Budget;
@@ -15,6 +15,7 @@ use crate::awaiting;
 use crate::convert;
 use crate::errors::{self, TokenClosedError};
 use crate::home::{self, Home, Settings};
+use crate::kinds;
 use crate::records::Proof;
 use crate::token::LinearToken;
 use crate::trail::AuditTrail;
@@ -73,6 +74,56 @@ impl CapabilitySet {
     }
 }
 
+/// Tokens out of anything that can be gone through.
+pub fn tokens_of(tokens: &Bound<'_, PyAny>) -> PyResult<Vec<Py<LinearToken>>> {
+    let each = |token: PyResult<Bound<'_, PyAny>>| match token?.cast_into::<LinearToken>() {
+        Ok(token) => Ok(token.unbind()),
+        Err(error) => {
+            let kind = error.into_inner().get_type().name()?.to_string();
+            Err(PyTypeError::new_err(format!(
+                "a token is wanted, such as `ShellToken`, not `{kind}`"
+            )))
+        }
+    };
+    tokens.try_iter()?.map(each).collect()
+}
+
+impl CapabilitySet {
+    /// What a set that is split off has in common with this one.
+    fn settings(&self, py: Python<'_>) -> Settings {
+        let held = &self.home.settings;
+        Settings {
+            ledger: held.ledger.clone(),
+            gate: held.gate.as_ref().map(|gate| gate.clone_ref(py)),
+            budget: held.budget,
+            grant: held.grant.clone(),
+            ..Settings::default()
+        }
+    }
+
+    fn split_uses(&self, uses: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = uses.py();
+        let uses: Vec<(String, u32)> = uses
+            .iter()
+            .map(|(name, count)| Ok((name.extract()?, count.extract()?)))
+            .collect::<PyResult<_>>()?;
+        let held =
+            uses.iter().map(|(name, _)| self.find(py, name)).collect::<PyResult<Vec<_>>>()?;
+        if let Some((name, _)) = uses.iter().find(|(_, count)| *count == 0) {
+            return Err(PyValueError::new_err(format!("`{name}`: split off one use or more")));
+        }
+        let wanted: Vec<(&str, u32)> =
+            uses.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let set = self.home.session.set().split(&wanted).map_err(errors::split)?;
+        let home = Home::new(set, self.settings(py));
+        let tokens = held
+            .iter()
+            .map(|token| kinds::alike(token.bind(py), &home))
+            .collect::<PyResult<_>>()?;
+        Ok(Self { home, tokens: Mutex::new(tokens) })
+    }
+}
+
 /// A token that can go into a set: its uses are its own yet.
 fn lone(token: &LinearToken) -> PyResult<Set> {
     let home = token.home();
@@ -92,17 +143,21 @@ impl CapabilitySet {
     #[new]
     #[pyo3(signature = (tokens, *, budget=None, approval_gate=None, ledger=None, grant=None))]
     fn new(
-        tokens: Vec<Py<LinearToken>>,
+        tokens: &Bound<'_, PyAny>,
         budget: Option<&Bound<'_, Budget>>,
         approval_gate: Option<Py<PyAny>>,
         ledger: Option<PathBuf>,
         grant: Option<&str>,
     ) -> PyResult<Self> {
         let grant = grant.map(home::grant).transpose()?;
+        let tokens = tokens_of(tokens)?;
         let sets = tokens.iter().map(|token| lone(token.get())).collect::<PyResult<Vec<_>>>()?;
         let set = Set::join(&sets).map_err(errors::set)?;
         let budget = budget.map(|budget| budget.get().budget());
-        let home = Home::new(set, Settings { ledger, gate: approval_gate, budget, grant });
+        let home = Home::new(
+            set,
+            Settings { ledger, gate: approval_gate, budget, grant, ..Settings::default() },
+        );
         for token in &tokens {
             token.get().move_to(&home);
         }
@@ -147,8 +202,15 @@ impl CapabilitySet {
         self.home.session.set().unused_tokens()
     }
 
-    /// Moves tokens into a set of their own, with what is left of their uses, for another agent. This
-    /// set has them no longer: uses are never doubled.
+    /// Splits a set off for another agent: of tokens by their names, which move there with what is left
+    /// of their uses, or of some uses by a dict of names and numbers, of which that set gets tokens of
+    /// its own. This set has them no longer: uses are never doubled.
+    ///
+    /// Example:
+    ///     >>> mine = CapabilitySet([MultiUseShellToken("pods", allowed=["kubectl get pods"], max_uses=5)])
+    ///     >>> theirs = mine.split({"pods": 2})
+    ///     >>> mine.get_token("pods").uses_remaining, theirs.get_token("pods").uses_remaining
+    ///     (3, 2)
     #[pyo3(signature = (*names))]
     fn split(&self, py: Python<'_>, names: &Bound<'_, PyTuple>) -> PyResult<Self> {
         self.home.same_process()?;
@@ -156,6 +218,11 @@ impl CapabilitySet {
             return Err(TokenClosedError::new_err(
                 "the set is in use; `await capabilities.close()` first, then split it",
             ));
+        }
+        if names.len() == 1
+            && let Ok(uses) = names.get_item(0)?.cast_into::<PyDict>()
+        {
+            return self.split_uses(&uses);
         }
         let names: Vec<String> = match names.len() {
             1 if names.get_item(0)?.is_instance_of::<PyList>() => names.get_item(0)?.extract()?,
@@ -169,14 +236,7 @@ impl CapabilitySet {
             set.mark_reported();
         }
         let set = Set::join(&taken).map_err(errors::set)?;
-        let held = &self.home.settings;
-        let settings = Settings {
-            ledger: held.ledger.clone(),
-            gate: held.gate.as_ref().map(|gate| gate.clone_ref(py)),
-            budget: held.budget,
-            grant: held.grant.clone(),
-        };
-        let home = Home::new(set, settings);
+        let home = Home::new(set, self.settings(py));
         for token in &moved {
             token.get().move_to(&home);
         }

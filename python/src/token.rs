@@ -49,6 +49,11 @@ impl LinearToken {
         Ok(Self { token, home: Mutex::new(Home::lone(set)) })
     }
 
+    /// A token whose uses are in that home.
+    pub fn at(token: Token, home: &Arc<Home>) -> Self {
+        Self { token, home: Mutex::new(Arc::clone(home)) }
+    }
+
     pub fn token(&self) -> &Token {
         &self.token
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY, Site, StandIn, call, turn
+from conftest import KEY, Site, StandIn, call, lar, turn
 
 from linear_agentics import (
     Agent,
@@ -34,7 +33,6 @@ from linear_agentics import (
     UnknownToolError,
     VerificationError,
 )
-from linear_agentics._command import PROGRAM
 from linear_agentics.tokens import (
     HttpToken,
     LinearToken,
@@ -57,14 +55,6 @@ class Yes(ApprovalGate):
     async def request_approval(self, request: ApprovalRequest) -> bool:
         self.asked.append(request)
         return True
-
-
-def lar(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs the `lar` of the package."""
-    line = [str(PROGRAM), *map(str, arguments)]
-    ended = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended
 
 
 def kinds_of(result: AgentResult) -> list[str]:
@@ -387,9 +377,7 @@ async def test_the_ledger_is_where_it_is_said(tmp_path: Path, state: Path) -> No
     assert path.exists() and not (state / "lar/ledger.db").exists()
     trail = await capabilities.audit_trail()
     assert trail is not None
-    shown = subprocess.run([PROGRAM, "audit", "show", trail.run_id, "--json", "--ledger", path],
-                           capture_output=True, text=True, check=False)
-    assert shown.returncode == 0, shown.stderr
+    shown = lar("audit", "show", trail.run_id, "--json", "--ledger", path)
     assert trail.head in shown.stdout
 
 
@@ -485,9 +473,7 @@ async def test_runs_draw_on_an_issued_grant_and_never_make_one(tmp_path: Path) -
         '[budget]\nmax_steps = 5\ntimeout = "1m"\n[grant]\nid = "release-1"\n'
         '[[token]]\nkind = "shell"\nname = "s"\nallowed = ["true"]\nmax_uses = 2\n'
     )
-    line = [PROGRAM, "grants", "issue", manifest, "--ledger", ledger]
-    issued = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert issued.returncode == 0, issued.stderr
+    lar("grants", "issue", manifest, "--ledger", ledger)
 
     def drawing(grant: str) -> CapabilitySet:
         token = MultiUseShellToken("s", allowed=["true"], max_uses=2)
@@ -532,3 +518,50 @@ async def test_a_supervisor_decides_within_its_own_recorded_run(replay: Replay) 
         assert (record.granted_token, record.provider_type) == (granted, "supervisor"), answer
         assert record.provider.startswith("run ") and record.provider != f"run {result.run_id}"
     assert '"allows": "commands that begin with `echo restart`"' in asked[0]
+
+
+async def test_some_uses_are_split_off_and_no_use_is_made(site: Site) -> None:
+    mine = CapabilitySet(iter([
+        MultiUseShellToken("m", allowed=["true"], max_uses=3),
+        HttpToken("get", url=f"{site.url}/", methods=["GET"], max_uses=2),
+        WaitToken("w", 1),
+    ]))
+    theirs = mine.split({"m": 2, "get": 1})
+    part = theirs.get_token("m")
+    assert isinstance(part, MultiUseShellToken) and isinstance(theirs.get_token("get"), HttpToken)
+    assert [token.uses_remaining for token in mine] == [1, 1, 1]
+    assert [token.uses_remaining for token in theirs] == [2, 1]
+    await part.consume("true")
+    await theirs.dispatch("shell_m", {"command": "true"})
+    await mine.dispatch("shell_m", {"command": "true"})
+    for spent in (mine, theirs):
+        with pytest.raises(TokenReusedError):
+            await spent.dispatch("shell_m", {"command": "true"})
+        await spent.close()
+    for wrong, error in (({"m": 1}, TokenClosedError), ({"w": 2}, TokenClosedError), ({"x": 1}, KeyError),
+                         ({"w": 0}, ValueError)):
+        with pytest.raises(error):
+            mine.split(wrong)
+    assert mine.get_token("w").uses_remaining == 1
+    with pytest.raises(TypeError, match="not `int`"):
+        CapabilitySet([1])  # type: ignore[list-item]
+
+
+def test_signatures_say_their_defaults() -> None:
+    import inspect
+
+    import linear_agentics
+
+    agent = inspect.signature(Agent).parameters
+    defaults = {name: p.default for name, p in agent.items() if p.default is not inspect.Parameter.empty}
+    assert list(agent)[:2] == ["capabilities", "budget"]
+    assert defaults == {
+        "llm_model": None, "system_prompt": "", "task": None, "approval_gate": None,
+        "capability_provider": None, "candidate_tokens": None, "max_negotiations": 3, "ledger": None,
+        "grant": None, "min_tier": None, "on_event": None,
+    }
+    for name in linear_agentics.__all__:
+        thing = getattr(linear_agentics, name)
+        if isinstance(thing, type) and not issubclass(thing, BaseException):
+            for parameter in inspect.signature(thing).parameters.values():
+                assert parameter.default is not Ellipsis, f"{name}: {parameter}"

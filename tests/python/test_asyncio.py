@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import call, turn
+from conftest import call, lar, turn
 
 from linear_agentics import Agent, Budget, CapabilitySet, Proof, TokenReusedError
 from linear_agentics.tokens import MultiUseShellToken, ShellToken, WaitToken
@@ -196,15 +197,9 @@ print("left")
 """)
     assert (ended.returncode, ended.stdout) == (0, "left\n"), ended
     assert time.monotonic() - before < 40
-    from linear_agentics._command import PROGRAM as LAR
-    import json
-
-    listed = subprocess.run([LAR, "audit", "list", "--json"], capture_output=True, text=True, check=False)
-    runs = json.loads(listed.stdout)
+    runs = json.loads(lar("audit", "list", "--json").stdout)
     runs = runs["runs"] if isinstance(runs, dict) else runs
-    shown = subprocess.run([LAR, "audit", "show", runs[0]["run"], "--json"],
-                           capture_output=True, text=True, check=False)
-    trail = json.loads(shown.stdout)
+    trail = json.loads(lar("audit", "show", runs[0]["run"], "--json").stdout)
     assert trail["run"]["stop_reason"] == "error"
     assert [(proof["outcome"], proof["reason"]) for proof in trail["proofs"]] == [("unknown", "interrupted")]
 

@@ -53,8 +53,8 @@ macro_rules! shell {
             #[new]
             #[pyo3(signature = (
                 name, allowed, *, $($max_uses,)? requires_approval=false, required=false,
-                expires=None, timeout=None, env=Vec::new(), workdir=None,
-                network=Vec::new(), writes=Vec::new(), reads=Vec::new(), also_runs=Vec::new()
+                expires=None, timeout=None, env=None, workdir=None, network=None, writes=None,
+                reads=None, also_runs=None
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
             fn new(
@@ -65,19 +65,19 @@ macro_rules! shell {
                 required: bool,
                 expires: Option<&Bound<'_, PyAny>>,
                 timeout: Option<&Bound<'_, PyAny>>,
-                env: Vec<String>,
+                env: Option<Vec<String>>,
                 workdir: Option<std::path::PathBuf>,
-                network: Vec<String>,
-                writes: Vec<std::path::PathBuf>,
-                reads: Vec<std::path::PathBuf>,
-                also_runs: Vec<String>,
+                network: Option<Vec<String>>,
+                writes: Option<Vec<std::path::PathBuf>>,
+                reads: Option<Vec<std::path::PathBuf>>,
+                also_runs: Option<Vec<String>>,
             ) -> PyResult<PyClassInitializer<Self>> {
                 let common = Common::new($uses, requires_approval, required, expires)?;
                 let mut builder = with_common!(runtime::ShellToken::new(name, allowed), common);
                 if let Some(timeout) = timeout {
                     builder = builder.timeout(duration("timeout", timeout)?);
                 }
-                for name in env {
+                for name in env.into_iter().flatten() {
                     builder = builder.env(name);
                 }
                 if let Some(workdir) = workdir {

@@ -43,7 +43,7 @@ macro_rules! database {
             #[new]
             #[pyo3(signature = (
                 name, *, allowed_patterns, dsn=None, dsn_env=None, dsn_file=None, $($max_uses,)?
-                functions=Vec::new(), row_limit=None, timeout=None, requires_approval=false,
+                functions=None, row_limit=None, timeout=None, requires_approval=false,
                 required=false, expires=None
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
@@ -54,7 +54,7 @@ macro_rules! database {
                 dsn_env: Option<&str>,
                 dsn_file: Option<PathBuf>,
                 $($max_uses: u32,)?
-                functions: Vec<String>,
+                functions: Option<Vec<String>>,
                 row_limit: Option<u32>,
                 timeout: Option<&Bound<'_, PyAny>>,
                 requires_approval: bool,
@@ -80,7 +80,7 @@ macro_rules! database {
                     }
                 };
                 let mut builder = with_common!(builder, common);
-                for name in functions {
+                for name in functions.into_iter().flatten() {
                     builder = builder.function(name);
                 }
                 if let Some(rows) = row_limit {

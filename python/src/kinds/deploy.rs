@@ -36,8 +36,7 @@ impl DeployToken {
     #[pyo3(signature = (
         name, *, method, target, image, rollback_to=None, requires_approval=false, required=false,
         expires=None, timeout=None, namespace=None, deployment=None, container=None, context=None,
-        argv=None, rollback_argv=None, network=Vec::new(), writes=Vec::new(), reads=Vec::new(),
-        also_runs=Vec::new()
+        argv=None, rollback_argv=None, network=None, writes=None, reads=None, also_runs=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -56,10 +55,10 @@ impl DeployToken {
         context: Option<String>,
         argv: Option<Vec<String>>,
         rollback_argv: Option<Vec<String>>,
-        network: Vec<String>,
-        writes: Vec<std::path::PathBuf>,
-        reads: Vec<std::path::PathBuf>,
-        also_runs: Vec<String>,
+        network: Option<Vec<String>>,
+        writes: Option<Vec<std::path::PathBuf>>,
+        reads: Option<Vec<std::path::PathBuf>>,
+        also_runs: Option<Vec<String>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let stray = |field: &str, other: &str| {
             TokenDefinitionError::new_err(format!("`{field}` belongs to `method=\"{other}\"`"))

@@ -35,16 +35,15 @@ pub struct HttpToken;
 impl HttpToken {
     #[new]
     #[pyo3(signature = (
-        name, url, methods, *, headers=BTreeMap::new(), max_uses=1, requires_approval=false,
-        required=false, expires=None, timeout=None, max_body=None,
-        tls_roots=None
+        name, url, methods, *, headers=None, max_uses=1, requires_approval=false,
+        required=false, expires=None, timeout=None, max_body=None, tls_roots=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
         name: &str,
         url: &str,
         methods: Vec<String>,
-        headers: BTreeMap<String, String>,
+        headers: Option<BTreeMap<String, String>>,
         max_uses: u32,
         requires_approval: bool,
         required: bool,
@@ -55,7 +54,7 @@ impl HttpToken {
     ) -> PyResult<PyClassInitializer<Self>> {
         let common = Common::new(max_uses, requires_approval, required, expires)?;
         let mut builder = with_common!(runtime::HttpToken::new(name, url, methods), common);
-        for (name, value) in headers {
+        for (name, value) in headers.into_iter().flatten() {
             builder = builder.header(name, value);
         }
         if let Some(timeout) = timeout {

@@ -156,6 +156,11 @@ impl SecretToken {
 }
 
 impl SecretToken {
+    /// The same for another object.
+    pub fn again(&self, py: Python<'_>) -> Self {
+        Self { inner: self.inner.clone_ref(py) }
+    }
+
     /// The inner token's arguments by their names.
     fn input<'py>(
         &self,
