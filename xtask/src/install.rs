@@ -18,7 +18,7 @@ struct Tool {
     required: bool,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 13] = [
     Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
     Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
     Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
@@ -26,6 +26,13 @@ const TOOLS: [Tool; 11] = [
     Tool { name: "dash", package: "dash", present: || on_path("dash").is_some(), required: false },
     Tool { name: "tmux", package: "tmux", present: || on_path("tmux").is_some(), required: false },
     Tool { name: "curl", package: "curl", present: || on_path("curl").is_some(), required: false },
+    Tool { name: "jq", package: "jq", present: || on_path("jq").is_some(), required: false },
+    Tool {
+        name: "bwrap",
+        package: "bubblewrap",
+        present: || on_path("bwrap").is_some(),
+        required: false,
+    },
     Tool {
         name: "openssl",
         package: "openssl",
@@ -76,6 +83,33 @@ pub fn system_tools(root: &Path, install: bool, report: &mut Report) {
             report.skip(&name, &format!("not found, so tests that use it are skipped: {why}"));
         }
     }
+}
+
+/// Finds the clouds' command lines. That of AWS comes from PyPI, into an environment of its own; that of
+/// Google is in no registry, so it is only found.
+pub fn clouds(root: &Path, install: bool, report: &mut Report) {
+    let venv = root.join("target/cloud-venv");
+    if !venv.join("bin/aws").is_file() {
+        let made = match (install, on_path("python3")) {
+            (false, _) => Err(ASK.to_owned()),
+            (true, None) => Err("there is no `python3`".to_owned()),
+            (true, Some(_)) => aws(root, &venv),
+        };
+        if let Err(why) = made {
+            report.skip("tool aws", &format!("not found, so tests that use it are skipped: {why}"));
+        }
+    }
+    if on_path("gcloud").is_none() {
+        let why = "not found, so tests that use it are skipped: no package registry has it";
+        report.skip("tool gcloud", why);
+    }
+}
+
+fn aws(root: &Path, venv: &Path) -> Result<(), String> {
+    Line::new("python3").args(["-m", "venv"]).args([venv]).run(root)?;
+    let pip = venv.join("bin/pip");
+    let line = Line::new(&pip.to_string_lossy());
+    line.args(["install", "--quiet", "awscli>=1.40,<2"]).run(root)
 }
 
 /// Finds `cargo fmt` and `cargo clippy`, and adds them where that is asked for and rustup is there.

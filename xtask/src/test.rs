@@ -38,6 +38,7 @@ pub fn run(root: &Path, options: &Options) -> bool {
     let mut report = Report::default();
 
     install::system_tools(root, options.install, &mut report);
+    install::clouds(root, options.install, &mut report);
     install::components(root, options.install);
 
     cargo(root, &mut report, "format", &["fmt", "--all", "--check"]);
@@ -64,6 +65,10 @@ pub fn run(root: &Path, options: &Options) -> bool {
     cargo(root, &mut report, "tests", &["test", "--workspace", "--no-fail-fast"]);
 
     report.step("linearity", "cargo xtask linearity", || linearity::short(root));
+
+    let forced =
+        ["test", "-p", "lar-sandbox", "--features", "force-tier-c", "--test", "it", "forced"];
+    cargo(root, &mut report, "tests at tier C", &forced);
 
     python::run(root, options.install, &mut report);
 

@@ -4,6 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::json::Digest;
+use crate::scope::Endpoint;
 use crate::scope::command::Command;
 use crate::scope::deploy::DeployMethod;
 use crate::scope::secret::Injection;
@@ -90,6 +91,12 @@ pub struct ShellAction {
     pub workdir: Option<String>,
     /// Names of further environment variables that the child gets.
     pub env: Vec<String>,
+    /// Where it may connect to.
+    pub network: Vec<Endpoint>,
+    /// What it may change.
+    pub writes: Vec<String>,
+    /// As whom it acts elsewhere, in words for people.
+    pub credentials: Vec<String>,
 }
 
 impl Serialize for ShellAction {
@@ -101,9 +108,16 @@ impl Serialize for ShellAction {
             workdir: &'a Option<String>,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             env: &'a [String],
+            #[serde(skip_serializing_if = "<[Endpoint]>::is_empty")]
+            network: &'a [Endpoint],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            writes: &'a [String],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            credentials: &'a [String],
         }
         let argv = self.command.argv().iter().map(|word| word.as_str().into()).collect();
-        Shown { argv, workdir: &self.workdir, env: &self.env }.serialize(serializer)
+        let Self { workdir, env, network, writes, credentials, .. } = self;
+        Shown { argv, workdir, env, network, writes, credentials }.serialize(serializer)
     }
 }
 
@@ -272,6 +286,17 @@ impl Action {
                 if !shell.env.is_empty() {
                     lines.push(line("env", &shell.env.join(" ")));
                 }
+                let endpoints: Vec<String> =
+                    shell.network.iter().map(ToString::to_string).collect();
+                let reaches = match endpoints.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => endpoints.join(" "),
+                };
+                lines.push(("network".into(), reaches));
+                if !shell.writes.is_empty() {
+                    lines.push(line("writes", &shell.writes.join(" ")));
+                }
+                lines.extend(shell.credentials.iter().map(|held| line("credential", held)));
                 lines
             }
             Self::Http(http) => {

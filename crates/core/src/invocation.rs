@@ -181,7 +181,7 @@ fn shell(scope: &ShellScope, fields: &mut Fields) -> Result<ShellAction, Refusal
     let command = json::take_string(fields, "command").map_err(invalid)?;
     let command =
         Command::parse(&command).map_err(|error| Refusal::CommandNotAllowed(error.to_string()))?;
-    Ok(ShellAction { command, workdir: scope.workdir.clone(), env: scope.env.clone() })
+    Ok(scope.action(command))
 }
 
 fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {

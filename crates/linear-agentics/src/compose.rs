@@ -30,7 +30,7 @@ use lar_runtime::negotiate::{CapabilityProvider, Negotiator};
 use lar_runtime::recover;
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::Stop;
-use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs, Tools};
+use lar_runtime::tools::{Accounts, Operator, Programs, Tools};
 
 use crate::grant::{GrantChoice, difference, granted, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
@@ -156,7 +156,7 @@ pub(crate) struct Prepared {
     ledger: Arc<dyn Ledger>,
     approvals: Approvals,
     programs: Programs,
-    kube: Kubeconfigs,
+    accounts: Accounts,
     secrets: Secrets,
     redactor: Arc<Redactor>,
     walls: Walls,
@@ -195,23 +195,22 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         None => options.tokens.clone(),
     };
     let declared: Vec<Token> = tokens.iter().chain(&options.candidates).cloned().collect();
-    let kube =
-        Kubeconfigs::resolve(&declared, &programs, &KubeconfigSource::from_environment()).await?;
+    let accounts = Accounts::find(&declared, &programs, &Operator::from_environment()).await?;
     let candidates: Vec<Token> =
-        options.candidates.into_iter().map(|token| kube.pin(token)).collect();
+        options.candidates.into_iter().map(|token| accounts.pin(token)).collect();
     let secrets = Secrets::read(tokens.iter().chain(&candidates))?;
     let services = ModelEnv::from_process();
     let own =
         [("ANTHROPIC_API_KEY", services.anthropic_key), ("OPENAI_API_KEY", services.openai_key)];
     let own = own.into_iter().filter_map(|(name, key)| Some((name, key?)));
-    let redactor = Arc::new(secrets.redactor(own.chain(kube.secrets()))?);
+    let redactor = Arc::new(secrets.redactor(own.chain(accounts.secrets()))?);
 
     let capabilities = match options.set {
         Some(set) => {
-            set.resolve(|token| kube.pin(token));
+            set.resolve(|token| accounts.pin(token));
             set
         }
-        None => CapabilitySet::new(tokens.into_iter().map(|token| kube.pin(token)))?,
+        None => CapabilitySet::new(tokens.into_iter().map(|token| accounts.pin(token)))?,
     };
     // A candidate that couldn't join the set would be found out only when a person grants it.
     let trial = CapabilitySet::new(capabilities.tokens().into_iter().filter(|t| !t.is_rollback()));
@@ -239,7 +238,7 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         ledger,
         approvals: options.approvals,
         programs,
-        kube,
+        accounts,
         secrets,
         redactor,
         walls,
@@ -329,7 +328,7 @@ impl Prepared {
         let tools = Tools::new(
             &all,
             self.programs,
-            self.kube,
+            self.accounts,
             self.secrets,
             self.redactor,
             self.walls,

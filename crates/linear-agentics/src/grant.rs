@@ -8,7 +8,7 @@ use lar_core::set::CapabilitySet;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::confine::Tier;
-use lar_runtime::tools::{KubeconfigSource, Kubeconfigs, Programs};
+use lar_runtime::tools::{Accounts, Operator, Programs};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -39,12 +39,11 @@ pub async fn issue(
     let min_tier = least_tier(&options);
     let programs = options.programs.take().unwrap_or_else(Programs::from_environment);
     let declared: Vec<Token> = options.tokens.iter().chain(&options.candidates).cloned().collect();
-    let kube =
-        Kubeconfigs::resolve(&declared, &programs, &KubeconfigSource::from_environment()).await?;
-    let set = CapabilitySet::new(options.tokens.into_iter().map(|token| kube.pin(token)))?;
+    let accounts = Accounts::find(&declared, &programs, &Operator::from_environment()).await?;
+    let set = CapabilitySet::new(options.tokens.into_iter().map(|token| accounts.pin(token)))?;
     set.mark_reported();
     let candidates: Vec<Token> =
-        options.candidates.into_iter().map(|token| kube.pin(token)).collect();
+        options.candidates.into_iter().map(|token| accounts.pin(token)).collect();
     let ledger = opened(&options.ledger).await?;
     let identity = ledger.identity().await?;
     if let Some(wanted) = choice.ledger.filter(|wanted| *wanted != identity.ledger) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lar_core::scope::Scope;
 use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
-use lar_runtime::confine::{ConfineError, Tier, Walls, overlaps};
+use lar_runtime::confine::{ConfineError, Tier, Walls, exposed, overlaps};
 use lar_runtime::tools::Programs;
 
 use crate::compose::default_ledger;
@@ -24,7 +24,8 @@ pub(crate) fn least_tier(options: &RunOptions) -> Tier {
     }
 }
 
-/// Checks that no token may write what the run trusts, and hides the run's own files.
+/// Checks that no token may write what the run trusts or read what is its own, and hides that from
+/// programs.
 pub(crate) fn fit(
     mut walls: Walls,
     tokens: &[Token],
@@ -34,7 +35,8 @@ pub(crate) fn fit(
     manifest: Option<&Path>,
 ) -> Result<Walls, ConfineError> {
     let ledger = ledger.as_deref();
-    let overlaps = overlaps(tokens, programs, workdir, &trusted(ledger, manifest));
+    let mut overlaps = overlaps(tokens, programs, workdir, &trusted(ledger, manifest));
+    overlaps.extend(exposed(tokens, workdir, &own(ledger), walls.tier()));
     if !overlaps.is_empty() {
         return Err(ConfineError::Overlaps(overlaps));
     }
@@ -61,10 +63,17 @@ fn runs_programs(scope: &Scope) -> bool {
 
 /// The run's own files, which no token may write.
 fn trusted(ledger: Option<&Path>, manifest: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
+    let mut all = own(ledger);
+    all.extend(manifest.map(|path| (path.to_owned(), "the manifest")));
+    all
+}
+
+/// The run's own files, which no token may read either: the ledger, and the state directory with its
+/// keys.
+fn own(ledger: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
     let mut all: Vec<(PathBuf, &str)> = Vec::new();
     all.extend(ledger.map(|path| (path.to_owned(), "the ledger")));
-    all.extend(manifest.map(|path| (path.to_owned(), "the manifest")));
-    all.extend(state_directory().map(|path| (path, "the state directory")));
+    all.extend(state_directory().map(|path| (path, "the state directory with the keys")));
     all
 }
 

@@ -26,7 +26,7 @@ use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::Unwatched;
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::Stop;
-use lar_runtime::tools::{Kubeconfigs, Programs, Tools};
+use lar_runtime::tools::{Accounts, Programs, Tools};
 use memory_ledger::Memory;
 
 fn main() {
@@ -45,7 +45,7 @@ fn dispatcher(runtime: &tokio::runtime::Runtime) -> Dispatcher {
     let tools = Tools::new(
         &capabilities.tokens(),
         Programs::new("/usr/bin".as_ref()),
-        Kubeconfigs::default(),
+        Accounts::default(),
         Secrets::default(),
         Arc::new(Redactor::default()),
         Walls::find(Tier::C).unwrap(),

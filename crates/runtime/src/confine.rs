@@ -15,12 +15,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lar_core::scope::Reach;
-use lar_sandbox::{Access, Confinement, FileIdentity, Limits, Network};
+use lar_sandbox::{Access, Confinement, FileIdentity, Grant, Limits, Network};
+use secrecy::{ExposeSecret, SecretString};
 
 pub use advice::{Advice, advice};
 pub use broker::Broker;
 pub use lar_sandbox::{Check, Probe, Tier, TierReport};
-pub use overlap::{Overlap, overlaps};
+pub use overlap::{Overlap, exposed, overlaps};
 
 use crate::tools::programs::{Launch, Programs};
 use network::Plan;
@@ -30,6 +31,8 @@ use place::Places;
 const SCRATCH: u64 = 512 << 20;
 /// How much memory one process of a child may fill, in bytes.
 const MEMORY: u64 = 4 << 30;
+/// How much memory all processes of a child may hold, in bytes.
+const TREE_MEMORY: u64 = 6 << 30;
 /// How many processes and threads a child may have.
 const PROCESSES: u64 = 1024;
 /// The largest file that a child may write, in bytes.
@@ -106,6 +109,10 @@ pub(crate) struct Surroundings {
     pub(crate) home: Option<PathBuf>,
     /// Where relative paths of the reach begin.
     pub(crate) base: PathBuf,
+    /// Files that are made for the child beneath its home.
+    pub(crate) files: Vec<(PathBuf, SecretString)>,
+    /// Variables in which `{home}` stands for where those files are.
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Walls {
@@ -167,10 +174,7 @@ impl Walls {
     /// granted directory can be kept out).
     pub fn hide(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         // What isn't there yet may be there when a child starts.
-        self.hidden.extend(paths.into_iter().filter_map(|path| {
-            let parent = path.parent()?.canonicalize().ok()?;
-            Some(parent.join(path.file_name()?))
-        }));
+        self.hidden.extend(paths.into_iter().filter_map(|path| overlap::real(&path)));
     }
 
     /// What a program gets. The message of an error says what can't be granted and why.
@@ -182,7 +186,7 @@ impl Walls {
         programs: &Programs,
     ) -> Result<Confined, String> {
         if self.tier() == Tier::C {
-            return Ok(Confined::for_the_operator(launch));
+            return unconfined(launch, around);
         }
         let mut places = Places::default();
         let mut pinned = launch.pinned.clone();
@@ -191,11 +195,15 @@ impl Walls {
         for path in &launch.executes {
             places.add(path, Access::Execute);
         }
-        for (path, _) in &launch.pinned {
+        // A script is opened by the name that it was called by, too.
+        for path in launch.pinned.iter().map(|(path, _)| path).chain(&launch.names) {
             places.add(path, Access::Read);
         }
+        for path in launch.executes.iter().chain(&launch.names) {
+            system::beside(path, &mut places);
+        }
         let mut confined = match self.tier() {
-            Tier::A => self.with_own_root(around)?,
+            Tier::A => self.with_own_root(around, workdir, &places.grants)?,
             Tier::B | Tier::C => with_private_directory(&mut places, around)?,
         };
         let Places { grants, links } = places;
@@ -260,21 +268,49 @@ impl Walls {
         Ok(())
     }
 
-    fn with_own_root(&self, around: &Surroundings) -> Result<Confined, String> {
-        let Plan { listen, hosts, routes, env } = network::plan(&around.reach.network)?;
+    fn with_own_root(
+        &self,
+        around: &Surroundings,
+        workdir: &Path,
+        grants: &[Grant],
+    ) -> Result<Confined, String> {
+        let mut hidden = self.hidden.clone();
+        // Who works in the home didn't mean to hand out the keys that lie there.
+        if let Some(operator) = self.home.as_deref().filter(|home| home.starts_with(workdir)) {
+            let named = around.reach.reads.iter().chain(&around.reach.writes);
+            let named: Vec<PathBuf> =
+                named.map(|path| around.base.join(self.expand(path))).collect();
+            let meant = |path: &PathBuf| named.iter().any(|named| named.starts_with(path));
+            let keys = system::CREDENTIALS.iter().map(|name| operator.join(name));
+            hidden.extend(keys.filter(|path| path.exists() && !meant(path)));
+        }
+        let Plan { listen, hosts, routes, mut env } = network::plan(&around.reach.network)?;
         let home = around.home.clone().or_else(|| self.home.clone());
         // A home at the root would cover all of it.
         let home = home.filter(|home| home != Path::new("/"));
+        let mut texts = system::texts(home.as_deref(), &hosts);
+        // A home that was granted as it is holds the operator's own files.
+        let granted = |home: &PathBuf| grants.iter().any(|grant| home.starts_with(&grant.path));
+        let at = home.clone().filter(|home| !granted(home));
+        let at = at.unwrap_or_else(|| Path::new("/dev/shm/home").to_owned());
+        texts.extend(
+            around
+                .files
+                .iter()
+                .map(|(path, text)| (at.join(path), text.expose_secret().as_bytes().to_vec())),
+        );
+        env.extend(around.variables(&at));
         let confinement = Confinement {
             tier: Tier::A,
             limits: Limits {
                 processes: Some(PROCESSES),
                 memory: Some(MEMORY),
+                tree_memory: Some(TREE_MEMORY),
                 file_size: Some(FILE),
                 open_files: None,
             },
-            hidden: self.hidden.clone(),
-            texts: system::texts(home.as_deref(), &hosts),
+            hidden,
+            texts,
             home,
             scratch_bytes: SCRATCH,
             network: Network { listen, connect: Vec::new() },
@@ -298,29 +334,75 @@ fn expand(path: &str, home: Option<&Path>) -> PathBuf {
     }
 }
 
+/// Without walls the child still gets its accounts alone, as files of its own.
+fn unconfined(launch: &Launch, around: &Surroundings) -> Result<Confined, String> {
+    let mut confined = Confined::for_the_operator(launch);
+    if !around.files.is_empty() {
+        let private = private_directory()?;
+        around.write_files(private.path()).map_err(|error| no_directory(&error))?;
+        confined.env.extend(around.variables(private.path()));
+        confined.private = Some(private);
+    }
+    Ok(confined)
+}
+
+fn private_directory() -> Result<tempfile::TempDir, String> {
+    let made = tempfile::Builder::new().prefix("lar-child-").tempdir();
+    made.map_err(|error| no_directory(&error))
+}
+
+fn no_directory(error: &std::io::Error) -> String {
+    format!("no private directory could be made ({})", error.kind())
+}
+
+impl Surroundings {
+    /// The variables, when the files lie here.
+    fn variables(&self, home: &Path) -> impl Iterator<Item = (OsString, OsString)> {
+        let home = home.to_string_lossy().into_owned();
+        self.env
+            .iter()
+            .map(move |(name, value)| ((*name).into(), value.replace("{home}", &home).into()))
+    }
+
+    /// Makes the files, for a child that has no file tree of its own.
+    fn write_files(&self, home: &Path) -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        for (path, text) in &self.files {
+            let path = home.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(home))?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            std::io::Write::write_all(&mut file, text.expose_secret().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
 /// Tier B has no root of its own, so that what is private lies in a directory of the system's.
 fn with_private_directory(places: &mut Places, around: &Surroundings) -> Result<Confined, String> {
-    let fail =
-        |error: std::io::Error| format!("no private directory could be made ({})", error.kind());
-    let private = tempfile::Builder::new().prefix("lar-child-").tempdir().map_err(fail)?;
+    let fail = |error: std::io::Error| no_directory(&error);
+    let private = private_directory()?;
     let (home, scratch) = (private.path().join("home"), private.path().join("tmp"));
     for directory in [&home, &scratch] {
         std::fs::create_dir(directory).map_err(fail)?;
     }
     places.add(private.path(), Access::Write);
     let mut env = vec![("TMPDIR".into(), scratch.into())];
+    around.write_files(&home).map_err(fail)?;
+    env.extend(around.variables(&home));
     match &around.home {
         // Whoever made it keeps it private.
         Some(home) => {
             places.add(home, Access::Write);
         }
-        None => env.push(("HOME".into(), home.into())),
+        None => env.push(("HOME".into(), home.clone().into())),
     }
     let confinement = Confinement {
         tier: Tier::B,
         limits: Limits {
             processes: None,
             memory: Some(MEMORY),
+            tree_memory: None,
             file_size: Some(FILE),
             open_files: None,
         },

@@ -1,6 +1,7 @@
 //! What carries actions out. Each tool takes an action that was judged, approved and spent, and
 //! says how it ended; none of them decides whether it may happen.
 
+pub(crate) mod accounts;
 mod capture;
 mod child;
 mod database;
@@ -29,13 +30,14 @@ use crate::confine::Walls;
 use crate::secrets::Secrets;
 use crate::stop::Stop;
 
-pub use deploy::{ClusterError, KubeconfigSource, Kubeconfigs, ROLLBACK_FAILED, ROLLOUT_FAILED};
+pub use accounts::{Accounts, Operator};
+pub use deploy::{ClusterError, ROLLBACK_FAILED, ROLLOUT_FAILED};
 pub use programs::{ProgramError, Programs};
 
 /// Everything that the tools need.
 pub struct Tools {
     programs: Programs,
-    kube: Kubeconfigs,
+    accounts: Accounts,
     secrets: Secrets,
     redactor: Arc<Redactor>,
     roots: file::Roots,
@@ -49,13 +51,21 @@ impl Tools {
     pub fn new(
         tokens: &[Token],
         programs: Programs,
-        kube: Kubeconfigs,
+        accounts: Accounts,
         secrets: Secrets,
         redactor: Arc<Redactor>,
         walls: Walls,
         workdir: PathBuf,
     ) -> Self {
-        Self { programs, kube, secrets, redactor, roots: file::Roots::open(tokens), walls, workdir }
+        Self {
+            programs,
+            accounts,
+            secrets,
+            redactor,
+            roots: file::Roots::open(tokens),
+            walls,
+            workdir,
+        }
     }
 
     /// What stands around every child.

@@ -95,6 +95,9 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// Memory that a process may have written to, in bytes (`RLIMIT_DATA`).
     pub memory: Option<u64>,
+    /// Memory that all processes together may hold for themselves, in bytes (tier A). It is looked at
+    /// four times a second; a tree that holds more is ended.
+    pub tree_memory: Option<u64>,
 }
 
 /// What the kernel actually enforces for a child.

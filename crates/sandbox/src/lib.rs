@@ -71,5 +71,5 @@ mod wire;
 pub use child::{Child, EventError, SpawnError, helper, init, spawn, use_helper};
 pub use confinement::{Access, Confinement, Enforcement, Grant, Limits, Network, Tier};
 pub use event::{Event, EventDecoder, KILL, ProtocolError};
-pub use probe::{Check, Probe, TierReport, probe};
+pub use probe::{Check, Probe, TierReport, probe, try_tier};
 pub use spec::{ChildSpec, FileIdentity, SpecError};

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -60,7 +60,8 @@ pub(crate) fn first_process(
     let _ = rustix::stdio::dup2_stdout(null);
     let _ = rustix::stdio::dup2_stderr(null);
     helper::send(&mut link, &Event::Started);
-    let ending = watch(main, signals, &link);
+    let most = job.spec.confinement.limits.tree_memory;
+    let ending = watch(main, signals, &link, most);
     if let Some(event) = ending {
         helper::send(&mut link, &event);
     }
@@ -98,33 +99,67 @@ fn listen(walls: &Confinement, link: &UnixStream) -> io::Result<()> {
     let mut aliases = 0;
     let mut given = std::collections::BTreeSet::new();
     for address in addresses {
-        if let IpAddr::V4(ip) = address.ip()
-            && !ip.is_loopback()
-            && given.insert(ip)
-        {
-            aliases += 1;
-            sys::loopback_address(socket.as_fd(), aliases, ip).map_err(fail)?;
+        if address.ip().is_loopback() || !given.insert(address.ip()) {
+            continue;
+        }
+        match address.ip() {
+            IpAddr::V4(ip) => {
+                aliases += 1;
+                sys::loopback_address(socket.as_fd(), aliases, ip).map_err(fail)?;
+            }
+            IpAddr::V6(ip) => {
+                let socket = rustix::net::socket_with(
+                    rustix::net::AddressFamily::INET6,
+                    rustix::net::SocketType::DGRAM,
+                    rustix::net::SocketFlags::CLOEXEC,
+                    None,
+                );
+                let socket = socket.map_err(|errno| fail(errno.into()))?;
+                sys::loopback_address_v6(socket.as_fd(), ip).map_err(fail)?;
+            }
         }
     }
     let bind = |address: &SocketAddr| {
-        std::net::TcpListener::bind(address)
+        bound(address)
             .map_err(|error| io::Error::other(format!("nothing can listen on {address} ({error})")))
     };
     let listeners: Vec<_> = addresses.iter().map(bind).collect::<io::Result<_>>()?;
     crate::handover::send(link, &listeners)
 }
 
-/// Waits for the program's end and reaps orphans meanwhile. `None` when the helper is gone.
-fn watch(main: Pid, signals: OwnedFd, link: &UnixStream) -> Option<Event> {
+/// A listener. A further IPv6 address is there only after the kernel made sure of it, which can come
+/// later, so that it is bound to in advance.
+fn bound(address: &SocketAddr) -> io::Result<std::net::TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    if address.is_ipv4() || address.ip().is_loopback() {
+        return std::net::TcpListener::bind(address);
+    }
+    let (family, kind) = (AddressFamily::INET6, SocketType::STREAM);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ipv6_freebind(&socket, true)?;
+    rustix::net::bind(&socket, address)?;
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket.into())
+}
+
+/// How often the memory of a tree is looked at.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// Waits for the program's end and reaps orphans meanwhile. `None` when the helper is gone, or when
+/// the tree holds more memory than it may.
+fn watch(main: Pid, signals: OwnedFd, link: &UnixStream, most: Option<u64>) -> Option<Event> {
     let mut tree = Tree::new(main, signals);
+    let look = most.map(|_| LOOK);
     loop {
         let mut watched = [
             PollFd::from_borrowed_fd(tree.signals(), PollFlags::IN),
             // Nothing is ever said on it in this direction, so that it only tells its end.
             PollFd::new(link, PollFlags::IN),
         ];
-        if matches!(rustix::event::poll(&mut watched, None), Err(error) if error != Errno::INTR) {
-            return None;
+        match rustix::event::poll(&mut watched, look.as_ref()) {
+            Ok(0) if most.is_some_and(|most| held_memory() > most) => return None,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return None,
         }
         let [_, helper] = watched;
         let helper_is_gone = !helper.revents().is_empty();
@@ -135,6 +170,21 @@ fn watch(main: Pid, signals: OwnedFd, link: &UnixStream) -> Option<Event> {
             return None;
         }
     }
+}
+
+/// The memory that the processes of this namespace hold for themselves, in bytes: what is resident
+/// without being shared (`proc_pid_statm(5)`).
+fn held_memory() -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let processes = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    let own = processes.filter_map(|process| {
+        let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+        let mut numbers = statm.split(' ').skip(1).map_while(|word| word.parse::<u64>().ok());
+        Some(numbers.next()?.saturating_sub(numbers.next()?))
+    });
+    own.sum::<u64>().saturating_mul(page)
 }
 
 /// Lets go of every capability, those that a later program could regain included.

@@ -119,7 +119,11 @@ fn landlock() -> i32 {
     0
 }
 
-fn try_tier(tier: Tier, outside: &Path) -> Result<TierReport, SpawnError> {
+/// Tries one tier, whether or not a better one can be had.
+///
+/// # Errors
+/// As [`probe`].
+pub fn try_tier(tier: Tier, outside: &Path) -> Result<TierReport, SpawnError> {
     let secret = outside.join(format!("lar-canary-{}", std::process::id()));
     let made = std::fs::write(&secret, "a child must not read this\n");
     made.map_err(SpawnError::Failed)?;
@@ -170,5 +174,9 @@ fn with_secret(tier: Tier, secret: &Path) -> Result<TierReport, SpawnError> {
         let (name, result) = line.split_once(' ')?;
         Some(Check { name: name.to_owned(), held: result == "held" })
     });
-    Ok(TierReport { tier, failure, checks: checks.collect() })
+    let mut checks: Vec<Check> = checks.collect();
+    if !checks.is_empty() && !checks.iter().any(|check| check.name == "execute") {
+        checks.push(Check { name: "execute".to_owned(), held: false });
+    }
+    Ok(TierReport { tier, failure, checks })
 }

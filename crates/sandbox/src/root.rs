@@ -148,12 +148,14 @@ impl Root {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(at(path, "be looked at", errno)),
         };
-        let cover = temporary("000", "4k")?;
+        // Empty and readable, so that who looks through all of a directory isn't held up there.
+        let cover = temporary("555", "4k")?;
         if is_directory(&covered)? {
+            sys::restrict_mount(cover.as_fd(), &READ_ONLY, false)?;
             return self.put(&cover, path, true);
         }
         let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&cover, "empty", flags, Mode::empty());
+        let made = rustix::fs::openat(&cover, "empty", flags, Mode::from_raw_mode(0o444));
         drop(made.map_err(|errno| at(path, "be covered", errno))?);
         let file =
             open_tree(&cover, "empty", CLONE).map_err(|errno| at(path, "be covered", errno))?;

@@ -299,6 +299,24 @@ pub(crate) fn loopback_address(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives the loopback interface a further IPv6 address (`ipv6(7)`, `netdevice(7)`).
+pub(crate) fn loopback_address_v6(
+    socket: BorrowedFd<'_>,
+    address: std::net::Ipv6Addr,
+) -> io::Result<()> {
+    /// The loopback interface is the first of every network namespace.
+    const LOOPBACK: libc::c_int = 1;
+    let request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
+        ifr6_prefixlen: 128,
+        ifr6_ifindex: LOOPBACK,
+    };
+    // SAFETY: the request is initialised and lives across the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFADDR as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn loopback_request(alias: usize) -> libc::ifreq {
     // SAFETY: all zeroes is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -56,8 +56,9 @@ impl Writer {
     /// All of it but the tier, which travels in the frame's head.
     pub(crate) fn confinement(&mut self, what: &Confinement) {
         let Confinement { tier: _, limits, grants, hidden, links, texts, home, .. } = what;
-        for limit in [limits.open_files, limits.processes, limits.file_size, limits.memory] {
-            self.optional(limit);
+        let Limits { open_files, processes, file_size, memory, tree_memory } = limits;
+        for limit in [open_files, processes, file_size, memory, tree_memory] {
+            self.optional(*limit);
         }
         self.list(grants, |to, grant| {
             to.path(&grant.path);
@@ -146,6 +147,7 @@ impl Reader<'_> {
                 processes: self.optional()?,
                 file_size: self.optional()?,
                 memory: self.optional()?,
+                tree_memory: self.optional()?,
             },
             grants: self.list(|from| {
                 let path = from.path()?;

@@ -276,6 +276,19 @@ impl Prefix {
         self.open.is_some()
     }
 
+    /// The profiles of its program and of those that it runs in turn, outermost first.
+    pub fn profiles(&self) -> Vec<Arc<Profile>> {
+        profile::chain(&self.profiles, &self.words)
+    }
+
+    /// What stands in the word whose quote was left open; `None` for a query, which is judged whole.
+    pub fn open_text(&self) -> Option<&str> {
+        match &self.open {
+            Some(OpenWord::Text(text)) => Some(text),
+            Some(OpenWord::Sql { .. }) | None => None,
+        }
+    }
+
     /// What is known of its program; `None` where nothing is, so that only the kernel holds.
     pub fn profile(&self) -> Option<&Profile> {
         self.profile.as_deref()

@@ -9,6 +9,7 @@ pub mod database;
 pub mod deploy;
 pub mod endpoint;
 pub mod lexer;
+pub mod needs;
 pub mod path;
 pub mod profile;
 pub mod reach;

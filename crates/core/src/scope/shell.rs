@@ -6,6 +6,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::command::CommandScope;
+use super::needs::Found;
 use super::reach::Reach;
 use crate::action::ShellAction;
 use crate::error::Refusal;
@@ -26,6 +27,8 @@ pub struct ShellScope {
     pub timeout: Duration,
     /// What the command may reach while it runs.
     pub reach: Reach,
+    /// What the needs of its programs come to here; empty until the run starts.
+    pub found: Vec<Found>,
 }
 
 impl ShellScope {

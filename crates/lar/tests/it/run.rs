@@ -4,8 +4,10 @@
 mod approval;
 mod budget;
 mod children;
+pub mod clouds;
 mod database;
 mod deploy;
+mod examples;
 mod file_corpus;
 mod files;
 mod http;
@@ -16,5 +18,7 @@ mod model;
 mod negotiation;
 mod outputs;
 mod postgres;
+pub mod programs;
 mod resume;
 mod secrets;
+mod tiers;

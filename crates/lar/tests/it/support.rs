@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const LAR: &str = env!("CARGO_BIN_EXE_lar");
 
+/// Where a lab's runs keep their state, when nothing says otherwise.
+pub const LAB_STATE: &str = ".local/state/lar";
+
 /// Longer than any run here may take, on a machine that has much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -183,7 +186,7 @@ impl Run {
     pub fn command(&self, setsid: &[&str]) -> Command {
         let mut command = Command::new("setsid");
         command.args(setsid).arg(LAR).args(&self.args).current_dir(&self.dir).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("PATH", path());
         for (name, value) in &self.env {
             command.env(name, value);
         }
@@ -381,6 +384,30 @@ pub fn script(lab: &Lab, name: &str, body: &str) {
     use std::os::unix::fs::PermissionsExt;
     let path = lab.write(name, format!("#!/bin/sh\ncd out\n{body}\n"));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The directories in which programs are looked for: without those of version managers' stand-ins, which
+/// are scripts that find out anew which program is meant.
+pub fn path() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap();
+    let real = std::env::split_paths(&path).filter(|folder| !folder.ends_with("shims"));
+    // Where `cargo xtask test --install` puts what only the tests need.
+    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../cloud-venv/bin");
+    std::env::join_paths(real.chain([own])).unwrap()
+}
+
+/// Where a program is, as the run under test finds it.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path()).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Whether all walls can be had here; where they can't, says that the test is skipped.
+pub fn tier_a() -> bool {
+    let held = Command::new(LAR).arg("doctor").output().unwrap();
+    if !held.status.success() {
+        skip("tier A can't be had here; see `lar doctor`");
+    }
+    held.status.success()
 }
 
 /// Waits until a condition holds, and fails when it never does.

@@ -269,7 +269,9 @@ the model may ask 3 times for 1 token more; a human decides
 diagnostics (shell_diagnostics): 5 times, without asking
   can run `kubectl get pods`, with any further words
   can run `kubectl logs`, with any further words
-  can reach whatever these programs reach with your rights, from /work/app, for up to 30s
+  can read /work/app, one kubeconfig context and the system's libraries
+  can reach the server of the kubeconfig's context, for up to 30s
+  can run in turn kubectl.1.30, kubectl.1.31, kubectl.1.32, kubectl.1.33, kubectl.1.34
   can read the environment variables `KUBECONFIG`
 
 health-check (health-check): 1 time, without asking
@@ -292,7 +294,9 @@ rollout (wait_rollout): 1 time, without asking
 
 restart (shell_restart): 1 time, without asking, once a human has granted it
   can run `kubectl rollout restart deployment/myservice -n staging`, with any further words
-  can reach whatever these programs reach with your rights, from /work/app, for up to 1m
+  can read /work/app, one kubeconfig context and the system's libraries
+  can reach the server of the kubeconfig's context, for up to 1m
+  can run in turn kubectl.1.30, kubectl.1.31, kubectl.1.32, kubectl.1.33, kubectl.1.34
 "#);
 }
 

@@ -10,6 +10,7 @@ use lar_core::scope::{
 };
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
+use lar_runtime::confine::Tier;
 
 use super::Manifest;
 use super::report::{Ability, Report, TokenReport, Verb};
@@ -91,14 +92,14 @@ fn one(
         candidate,
         max_uses: token.max_uses(),
         needs_human: token.requires_approval(),
-        can: abilities(token.scope(), &base),
+        can: abilities(token.scope(), &base, manifest.min_tier.unwrap_or(Tier::A)),
         warnings: warn::about(token, manifest, around),
     }
 }
 
-fn abilities(scope: &Scope, base: &str) -> Vec<Ability> {
+fn abilities(scope: &Scope, base: &str, least: Tier) -> Vec<Ability> {
     match scope {
-        Scope::Shell(shell) => commands(shell, base),
+        Scope::Shell(shell) => commands(shell, base, least),
         Scope::Http(http) => requests(http),
         Scope::File(file) => files(file),
         Scope::Deploy(deploy) => deployment(deploy),
@@ -120,7 +121,7 @@ fn abilities(scope: &Scope, base: &str) -> Vec<Ability> {
                 SecretSource::Value(_) => "a value given in code".to_owned(),
             };
             let into = secret.injection.summary();
-            let mut all = abilities(&secret.inner, base);
+            let mut all = abilities(&secret.inner, base, least);
             let what = format!("a secret from {from} (the runtime does) and put it into {into}");
             all.push(can(Verb::Read, what));
             all
@@ -128,7 +129,7 @@ fn abilities(scope: &Scope, base: &str) -> Vec<Ability> {
     }
 }
 
-fn commands(shell: &ShellScope, base: &str) -> Vec<Ability> {
+fn commands(shell: &ShellScope, base: &str, least: Tier) -> Vec<Ability> {
     let mut all: Vec<Ability> = shell
         .commands
         .prefixes()
@@ -142,16 +143,50 @@ fn commands(shell: &ShellScope, base: &str) -> Vec<Ability> {
         })
         .collect();
     let place = shell.workdir.as_deref().unwrap_or(base);
-    let how_long = time(shell.timeout);
-    all.push(can(
-        Verb::Reach,
-        format!(
-            "whatever these programs reach with your rights, from {place}, for up to {how_long}"
-        ),
-    ));
+    all.extend(behind_walls(shell, place, least));
     if !shell.env.is_empty() {
         let names: Vec<String> = shell.env.iter().map(|name| format!("`{name}`")).collect();
         all.push(can(Verb::Read, format!("the environment variables {}", names.join(", "))));
+    }
+    all
+}
+
+/// What programs reach, by the walls that stand around them: at tier A, and at every lower one that the
+/// manifest accepts.
+fn behind_walls(shell: &ShellScope, place: &str, least: Tier) -> Vec<Ability> {
+    let how_long = time(shell.timeout);
+    let listed = |first: &str, more: &[String]| {
+        let all: Vec<&str> = [first].into_iter().chain(more.iter().map(String::as_str)).collect();
+        all.join(", ")
+    };
+    let network = shell.reaches();
+    let hosts = match network.is_empty() {
+        true => "no host".to_owned(),
+        false => network.join(", "),
+    };
+    let mut all = vec![
+        can(Verb::Read, listed(place, &shell.reads()) + " and the system's libraries"),
+        can(Verb::Reach, format!("{hosts}, for up to {how_long}")),
+    ];
+    let starts = shell.starts();
+    if !starts.is_empty() {
+        all.push(can(Verb::Run, format!("in turn {}", starts.join(", "))));
+    }
+    if !shell.reach.writes.is_empty() {
+        all.push(can(Verb::Write, format!("{} while it runs", shell.reach.writes.join(", "))));
+    }
+    if least >= Tier::B {
+        let ports = match network.is_empty() {
+            true => "the system's process list",
+            false => "the system's process list, and those ports on any host",
+        };
+        all.push(can(Verb::Reach, format!("besides, where only tier B can be had, {ports}")));
+    }
+    if least >= Tier::C {
+        all.push(can(
+            Verb::Reach,
+            "where only tier C can be had, whatever these programs reach with your rights",
+        ));
     }
     all
 }

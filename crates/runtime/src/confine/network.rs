@@ -42,10 +42,13 @@ pub(super) fn plan(endpoints: &[Endpoint]) -> Result<Plan, String> {
             (Some(IpAddr::V4(ip)), _) if ip.is_unspecified() || ip.is_multicast() => {
                 return Err(format!("`{endpoint}` is no address that can be connected to"));
             }
-            (Some(IpAddr::V6(ip)), _) if !ip.is_loopback() => {
+            (Some(IpAddr::V6(ip)), _) if ip.is_unspecified() || ip.is_multicast() => {
+                return Err(format!("`{endpoint}` is no address that can be connected to"));
+            }
+            (Some(IpAddr::V6(ip)), _) if ip.is_unicast_link_local() => {
                 return Err(format!(
-                    "`{endpoint}` can't be reached from confinement: name the host instead of its \
-                     IPv6 address"
+                    "`{endpoint}` belongs to one link, which confinement has none of: name the host \
+                     by another address"
                 ));
             }
             (Some(ip), _) => ip,
@@ -125,10 +128,10 @@ mod tests {
 
     #[test]
     fn what_can_not_be_reached_is_said() {
-        for text in ["0.0.0.0:80", "224.0.0.1:80", "[2001:db8::1]:443"] {
+        for text in ["0.0.0.0:80", "224.0.0.1:80", "[::]:443", "[ff02::1]:443", "[fe80::1]:443"] {
             assert!(of(&[text]).is_err(), "{text}");
         }
-        assert!(of(&["[::1]:443"]).is_ok());
+        assert!(of(&["[::1]:443", "[2001:db8::1]:443"]).is_ok());
         assert!(of(&[]).unwrap().listen.is_empty());
     }
 }

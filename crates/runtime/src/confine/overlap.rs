@@ -1,21 +1,24 @@
-//! What a token may write must not be what the run trusts: a program, a script, its interpreter, the
+//! What a token may write must not be what the run trusts, and what it may read must not be the run's own: a program, a script, its interpreter, the
 //! manifest, the ledger, a key, or configuration that another token reads.
 
 use std::path::{Path, PathBuf};
 
 use lar_core::scope::{FileMode, Reach, Scope};
 use lar_core::token::Token;
+use lar_sandbox::Tier;
 
 use super::expand;
 use crate::tools::programs::Programs;
 
-/// A write scope that lies where trust is.
+/// A scope that lies where trust is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
-    /// The token that may write.
+    /// The token.
     pub token: String,
-    /// What it may write.
-    pub writes: PathBuf,
+    /// What it may do there: `write` or `read`.
+    pub does: &'static str,
+    /// Its path.
+    pub path: PathBuf,
     /// What lies there.
     pub trusted: PathBuf,
     /// What that is.
@@ -37,10 +40,8 @@ pub fn overlaps(
     for token in tokens {
         held.extend(used(token, programs, workdir, home));
     }
-    let held: Vec<(PathBuf, String)> = held
-        .into_iter()
-        .filter_map(|(path, what)| Some((path.canonicalize().ok()?, what)))
-        .collect();
+    let held: Vec<(PathBuf, String)> =
+        held.into_iter().filter_map(|(path, what)| Some((real(&path)?, what))).collect();
     let mut found = Vec::new();
     for token in tokens {
         for path in writes(token.scope(), home) {
@@ -50,7 +51,8 @@ pub fn overlaps(
                 if trusted.starts_with(&real) || real.starts_with(trusted) {
                     found.push(Overlap {
                         token: token.name().to_owned(),
-                        writes: path.clone(),
+                        does: "write",
+                        path: path.clone(),
                         trusted: trusted.clone(),
                         what: what.clone(),
                     });
@@ -62,13 +64,77 @@ pub fn overlaps(
     found
 }
 
+/// Finds every scope by which what is the run's own (the ledger, the keys) could be read: files that a
+/// token reads for the model at any tier, and at tier B, where nothing in a directory can be covered,
+/// what a program reads.
+pub fn exposed(
+    tokens: &[Token],
+    workdir: &Path,
+    own: &[(PathBuf, &str)],
+    tier: Tier,
+) -> Vec<Overlap> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let own: Vec<(PathBuf, &str)> =
+        own.iter().filter_map(|(path, what)| Some((real(path)?, *what))).collect();
+    let mut found = Vec::new();
+    for token in tokens {
+        for path in reads(token.scope(), workdir, home.as_deref(), tier) {
+            let path = workdir.join(path);
+            let Some(place) = real(&path) else { continue };
+            for (held, what) in &own {
+                if held.starts_with(&place) || place.starts_with(held) {
+                    found.push(Overlap {
+                        token: token.name().to_owned(),
+                        does: "read",
+                        path: path.clone(),
+                        trusted: held.clone(),
+                        what: (*what).to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// What a token may read.
+fn reads(scope: &Scope, workdir: &Path, home: Option<&Path>, tier: Tier) -> Vec<PathBuf> {
+    match scope {
+        Scope::File(file) => file.allowed_paths.iter().map(PathBuf::from).collect(),
+        Scope::Secret(secret) => reads(&secret.inner, workdir, home, tier),
+        other if tier == Tier::B => {
+            let Some(reach) = reach(other) else { return Vec::new() };
+            let at = match other {
+                Scope::Shell(shell) => shell.workdir.as_ref().map_or(workdir, Path::new),
+                _ => workdir,
+            };
+            let named = reach.reads.iter().chain(&reach.writes).map(|path| expand(path, home));
+            named.chain([at.to_owned()]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A path without links, as far as it exists.
+pub(super) fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    for there in path.ancestors() {
+        if let Ok(plain) = there.canonicalize() {
+            return Some(plain.join(path.strip_prefix(there).ok()?));
+        }
+    }
+    None
+}
+
 /// All of them, in words.
 pub(super) fn tell(all: &[Overlap]) -> String {
     let line = |one: &Overlap| {
         format!(
-            "token `{}` may write `{}`, where {} lies (`{}`): give it a directory of its own",
+            "token `{}` may {} `{}`, where {} lies (`{}`): give it a directory of its own",
             one.token,
-            one.writes.display(),
+            one.does,
+            one.path.display(),
             one.what,
             one.trusted.display()
         )
@@ -170,5 +236,32 @@ mod tests {
         let both = [config.unwrap(), shell(&top.join("out"))];
         let found = overlaps(&both, &programs, &top, &trusted);
         assert_eq!(found[0].what, "what token `a` reads");
+    }
+
+    #[test]
+    fn the_run_s_own_files_are_read_by_no_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(top.join("out")).unwrap();
+        // The keys aren't there yet, and the ledger is named from where one stands.
+        let own = [(top.join("state/lar/keys"), "the keys"), (top.join("ledger.db"), "the ledger")];
+        let file = |path: &Path| {
+            FileToken::new("box", [path.to_string_lossy()], FileMode::Read).build().unwrap()
+        };
+        let of = |token: Token, tier: Tier| exposed(&[token], &top, &own, tier);
+        let whole = of(file(&top), Tier::A);
+        assert_eq!(
+            whole.iter().map(|one| &*one.what).collect::<Vec<_>>(),
+            ["the keys", "the ledger"]
+        );
+        assert!(tell(&whole).starts_with("token `box` may read `"), "{}", tell(&whole));
+        assert_eq!(of(file(&top.join("state/lar/keys/x")), Tier::A).len(), 1);
+        assert_eq!(of(file(&top.join("out")), Tier::A), []);
+        // A program is held by walls that cover single files, where there are such.
+        let shell = || ShellToken::new("sh", ["cat"]).build().unwrap();
+        assert_eq!(of(shell(), Tier::A), []);
+        assert_eq!(of(shell(), Tier::B).len(), 2);
+        let apart = ShellToken::new("sh", ["cat"]).workdir(top.join("out").to_string_lossy());
+        assert_eq!(of(apart.build().unwrap(), Tier::B), []);
     }
 }

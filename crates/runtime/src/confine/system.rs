@@ -37,6 +37,34 @@ const ETC: [&str; 9] = [
     "/etc/mime.types",
 ];
 
+/// Where credentials lie beneath a home, by the habits of the programs that keep them there.
+pub(super) const CREDENTIALS: [&str; 24] = [
+    ".aws",
+    ".azure",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/hub",
+    ".config/op",
+    ".config/rclone",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".docker",
+    ".git-credentials",
+    ".gnupg",
+    ".kube",
+    ".local/share/keyrings",
+    ".my.cnf",
+    ".netrc",
+    ".npmrc",
+    ".password-store",
+    ".pgpass",
+    ".pypirc",
+    ".ssh",
+    ".terraform.d",
+    ".vault-token",
+    ".config/pip",
+];
+
 /// Directories that are links on systems with a merged `/usr`.
 const LINKS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
@@ -62,6 +90,31 @@ pub(super) fn readable(places: &mut Places) {
 pub(super) fn executable(places: &mut Places) {
     for path in HELPERS.map(Path::new).into_iter().filter(|path| !is_link(path)) {
         places.add(path, Access::Execute);
+    }
+}
+
+/// Grants what a program finds beside itself when it lies in a place of its own, such as a Python
+/// environment: the libraries there. Data in there (`share`) may be anything of the user's.
+pub(super) fn beside(program: &Path, places: &mut Places) {
+    let Some(directory) = program.parent().filter(|directory| directory.ends_with("bin")) else {
+        return;
+    };
+    let Some(prefix) = directory.parent() else { return };
+    if prefix == Path::new("/") || prefix.starts_with("/usr") {
+        return;
+    }
+    for name in ["lib", "lib64", "libexec", "pyvenv.cfg"] {
+        places.add(&prefix.join(name), Access::Read);
+    }
+    // An environment is made of links to the one that it came from.
+    if let Ok(text) = std::fs::read_to_string(prefix.join("pyvenv.cfg")) {
+        let home = text.lines().find_map(|line| line.strip_prefix("home = "));
+        if let Some(prefix) = home.and_then(|home| Path::new(home.trim()).parent())
+            && !prefix.starts_with("/usr")
+            && prefix != Path::new("/")
+        {
+            places.add(&prefix.join("lib"), Access::Read);
+        }
     }
 }
 

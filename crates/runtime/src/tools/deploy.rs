@@ -21,7 +21,8 @@ use lar_core::scope::{DeployScope, Scope};
 
 use super::Job;
 
-pub use cluster::{ClusterError, KubeconfigSource, Kubeconfigs};
+pub use cluster::ClusterError;
+pub(super) use cluster::{KubeconfigSource, Kubeconfigs};
 pub(super) use place::Place;
 pub(super) use wanted::context_in;
 
@@ -38,7 +39,7 @@ impl Job<'_> {
             DeployMethod::Kubectl { namespace, deployment, container, context, cluster } => {
                 // What was shown and approved names the cluster. A kubeconfig that was frozen for
                 // another one is as good as none.
-                let frozen = self.tools.kube.of(context.as_deref());
+                let frozen = self.tools.accounts.kube().of(context.as_deref());
                 let Some(frozen) = frozen.filter(|held| Some(&held.cluster) == cluster.as_ref())
                 else {
                     return Performed::NeverBegan {

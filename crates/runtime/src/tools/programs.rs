@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lar_core::json::Digest;
@@ -88,6 +88,8 @@ pub(crate) struct Launch {
     pub(crate) words: Vec<OsString>,
     /// Scripts that the binary is to interpret, and the files that they must be.
     pub(crate) pinned: Vec<(PathBuf, FileIdentity)>,
+    /// The names by which those scripts, and the binary, are called.
+    pub(crate) names: Vec<PathBuf>,
     /// All files that are executed: the binary, and its loader.
     pub(crate) executes: Vec<PathBuf>,
 }
@@ -103,6 +105,12 @@ impl Programs {
     pub fn new(path: &std::ffi::OsStr) -> Self {
         let (mut directories, mut left_out) = (Vec::new(), Vec::new());
         for directory in std::env::split_paths(path).filter(|directory| directory.is_absolute()) {
+            // A child finds files by the names that they have here, in which nothing may climb.
+            let climbs = directory.components().any(|part| part == Component::ParentDir);
+            let directory = match directory.canonicalize() {
+                Ok(plain) if climbs => plain,
+                Ok(_) | Err(_) => directory,
+            };
             match directory.metadata() {
                 Ok(found) if found.is_dir() && ours(&found) => directories.push(directory),
                 Ok(found) if found.is_dir() => left_out.push(directory),
@@ -251,10 +259,12 @@ impl Programs {
             file,
             words: Vec::new(),
             pinned: Vec::new(),
+            names: Vec::new(),
             executes: Vec::new(),
         };
         for _ in 0..DEEPEST_SCRIPT {
             let current = launch.program.clone();
+            launch.names.push(current.clone());
             let unfit = |what| ProgramError::Unfit { path: current.clone(), what };
             let unreadable = |_| unfit("can't be read, so it can't be identified");
             let mut opened = File::open(&current).map_err(unreadable)?;

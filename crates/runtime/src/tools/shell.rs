@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lar_core::action::ShellAction;
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::scope::profile::Profile;
-use lar_core::scope::{Endpoint, Injection, ShellScope};
+use lar_core::scope::{Injection, Reach, ShellScope};
 use secrecy::ExposeSecret;
 
 use super::child::{End, How, Order, Ran};
@@ -19,7 +19,7 @@ impl Job<'_> {
     pub(super) async fn shell(&self, scope: &ShellScope, action: &ShellAction) -> Performed {
         let mut env = environment::of(&self.tools.programs.path(), &action.env);
         let profiles = scope.commands.profiles_of(&action.command);
-        environment::make_safe(&mut env, &profiles, &action.env);
+        environment::make_safe(&mut env, &profiles, &scope.env);
         if let Some(injected) = &self.injected
             && let Injection::Env(name) = &injected.scope.injection
         {
@@ -52,7 +52,8 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// What the command may reach: what its token says, and what the profiles of its programs need.
+    /// What the command may reach: what its action says, and what the profiles of its programs need to
+    /// read.
     fn surroundings(
         &self,
         scope: &ShellScope,
@@ -61,11 +62,9 @@ impl Job<'_> {
         env: &mut Vec<(OsString, OsString)>,
     ) -> Result<(Surroundings, Option<Place>), String> {
         let argv = action.command.argv();
-        let mut around = Surroundings {
-            reach: scope.reach.clone(),
-            home: None,
-            base: self.tools.workdir.clone(),
-        };
+        let reach = Reach { network: action.network.clone(), ..scope.reach.clone() };
+        let base = self.tools.workdir.clone();
+        let mut around = Surroundings { reach, base, ..Surroundings::default() };
         let mut place = None;
         for (index, profile) in profiles.iter().enumerate() {
             let reach = &mut around.reach;
@@ -75,22 +74,23 @@ impl Job<'_> {
             }
             reach.also_runs.extend(profile.also_runs().iter().cloned());
             let needs = profile.needs();
-            let kubeconfig = needs.network.iter().any(|need| need == "@kubeconfig");
-            if needs.network.iter().any(|need| need == "@arguments") {
-                reach.network.extend(argv.iter().filter_map(|word| server_of(word)));
+            for account in needs.places(argv).filter_map(|need| self.tools.accounts.of(need, argv))
+            {
+                env.retain(|(name, _)| !account.without.iter().any(|without| name == without));
+                around.files.extend(account.files.iter().cloned());
+                around.env.extend(account.env.iter().cloned());
             }
-            reach.network.extend(needs.network.iter().filter_map(|need| need.parse().ok()));
-            if !kubeconfig {
-                reach.reads.extend(needs.files.iter().cloned());
+            reach.reads.extend(needs.paths().map(|path| in_environment(path, env)));
+            reach.also_runs.iter_mut().for_each(|path| *path = in_environment(path, env));
+            if !needs.network.iter().any(|need| need == "@kubeconfig") {
                 continue;
             }
             let context = context_in(argv);
-            let Some(frozen) = self.tools.kube.of(context.as_deref()) else { continue };
+            let Some(frozen) = self.tools.accounts.kube().of(context.as_deref()) else { continue };
             let made = Place::new(frozen).map_err(|error| {
                 format!("no private directory could be made ({})", error.kind())
             })?;
             let found = made.surroundings();
-            reach.network.extend(found.reach.network);
             reach.reads.extend(found.reach.reads);
             env.retain(|(name, _)| name != "KUBECONFIG" && name != "HOME");
             env.push(("KUBECONFIG".into(), made.config.clone().into()));
@@ -102,10 +102,17 @@ impl Job<'_> {
     }
 }
 
-/// The server of a URL among a command's words, which the scope let through.
-fn server_of(word: &str) -> Option<Endpoint> {
-    let url = url::Url::parse(word).ok()?;
-    format!("{}:{}", url.host_str()?, url.port_or_known_default()?).parse().ok()
+/// A path that begins with a variable of the child's, such as `$CARGO_HOME/registry`; one that isn't set
+/// leads nowhere.
+fn in_environment(path: &str, env: &[(OsString, OsString)]) -> String {
+    let Some(rest) = path.strip_prefix('$') else { return path.to_owned() };
+    let (name, beneath) = rest.split_once('/').unwrap_or((rest, ""));
+    let value = env.iter().find(|(held, _)| held == name).and_then(|(_, value)| value.to_str());
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) if beneath.is_empty() => value.to_owned(),
+        Some(value) => format!("{}/{beneath}", value.trim_end_matches('/')),
+        None => "/nonexistent".to_owned(),
+    }
 }
 
 /// What a program's end means.

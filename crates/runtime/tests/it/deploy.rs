@@ -26,7 +26,7 @@ use lar_runtime::event::Unwatched;
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::{Cause, Stop};
 use lar_runtime::tools::{
-    ClusterError, KubeconfigSource, Kubeconfigs, Programs, ROLLBACK_FAILED, ROLLOUT_FAILED, Tools,
+    Accounts, ClusterError, Operator, Programs, ROLLBACK_FAILED, ROLLOUT_FAILED, Tools,
 };
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -113,7 +113,7 @@ struct Bench {
     /// For programs of the tests that look around where no child may.
     tier: Tier,
     programs: Programs,
-    source: KubeconfigSource,
+    source: Operator,
 }
 
 /// A run with one token.
@@ -141,7 +141,7 @@ impl Bench {
         let home = dir.path().join("home");
         fs::create_dir_all(home.join(".kube")).unwrap();
         let programs = Programs::new(&std::env::join_paths(directories).unwrap());
-        let source = KubeconfigSource { kubeconfig: None, home: Some(home.into()) };
+        let source = Operator::of([("HOME".to_owned(), home.to_str().unwrap().to_owned())]);
         Self { dir, tier: Tier::A, programs, source }
     }
 
@@ -162,13 +162,13 @@ impl Bench {
 
     /// Issues the token, as the start of a run does.
     async fn issue(&self, token: Token) -> Run {
-        let kube = Kubeconfigs::resolve(std::slice::from_ref(&token), &self.programs, &self.source)
+        let kube = Accounts::find(std::slice::from_ref(&token), &self.programs, &self.source)
             .await
             .unwrap();
         self.issue_with(token, kube).await
     }
 
-    async fn issue_with(&self, token: Token, kube: Kubeconfigs) -> Run {
+    async fn issue_with(&self, token: Token, kube: Accounts) -> Run {
         let set = CapabilitySet::new([kube.pin(token)]).unwrap();
         let secrets = Secrets::default();
         let redactor = Arc::new(secrets.redactor(kube.secrets()).unwrap());
@@ -527,8 +527,7 @@ esac"#,
         assert!(!proof.result_summary().contains(secret));
         assert!(!record.contains(secret));
     }
-    let kube =
-        wait(Kubeconfigs::resolve(&[token().build().unwrap()], &bench.programs, &bench.source));
+    let kube = wait(Accounts::find(&[token().build().unwrap()], &bench.programs, &bench.source));
     let shown = format!("{:?}", kube.unwrap());
     assert!(
         !shown.contains(bearer) && !shown.contains(password) && !shown.contains(key),
@@ -573,7 +572,7 @@ fn a_context_that_is_not_there_is_named(kubectl: PathBuf) {
     let server = server(web());
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let resolve = |token: Token| {
-        wait(Kubeconfigs::resolve(std::slice::from_ref(&token), &bench.programs, &bench.source))
+        wait(Accounts::find(std::slice::from_ref(&token), &bench.programs, &bench.source))
             .unwrap_err()
             .to_string()
     };
@@ -587,18 +586,17 @@ fn a_context_that_is_not_there_is_named(kubectl: PathBuf) {
 fn without_kubectl_it_says_so() {
     let bench = Bench::with_programs(&[]);
     let resolved =
-        wait(Kubeconfigs::resolve(&[token().build().unwrap()], &bench.programs, &bench.source));
+        wait(Accounts::find(&[token().build().unwrap()], &bench.programs, &bench.source));
     assert!(matches!(resolved, Err(ClusterError::NoKubectl { .. })), "{resolved:?}");
     // A set without such a token needs none.
     let other = DeployToken::command("prod", "prod", V2, ["true"]).build().unwrap();
-    wait(Kubeconfigs::resolve(std::slice::from_ref(&other), &bench.programs, &bench.source))
-        .unwrap();
+    wait(Accounts::find(std::slice::from_ref(&other), &bench.programs, &bench.source)).unwrap();
 }
 
 fn an_unresolved_cluster_is_not_touched() {
     let bench = Bench::with_programs(&[Path::new("/usr/bin")]);
     wait(async {
-        let run = bench.issue_with(token().build().unwrap(), Kubeconfigs::default()).await;
+        let run = bench.issue_with(token().build().unwrap(), Accounts::default()).await;
         assert!(matches!(run.deploy().await, Err(Refusal::NeverBegan(_))));
     });
 }

@@ -20,7 +20,7 @@ use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer, Unwatched};
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::Stop;
-use lar_runtime::tools::{Kubeconfigs, Programs, Tools};
+use lar_runtime::tools::{Accounts, Programs, Tools};
 use libtest_mimic::Trial;
 use memory_ledger::Memory;
 use tokio::sync::Semaphore;
@@ -61,7 +61,7 @@ async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Obser
     let tools = Tools::new(
         &capabilities.tokens(),
         Programs::new("/usr/bin".as_ref()),
-        Kubeconfigs::default(),
+        Accounts::default(),
         Secrets::default(),
         Arc::new(Redactor::default()),
         Walls::find(Tier::C).unwrap(),

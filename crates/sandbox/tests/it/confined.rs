@@ -24,11 +24,13 @@ const SCRATCH: u64 = 32 << 20;
 type Test = (&'static str, fn());
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [Test; 11] = [
+    let tests: [Test; 13] = [
         ("a_hostile_program_is_held", hostile),
         ("a_program_sees_only_what_was_granted", view),
         ("the_disk_can_not_be_filled", disk),
         ("memory_can_not_be_filled", memory),
+        ("memory_can_not_be_filled_by_many", memory_by_many),
+        ("the_canary_sees_walls_that_are_missing", canary),
         ("a_fork_bomb_is_held_and_ended", bomb),
         ("nothing_outlives_the_program", daemon),
         ("a_killed_tree_is_gone", killed),
@@ -45,6 +47,13 @@ pub fn trials() -> Vec<Trial> {
     }
     let root = rustix::process::getuid().is_root();
     let mut trials = Vec::new();
+    if cfg!(feature = "force-tier-c") {
+        trials.push(Trial::test("forced::tier_c_is_all_there_is", move || {
+            assert_eq!(reached.tier, Tier::C);
+            assert!(reached.tried.iter().all(|report| !report.holds()), "{reached:?}");
+            Ok(())
+        }));
+    }
     for (name, test) in tests {
         let here = Trial::test(format!("tier_a::{name}"), move || {
             test();
@@ -141,7 +150,14 @@ fn hostile() {
         &parent,
         &path(&readable.path().canonicalize().unwrap()),
     ];
-    let text = support::run(&confined(&arguments, &[readable.path()])).text();
+    // What a ledger and its keys are to a run.
+    fs::write(readable.path().join("ledger.db"), "SQLite format 3").unwrap();
+    fs::create_dir(readable.path().join("keys")).unwrap();
+    fs::write(readable.path().join("keys/1.pem"), "PRIVATE KEY").unwrap();
+    let mut spec = confined(&arguments, &[readable.path()]);
+    let place = readable.path().canonicalize().unwrap();
+    spec.confinement.hidden = vec![place.join("ledger.db"), place.join("keys")];
+    let text = support::run(&spec).text();
     let open: Vec<&str> = text.lines().filter(|line| line.starts_with("open: ")).collect();
     assert_eq!(open, Vec::<&str>::new());
     assert!(text.lines().count() > 50, "{text}");
@@ -189,6 +205,42 @@ fn disk() {
 fn memory() {
     let got: u64 = support::run(&confined(&["fill-memory"], &[])).text().trim().parse().unwrap();
     assert!(got > 0 && got <= 256 << 20, "{got}");
+}
+
+/// Each process stays below its own limit; all of them together don't.
+fn memory_by_many() {
+    let mut spec = confined(&["fill-memory-by-many"], &[]);
+    spec.confinement.limits.tree_memory = Some(256 << 20);
+    let mark = support::tag(&mut spec);
+    let started = Instant::now();
+    let ended = support::run(&spec);
+    assert_eq!(ended.events, signaled(libc::SIGKILL), "{:?}", String::from_utf8(ended.stderr));
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    assert_eq!(support::survivors(&mark), Vec::<String>::new());
+}
+
+/// The same attempts without walls all get through, so that a wall that is missing is noticed.
+fn canary() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |tier| {
+        let report = lar_sandbox::try_tier(tier, dir.path()).unwrap();
+        assert_eq!(report.holds(), tier == Tier::A, "{report:?}");
+        let open = report.checks.iter().filter(|check| !check.held);
+        open.map(|check| check.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(open(Tier::A), Vec::<String>::new());
+    let free = open(Tier::C);
+    for name in [
+        "read-outside",
+        "write-outside",
+        "connect-tcp",
+        "udp-socket",
+        "unix-socket",
+        "signal-parent",
+        "execute",
+    ] {
+        assert!(free.iter().any(|held| held == name), "{name}: {free:?}");
+    }
 }
 
 fn bomb() {
@@ -260,13 +312,13 @@ fn changed_script() {
 
 /// The child's only way out is a listener in its own network that the parent serves.
 fn network() {
-    for address in ["127.0.0.1:443", "10.20.30.40:6443", "[::1]:80"] {
+    for address in ["127.0.0.1:443", "10.20.30.40:6443", "[::1]:80", "[2001:db8::7]:443"] {
         let mut spec = confined(&["connect", address], &[]);
         spec.confinement.network =
             Network { listen: vec![address.parse().unwrap()], connect: vec![] };
         let mut child = spawn(&spec).unwrap();
         let listeners = child.take_listeners();
-        assert_eq!(listeners.len(), 1);
+        assert_eq!(listeners.len(), 1, "{address}: {:?}", child.next_event());
         let listener = TcpListener::from(listeners.into_iter().next().unwrap());
         let (mut stream, _) = listener.accept().unwrap();
         std::io::Write::write_all(&mut stream, b"hello").unwrap();

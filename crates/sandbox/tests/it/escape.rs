@@ -74,6 +74,18 @@ pub fn run(outside: &Outside<'_>, harmless: bool) {
             Box::new(|| fs::remove_file(format!("{}/granted", outside.readable))),
         ),
         (
+            "read a covered file where it may read",
+            Box::new(|| read(&format!("{}/ledger.db", outside.readable))),
+        ),
+        (
+            "read a file in a covered directory",
+            Box::new(|| read(&format!("{}/keys/1.pem", outside.readable))),
+        ),
+        (
+            "make a file in a covered directory",
+            Box::new(|| create(&format!("{}/keys/2.pem", outside.readable))),
+        ),
+        (
             "rename a file where it may read",
             Box::new(|| fs::rename(format!("{}/granted", outside.readable), "/tmp/moved")),
         ),

@@ -38,6 +38,17 @@ pub fn run(arguments: &[String]) {
         }
         ["fill-disk", directories @ ..] => escape::fill_disk(directories),
         ["fill-memory"] => escape::fill_memory(),
+        ["fill-memory-by-many"] => {
+            for _ in 0..4 {
+                if fork() {
+                    // Below the limit of one, and held.
+                    let held = vec![1_u8; 128 << 20];
+                    std::hint::black_box(&held);
+                    sleep();
+                }
+            }
+            sleep();
+        }
         ["fork-all"] => escape::fork_all(),
         ["old-door"] => escape::old_door(),
         ["view", place] => view(place),

@@ -200,13 +200,38 @@ pub struct Needs {
     /// Environment variables that it reads.
     #[serde(default)]
     pub env: Vec<String>,
-    /// Files and directories that it reads; `~/` begins at the user's home directory.
+    /// Files and directories that it reads; `~/` begins at the user's home directory. `@aws`, `@gcloud`
+    /// and `@azure` stand for the one profile or account that the command names.
     #[serde(default)]
     pub files: Vec<String>,
     /// Addresses that it reaches, as `host:port`; `*.` may begin the host. `@kubeconfig`, `@arguments` and
     /// `@config` stand for addresses that are known only when it runs.
     #[serde(default)]
     pub network: Vec<String>,
+}
+
+impl Needs {
+    /// The addresses, and the accounts among the files, that a command needs. `@aws:s3://` is needed by
+    /// commands with a word that begins so.
+    pub fn places<'n>(&'n self, argv: &'n [String]) -> impl Iterator<Item = &'n str> {
+        let accounts = self.files.iter().filter(|file| file.starts_with('@'));
+        self.network.iter().chain(accounts).filter_map(|need| match need.split_once(':') {
+            Some((account, beginning)) if account.starts_with('@') => {
+                argv.iter().any(|word| word.starts_with(beginning)).then_some(account)
+            }
+            _ => Some(need.as_str()),
+        })
+    }
+
+    /// The files themselves.
+    pub fn paths(&self) -> impl Iterator<Item = &String> {
+        self.files.iter().filter(|file| !file.starts_with('@') && !self.is_kubeconfig(file))
+    }
+
+    /// Whether a file is the kubeconfig, of which a program gets one context.
+    pub(in crate::scope) fn is_kubeconfig(&self, file: &str) -> bool {
+        file.starts_with("~/.kube/") && self.network.iter().any(|need| need == "@kubeconfig")
+    }
 }
 
 impl FlagTable {

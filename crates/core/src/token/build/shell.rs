@@ -83,6 +83,7 @@ impl ShellToken {
             workdir: self.workdir,
             timeout: self.timeout,
             reach: self.reach.build()?,
+            found: Vec::new(),
         }))
     }
 }

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use lar_core::json::Digest;
 use lar_core::redact::Redactor;
 use lar_core::scope::deploy::{Cluster, DeployMethod};
+use lar_core::scope::needs::Found;
 use lar_core::scope::{Endpoint, Scope};
 use lar_core::token::Token;
 use secrecy::SecretString;
@@ -25,7 +26,7 @@ use super::super::programs::Programs;
 use super::credentials::{inline_token, place_plugin, secrets_of, word};
 use super::place::{PLAIN, private_directory};
 use super::plugin;
-use super::wanted::{Wanted, wanted};
+use super::wanted::{KUBECONFIG, Wanted, wanted};
 use crate::confine::Surroundings;
 use crate::stop::Stop;
 use lar_core::display::first_chars;
@@ -100,11 +101,6 @@ impl Frozen {
 }
 
 impl KubeconfigSource {
-    /// The one that the operator's own `kubectl` would use.
-    pub fn from_environment() -> Self {
-        Self { kubeconfig: std::env::var_os("KUBECONFIG"), home: std::env::var_os("HOME") }
-    }
-
     /// The files that it is read from, separated by `:`.
     fn files(&self) -> Option<OsString> {
         let named = self.kubeconfig.clone().filter(|files| !files.is_empty());
@@ -169,6 +165,20 @@ impl Kubeconfigs {
     /// The credentials in the kubeconfigs, for the redactor. What is too short for it is left out.
     pub fn secrets(&self) -> Vec<(&'static str, SecretString)> {
         self.secrets.iter().map(|secret| (SECRET_NAME, secret.clone())).collect()
+    }
+
+    /// Where each context leads to, and as whom.
+    pub(in crate::tools) fn found(&self) -> Vec<Found> {
+        let each = self.by_context.iter().map(|(context, frozen)| {
+            let Cluster { context: name, server, user, .. } = &frozen.cluster;
+            Found {
+                need: KUBECONFIG.to_owned(),
+                choice: context.as_ref().map(|context| format!("context={context}")),
+                network: frozen.server().into_iter().collect(),
+                credential: Some(format!("kubeconfig context `{name}`, user `{user}`, {server}")),
+            }
+        });
+        each.collect()
     }
 
     /// The kubeconfig of a context.

@@ -23,8 +23,8 @@ impl Job<'_> {
                 timeout: scope.timeout,
                 around: Surroundings {
                     reach: scope.reach.clone(),
-                    home: None,
                     base: self.tools.workdir.clone(),
+                    ..Surroundings::default()
                 },
             })
             .await;

@@ -43,7 +43,8 @@ impl Place {
             reads: vec![self.config.to_string_lossy().into_owned()],
             ..Reach::default()
         };
-        Surroundings { reach, home: Some(self.home.clone()), base: self.home.clone() }
+        let home = Some(self.home.clone());
+        Surroundings { reach, home, base: self.home.clone(), ..Surroundings::default() }
     }
 }
 

@@ -3,10 +3,11 @@
 use lar_core::scope::Scope;
 use lar_core::scope::command::Prefix;
 use lar_core::scope::deploy::DeployMethod;
+use lar_core::scope::needs::choice;
 use lar_core::token::Token;
 
 /// What a profile says of a program that reads a kubeconfig.
-const KUBECONFIG: &str = "@kubeconfig";
+pub(super) const KUBECONFIG: &str = "@kubeconfig";
 
 /// A context; `None` is the current one.
 pub(super) struct Wanted {
@@ -45,35 +46,6 @@ pub(super) fn wanted(token: &Token) -> Vec<Wanted> {
 
 /// The context that a command names.
 pub(in crate::tools) fn context_in(words: &[String]) -> Option<String> {
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        for name in ["--context", "--kube-context"] {
-            match word.strip_prefix(name) {
-                Some("") => return words.next().cloned(),
-                Some(rest) => {
-                    if let Some(value) = rest.strip_prefix('=') {
-                        return Some(value.to_owned());
-                    }
-                }
-                None => {}
-            }
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_context_of_a_command_is_found() {
-        let of =
-            |line: &str| context_in(&line.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>());
-        assert_eq!(of("kubectl get pods"), None);
-        assert_eq!(of("kubectl --context prod get pods"), Some("prod".to_owned()));
-        assert_eq!(of("kubectl get pods --context=prod"), Some("prod".to_owned()));
-        assert_eq!(of("helm --kube-context=a list"), Some("a".to_owned()));
-        assert_eq!(of("kubectl --contexts=x"), None);
-    }
+    let choice = choice(KUBECONFIG, words)?;
+    choice.strip_prefix("context=").map(ToOwned::to_owned)
 }
