@@ -538,6 +538,7 @@ class CapabilitySet:
         approval_gate: ApprovalGate | None = None,
         ledger: _Path | None = None,
         grant: str | None = None,
+        min_tier: str | None = None,
     ) -> Self: ...
     @property
     def tokens(self) -> tuple[LinearToken, ...]: ...

@@ -186,9 +186,7 @@ impl Agent {
         on_event: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let grant = grant.map(home::grant).transpose()?;
-        let min_tier = min_tier.map(str::parse::<Tier>).transpose();
-        let min_tier =
-            min_tier.map_err(|why| errors::SandboxError::new_err(format!("`min_tier`: {why}")))?;
+        let min_tier = min_tier.map(home::tier).transpose()?;
         let candidate_tokens = candidate_tokens.map(tokens_of).transpose()?.unwrap_or_default();
         let own = capabilities.get().home();
         for candidate in &candidate_tokens {

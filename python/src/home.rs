@@ -10,7 +10,7 @@ use std::time::Duration;
 use linear_agentics::ledger::GrantId;
 use linear_agentics::{
     Budget, CapabilitySet, Cause, ComposeError, GrantChoice, Ledger, Proof, RunOptions, Session,
-    SessionError, default_ledger, open_ledger, recover,
+    SessionError, Tier, default_ledger, open_ledger, recover,
 };
 use pyo3::prelude::*;
 
@@ -30,8 +30,15 @@ pub struct Settings {
     pub budget: Option<Budget>,
     /// The issued grant whose uses are drawn from.
     pub grant: Option<GrantChoice>,
+    /// The weakest confinement of commands that will do.
+    pub min_tier: Option<Tier>,
     /// Whose calls go on.
     pub callers: Arc<Callers>,
+}
+
+/// A tier by its letter.
+pub fn tier(letter: &str) -> PyResult<Tier> {
+    letter.parse().map_err(|why| errors::SandboxError::new_err(format!("`min_tier`: {why}")))
 }
 
 /// A grant by its id, in whatever ledger the runs are.
@@ -79,6 +86,9 @@ impl Home {
                     Some(ledger) => options.open_ledger(Arc::clone(ledger)),
                     None => return Err(ComposeError::NoStateDirectory),
                 };
+                if let Some(tier) = settings.min_tier {
+                    options = options.min_tier(tier);
+                }
                 if let Some(grant) = &settings.grant {
                     options = options.grant(grant.clone());
                 }

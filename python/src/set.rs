@@ -32,6 +32,7 @@ use crate::trail::AuditTrail;
 ///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
 ///         the file in your state directory.
 ///     grant: the id of a grant (`lar grants issue`), whose uses every run with it draws from.
+///     min_tier: the weakest confinement of commands that will do, as an agent's.
 ///
 /// Example:
 ///     >>> capabilities = CapabilitySet([
@@ -97,6 +98,7 @@ impl CapabilitySet {
             gate: held.gate.as_ref().map(|gate| gate.clone_ref(py)),
             budget: held.budget,
             grant: held.grant.clone(),
+            min_tier: held.min_tier,
             ..Settings::default()
         }
     }
@@ -141,22 +143,33 @@ fn lone(token: &LinearToken) -> PyResult<Set> {
 #[pymethods]
 impl CapabilitySet {
     #[new]
-    #[pyo3(signature = (tokens, *, budget=None, approval_gate=None, ledger=None, grant=None))]
+    #[pyo3(signature = (
+        tokens, *, budget=None, approval_gate=None, ledger=None, grant=None, min_tier=None
+    ))]
     fn new(
         tokens: &Bound<'_, PyAny>,
         budget: Option<&Bound<'_, Budget>>,
         approval_gate: Option<Py<PyAny>>,
         ledger: Option<PathBuf>,
         grant: Option<&str>,
+        min_tier: Option<&str>,
     ) -> PyResult<Self> {
         let grant = grant.map(home::grant).transpose()?;
+        let min_tier = min_tier.map(home::tier).transpose()?;
         let tokens = tokens_of(tokens)?;
         let sets = tokens.iter().map(|token| lone(token.get())).collect::<PyResult<Vec<_>>>()?;
         let set = Set::join(&sets).map_err(errors::set)?;
         let budget = budget.map(|budget| budget.get().budget());
         let home = Home::new(
             set,
-            Settings { ledger, gate: approval_gate, budget, grant, ..Settings::default() },
+            Settings {
+                ledger,
+                gate: approval_gate,
+                budget,
+                grant,
+                min_tier,
+                ..Settings::default()
+            },
         );
         for token in &tokens {
             token.get().move_to(&home);

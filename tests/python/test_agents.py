@@ -25,6 +25,7 @@ from linear_agentics import (
     LedgerError,
     ModelError,
     Proof,
+    SandboxError,
     SetupError,
     SupervisorAgentProvider,
     TokenClosedError,
@@ -565,3 +566,10 @@ def test_signatures_say_their_defaults() -> None:
         if isinstance(thing, type) and not issubclass(thing, BaseException):
             for parameter in inspect.signature(thing).parameters.values():
                 assert parameter.default is not Ellipsis, f"{name}: {parameter}"
+
+
+async def test_a_set_says_which_confinement_will_do() -> None:
+    async with CapabilitySet([ShellToken("s", allowed=["true"])], min_tier="C") as capabilities:
+        assert (await capabilities.dispatch("shell_s", {"command": "true"})).outcome == "succeeded"
+    with pytest.raises(SandboxError, match="min_tier"):
+        CapabilitySet([WaitToken("w", 1)], min_tier="D")
