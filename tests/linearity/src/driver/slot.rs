@@ -9,7 +9,7 @@ use crate::trial::Round;
 
 /// SIGKILL, signal(7).
 const KILL: i32 = 9;
-/// How long a process may take to reach the step at which it is to die.
+/// How long a process may take at least to reach the step at which it is to die.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How often in a row a process may end without having been killed.
 const MOST_LOST: u32 = 200;
@@ -54,7 +54,7 @@ pub fn keep(round: &Round<'_>, number: usize, mut random: Random) -> Result<(), 
         }
         let mut process = spawn(&mut command, &said)?;
         let until = match step {
-            Some(_) => PATIENCE,
+            Some(_) => PATIENCE.max(Duration::from_millis(2 * round.longest_life())),
             None => Duration::from_millis(5 + random.below(round.longest_life())),
         };
         match wait(&mut process, until, round)? {

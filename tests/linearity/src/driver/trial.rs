@@ -40,6 +40,12 @@ struct State {
     at_random: u32,
     at_step: BTreeMap<String, u32>,
     asked: usize,
+    /// The longest life, in milliseconds.
+    life: u64,
+    /// How long the file of effects was at the last kill.
+    effects: u64,
+    /// How many kills in a row brought no effect.
+    idle: usize,
 }
 
 impl Round<'_> {
@@ -55,11 +61,22 @@ impl Round<'_> {
         self.state().done = true;
     }
 
-    /// How long a process lives that is killed at random, in milliseconds: the more of them there are,
-    /// the longer each needs to come to its first effect.
+    /// How long a process lives at the most that is killed at random, in milliseconds.
     pub fn longest_life(&self) -> u64 {
-        let connect = if self.scenario.store == Store::Postgres { 150 } else { 0 };
-        100 + 40 * self.scenario.processes as u64 + connect
+        self.state().life
+    }
+
+    /// Lets the next ones live longer while nothing happens, as on a machine that has much else to do,
+    /// and shorter again when something does.
+    fn pace(&self, state: &mut State) {
+        let effects = fs::metadata(self.directory.join("effects")).map_or(0, |file| file.len());
+        state.idle = if effects > state.effects { 0 } else { state.idle + 1 };
+        state.effects = effects;
+        state.life = match state.idle {
+            0 => (state.life * 9 / 10).max(shortest_life(self.scenario)),
+            idle if idle > self.scenario.processes => (state.life * 5 / 4).min(5_000),
+            _ => state.life,
+        };
     }
 
     /// Counts a kill, at a named step or at random.
@@ -69,6 +86,7 @@ impl Round<'_> {
             Some(step) => *state.at_step.entry(step.to_owned()).or_default() += 1,
             None => state.at_random += 1,
         }
+        self.pace(&mut state);
         let kills = state.at_random + state.at_step.values().sum::<u32>();
         state.done |= kills >= self.kills;
     }
@@ -146,7 +164,7 @@ pub fn run(
             clock,
             kills: (kills - row.kills()).min(KILLS),
             steps: Vec::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State { life: shortest_life(scenario), ..State::default() }),
         };
         round.steps = round.ask("steps", None)?.lines().map(str::to_owned).collect();
         round.ask("prepare", Some(&TOKENS.to_string()))?;
@@ -164,6 +182,13 @@ pub fn run(
         }
     }
     Ok(Ok(row))
+}
+
+/// The longest life of a process on a quiet machine, in milliseconds: the more of them there are, the
+/// longer each needs to come to its first effect.
+fn shortest_life(scenario: &Scenario) -> u64 {
+    let connect = if scenario.store == Store::Postgres { 150 } else { 0 };
+    100 + 40 * scenario.processes as u64 + connect
 }
 
 /// An empty place for a store.
