@@ -7,6 +7,7 @@
 mod clock;
 mod file;
 mod log;
+mod queue;
 mod read;
 mod reader;
 mod schema;

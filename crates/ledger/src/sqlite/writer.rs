@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
 use super::log::{self, Integrator};
+use super::queue;
 use super::schema::PATIENCE;
 use super::unavailable;
 use crate::seen::{LastSeen, Sight};
@@ -123,21 +124,27 @@ impl Drop for Writer {
     }
 }
 
+impl queue::Queue for mpsc::Receiver<Command> {
+    type Command = Command;
+
+    fn wait(&mut self) -> Option<Command> {
+        self.blocking_recv()
+    }
+
+    fn next(&mut self) -> Option<Command> {
+        self.try_recv().ok()
+    }
+}
+
 fn run(
     mut connection: Connection,
     mut log: Integrator,
     mut seen: Option<LastSeen>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    while let Some(first) = commands.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = commands.try_recv()
-        {
-            batch.push(next);
-        }
-        commit(&mut connection, &mut log, &mut seen, batch);
-    }
+    let make = |batch| commit(&mut connection, &mut log, &mut seen, batch);
+    let tell = |answer: Answer, result: &Result<(), LedgerError>| answer(result.clone());
+    queue::serve(&mut commands, BATCH, make, tell);
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
     if let Err((_, error)) = connection.close() {
         tracing::warn!(%error, "the ledger was not closed cleanly");
@@ -151,7 +158,7 @@ fn commit(
     log: &mut Integrator,
     seen: &mut Option<LastSeen>,
     batch: Vec<Command>,
-) {
+) -> (Result<(), LedgerError>, Vec<Answer>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
     let result = transact(connection, log, batch, &mut answers);
     let result = result.map(|sight| {
@@ -170,9 +177,7 @@ fn commit(
         Err(_) => AFTER_FAILURE,
     };
     let _ = connection.busy_timeout(patience);
-    for answer in answers {
-        answer(result.clone());
-    }
+    (result, answers)
 }
 
 fn transact(

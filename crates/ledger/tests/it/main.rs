@@ -9,8 +9,10 @@
 
 mod contract;
 mod faults;
+mod interleaving;
 mod log;
 mod postgres;
+mod queue;
 mod seen;
 mod server;
 mod support;
