@@ -18,7 +18,7 @@ struct Tool {
     required: bool,
 }
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
     Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
     Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
@@ -31,6 +31,12 @@ const TOOLS: [Tool; 13] = [
         name: "bwrap",
         package: "bubblewrap",
         present: || on_path("bwrap").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "chromium",
+        package: "chromium",
+        present: || on_path("chromium").is_some(),
         required: false,
     },
     Tool {

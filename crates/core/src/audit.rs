@@ -13,5 +13,6 @@ pub mod scan;
 pub mod trail;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 pub use trail::AuditTrail;

@@ -284,6 +284,11 @@ impl Spent {
     pub fn token(&self) -> &Token {
         &self.token
     }
+
+    /// The number of the record of the intent.
+    pub fn seq(&self) -> u64 {
+        self.receipt.seq
+    }
 }
 
 fn change(invocation: &Invocation, transition: Transition) -> Change {

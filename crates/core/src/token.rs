@@ -4,7 +4,7 @@
 mod attenuate;
 mod build;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::error::Refusal;
@@ -38,8 +38,18 @@ pub struct Token {
     required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witness: Option<Witness>,
     #[serde(skip)]
     examples: Examples,
+}
+
+/// When witnesses must have seen that a use is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// The effect doesn't begin before enough of them have cosigned a checkpoint that holds its intent.
+    BeforeEffect,
 }
 
 /// Calls that a token says it allows and refuses, checked by `lar test`. For a shell token each is a
@@ -125,6 +135,11 @@ impl Token {
         self.expires
     }
 
+    /// When witnesses must have seen that a use is spent, if they must.
+    pub fn witness(&self) -> Option<Witness> {
+        self.witness
+    }
+
     /// The calls that it says it allows and refuses.
     pub fn examples(&self) -> &Examples {
         &self.examples
@@ -169,6 +184,7 @@ impl Token {
             requires_approval: false,
             required: false,
             expires: self.expires,
+            witness: self.witness,
             examples: Examples::default(),
         })
     }

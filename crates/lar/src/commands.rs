@@ -15,6 +15,7 @@ pub mod store;
 pub mod test;
 pub mod tools;
 pub mod try_call;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 

@@ -47,6 +47,8 @@ enum Command {
     Ledger(commands::ledger::Args),
     /// Make, show and rotate the keys that sign the record
     Keys(commands::keys::Args),
+    /// Cosign the checkpoints of logs, so that nobody can show two histories
+    Witness(commands::witness::Args),
     /// Print the JSON Schema of manifests
     Schema(commands::schema::Args),
     /// Write a commented first manifest
@@ -81,6 +83,7 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Grants(args) => commands::grants::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Keys(args) => commands::keys::run(args),
+        Command::Witness(args) => commands::witness::run(args),
         Command::Schema(args) => commands::schema::run(args),
         Command::Init(args) => commands::init::run(args),
         Command::Doctor(args) => commands::doctor::run(args),

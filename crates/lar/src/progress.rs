@@ -111,6 +111,10 @@ impl State {
                 let word = paint(AnsiColor::Yellow, "not signed yet");
                 self.line(&format!("{word}: {}", escape(why, Mode::Line)));
             }
+            Event::Unwitnessed { why } => {
+                let word = paint(AnsiColor::Yellow, "unwitnessed");
+                self.line(&format!("{word}: {}", escape(why, Mode::Line)));
+            }
             Event::CutOff { run } => {
                 self.line(&format!(
                     "run {run} was cut off; `lar resume {run}` goes on with it, and with --abandon seals it"

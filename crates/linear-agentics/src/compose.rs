@@ -3,15 +3,14 @@
 
 mod error;
 mod name;
+mod opening;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lar_core::approval::ApprovalGate;
-use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::budget::Budget;
-use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
 use lar_core::ledger::{
     Definitions, GrantId, Ledger, LedgerError, Opening, RunLedger, RunSummary, Source,
@@ -31,16 +30,18 @@ use lar_runtime::recover;
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::{Accounts, Operator, Programs, Tools};
+use lar_runtime::witness::{Witnesses, Witnessing};
+use tokio::task::JoinHandle;
 
-use crate::grant::{GrantChoice, difference, granted, pinned};
+use crate::grant::{GrantChoice, difference, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
 use crate::place::opened;
 use crate::walls;
 
 pub use error::ComposeError;
 pub use name::default_ledger;
-use name::new_run;
 pub(crate) use name::state_directory;
+use name::{new_run, own_program};
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
@@ -60,7 +61,7 @@ async fn ready(
     cut_off: Option<&RunSummary>,
 ) -> Result<Agent, ComposeError> {
     let budget = options.budget.ok_or(ComposeError::NoBudget)?;
-    // Two slow things at once: reading certificates for the model's API, and opening the ledger.
+    // Slow things at once: reading certificates for the model's API, and opening the ledger.
     let mut named = None;
     let opening = match std::mem::replace(&mut options.decider, Decider::Named(String::new())) {
         Decider::Given(model) => Opened::Now(model),
@@ -75,7 +76,9 @@ async fn ready(
     };
     let (system, task) = (std::mem::take(&mut options.system), options.task.take());
     let (origin, keep_journal) = (options.origin.take(), options.keep_journal);
-    let prepared = prepare(options).await?;
+    // The third: only the first record of a run names the program.
+    let binary = cut_off.is_none().then(|| tokio::task::spawn_blocking(own_program));
+    let prepared = Prepared { binary, ..prepare(options).await? };
     let model = match opening {
         Opened::Now(model) => model,
         Opened::Later(opening) => {
@@ -160,6 +163,10 @@ pub(crate) struct Prepared {
     secrets: Secrets,
     redactor: Arc<Redactor>,
     walls: Walls,
+    witnessing: Option<Witnessing>,
+    witnesses: Option<Witnesses>,
+    /// The digest of this program, on its way.
+    binary: Option<JoinHandle<Option<Digest>>>,
     workdir: PathBuf,
     record: Option<PathBuf>,
     pub(crate) stop: Stop,
@@ -225,6 +232,18 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
     let walls = found
         .and_then(|found| walls::fit(found, &all, &programs, &workdir, ledger_file, manifest))
         .inspect_err(|_| capabilities.mark_reported())?;
+    let witnesses = options.witnessing.clone().map(Witnesses::new).transpose();
+    let witnesses = match witnesses {
+        Ok(None) if all.iter().any(|token| token.witness().is_some()) => {
+            capabilities.mark_reported();
+            return Err(ComposeError::NoWitness);
+        }
+        Ok(witnesses) => witnesses,
+        Err(why) => {
+            capabilities.mark_reported();
+            return Err(ComposeError::Witness(why));
+        }
+    };
     options.observer.notice(Event::Confined { tier: walls.tier() });
     Ok(Prepared {
         capabilities,
@@ -242,6 +261,9 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         secrets,
         redactor,
         walls,
+        witnessing: options.witnessing,
+        witnesses,
+        binary: None,
         workdir,
         record: options.record,
         stop: options.stop,
@@ -253,14 +275,17 @@ impl Prepared {
     /// Writes the first record: from here on the run is in the ledger. With a first page of its journal
     /// it can be gone on with after a crash.
     pub(crate) async fn open(
-        self,
+        mut self,
         model: &str,
         task: &str,
         journal: Option<Vec<u8>>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let run = new_run()?;
+        let hashing = self.binary.take();
+        let hashing = hashing.unwrap_or_else(|| tokio::task::spawn_blocking(own_program));
+        let binary = hashing.await.unwrap_or(None);
         let enforcement = self.walls.tier().to_string();
-        let opened = match self.opening(&run, model, task, &enforcement) {
+        let opened = match self.opening(&run, model, task, &enforcement, binary) {
             Ok(opening) => self.draw(Opening { journal, ..opening }).await,
             Err(error) => Err(error.into()),
         };
@@ -294,7 +319,8 @@ impl Prepared {
 
     fn pinned(&self) -> Result<Definitions, JsonRefusal> {
         let all = self.capabilities.tokens();
-        pinned(&all, &self.candidates, &self.approvals, self.max_requests, self.min_tier)
+        let (tier, witnessing) = (self.min_tier, self.witnessing.as_ref());
+        pinned(&all, &self.candidates, &self.approvals, self.max_requests, tier, witnessing)
     }
 
     /// What acts in a run that the ledger has given.
@@ -339,6 +365,7 @@ impl Prepared {
             ledger: RunLedger::new(self.ledger, opened.hold),
             approvals,
             tools,
+            witnesses: self.witnesses,
             stop: self.stop,
             observer: self.observer,
         });
@@ -380,62 +407,5 @@ impl Prepared {
             },
             _ => error.into(),
         }
-    }
-
-    /// The first record of the run, and what the ledger keeps of its tokens.
-    fn opening(
-        &self,
-        run: &RunId,
-        model: &str,
-        task: &str,
-        enforcement: &str,
-    ) -> Result<Opening, JsonRefusal> {
-        // What the set has spent before is not granted again; a named grant was issued as declared.
-        let left = |token: &Token| match self.grant {
-            Some(_) => token.max_uses(),
-            None => self.capabilities.uses_left(token.name()).unwrap_or(0),
-        };
-        let all = self.capabilities.tokens();
-        let tokens: Vec<&Token> = all.iter().filter(|token| left(token) > 0).collect();
-        let lines = tokens.iter().map(|token| {
-            Ok(TokenLine {
-                name: token.name().to_owned(),
-                scope: token.scope().summary(),
-                definition: token.digest()?,
-                uses: left(token),
-                requires_approval: token.requires_approval(),
-            })
-        });
-        let definitions = self.pinned()?;
-        let source = match &self.grant {
-            Some(GrantChoice { id, ledger }) => {
-                Source::Named { grant: id.clone(), ledger: ledger.clone(), definitions }
-            }
-            None => {
-                let mut tokens = granted(&all, &self.candidates)?;
-                for token in tokens.iter_mut().filter(|token| !token.candidate) {
-                    token.uses = self.capabilities.uses_left(&token.name).unwrap_or(0);
-                }
-                tokens.retain(|token| token.uses > 0);
-                Source::Own { tokens, definitions }
-            }
-        };
-        Ok(Opening {
-            run: run.clone(),
-            owner: recover::owner(),
-            lease_ms: recover::LEASE_MS,
-            source,
-            record: Body::RunOpen(RunOpen {
-                model: model.to_owned(),
-                task: self.redactor.redact(task).chars().take(1_000).collect(),
-                runtime: env!("CARGO_PKG_VERSION").to_owned(),
-                manifest: self.manifest,
-                grant: self.grant.as_ref().map(|grant| grant.id.clone()),
-                budget: serde_json::to_value(self.budget).unwrap_or_default(),
-                tokens: lines.collect::<Result<_, JsonRefusal>>()?,
-                enforcement: enforcement.to_owned(),
-            }),
-            journal: None,
-        })
     }
 }

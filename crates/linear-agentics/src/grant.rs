@@ -9,6 +9,7 @@ use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::confine::Tier;
 use lar_runtime::tools::{Accounts, Operator, Programs};
+use lar_runtime::witness::Witnessing;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,6 +60,7 @@ pub async fn issue(
             &options.approvals,
             options.max_requests,
             min_tier,
+            options.witnessing.as_ref(),
         )?,
         tokens: granted(&tokens, &candidates)?,
         expires,
@@ -86,6 +88,7 @@ pub(crate) fn pinned(
     approvals: &Approvals,
     max_requests: u32,
     min_tier: Tier,
+    witnessing: Option<&Witnessing>,
 ) -> Result<Definitions, JsonRefusal> {
     #[derive(Serialize)]
     struct Pinned<'a> {
@@ -94,6 +97,8 @@ pub(crate) fn pinned(
         approval: BTreeMap<&'a str, Value>,
         negotiation: BTreeMap<&'a str, u32>,
         confinement: BTreeMap<&'a str, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        witnessing: Option<Value>,
     }
     let how = match approvals {
         Approvals::Terminal { patience } => ("terminal", millis(*patience)),
@@ -105,6 +110,11 @@ pub(crate) fn pinned(
         approval: BTreeMap::from([("by", Value::from(how.0)), ("timeout_ms", Value::from(how.1))]),
         negotiation: BTreeMap::from([("max_requests", max_requests)]),
         confinement: BTreeMap::from([("min_tier", format!("{min_tier:?}"))]),
+        // Whose word counts, not where they are reached.
+        witnessing: witnessing.map(|witnessing| {
+            let keys = witnessing.witnesses.iter().map(|witness| &witness.key);
+            serde_json::json!({"keys": keys.collect::<Vec<_>>(), "required": witnessing.required})
+        }),
     })
 }
 

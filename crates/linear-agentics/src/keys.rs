@@ -18,6 +18,7 @@ use crate::export::P256Key;
 
 pub use external::ExternalSigner;
 pub use file::{new_root, read_root};
+pub(crate) use file::{read_private_key, write_private_key};
 
 /// The directory in which a ledger's keys lie.
 #[derive(Debug, Clone)]

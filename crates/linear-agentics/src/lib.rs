@@ -39,6 +39,7 @@ pub mod report;
 mod session;
 pub mod table;
 mod walls;
+pub mod witness;
 
 pub use check::{check_run, check_trail, flaw_of};
 pub use compose::{ComposeError, default_ledger, resume, start};
@@ -62,11 +63,14 @@ pub use lar_runtime::negotiate::{
     CapabilityProvider, CapabilityRequest, Choice, HumanCapabilityProvider,
 };
 pub use lar_runtime::stop::{Cause, Stop};
+pub use lar_runtime::timestamp::{TimestampError, timestamp};
 pub use lar_runtime::tools::Programs;
+pub use lar_runtime::witness::{Cosigned, Unwitnessed, Witnesses, Witnessing};
 pub use lar_runtime::{journal, model, recover};
 pub use options::RunOptions;
 pub use place::{LedgerPlace, accept_restored, existing_ledger, open_ledger};
 pub use session::{MakeOptions, Session, SessionError};
+pub use url::Url;
 
 /// Tokens, by the names under which they are declared.
 pub mod tokens {
@@ -74,7 +78,7 @@ pub mod tokens {
     pub use lar_core::token::{
         AttenuateError, DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken,
         MultiUseHttpToken, MultiUseShellToken, Narrowing, SecretToken, ShellToken, Token,
-        TokenError, WaitToken,
+        TokenError, WaitToken, Witness,
     };
 }
 

@@ -17,6 +17,7 @@ use lar_runtime::model::{Model, Price, PriceTable, Prompt};
 use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider};
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::Programs;
+use lar_runtime::witness::Witnessing;
 
 use crate::grant::GrantChoice;
 use crate::manifest::{self, Manifest};
@@ -71,6 +72,7 @@ pub struct RunOptions {
     pub(crate) workdir: Option<PathBuf>,
     pub(crate) manifest_file: Option<PathBuf>,
     pub(crate) min_tier: Option<Tier>,
+    pub(crate) witnessing: Option<Witnessing>,
     pub(crate) ledger: Store,
     pub(crate) programs: Option<Programs>,
     pub(crate) record: Option<PathBuf>,
@@ -116,6 +118,7 @@ impl RunOptions {
         options.grant = manifest.grant.as_ref().map(|grant| grant.choice.clone());
         options.workdir = Some(manifest.base.clone());
         options.min_tier = manifest.min_tier;
+        options.witnessing = manifest.witnessing.clone();
         options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
         for price in &manifest.prices {
             options.prices = options.prices.with(
@@ -149,6 +152,7 @@ impl RunOptions {
             workdir: None,
             manifest_file: None,
             min_tier: None,
+            witnessing: None,
             ledger: Store::Default,
             programs: None,
             record: None,
@@ -217,6 +221,13 @@ impl RunOptions {
     #[must_use]
     pub fn min_tier(mut self, tier: Tier) -> Self {
         self.min_tier = Some(tier);
+        self
+    }
+
+    /// Who cosigns the log's head, for tokens that demand it and at the end of the run.
+    #[must_use]
+    pub fn witnessing(mut self, witnessing: Witnessing) -> Self {
+        self.witnessing = Some(witnessing);
         self
     }
 

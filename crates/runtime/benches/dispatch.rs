@@ -55,6 +55,7 @@ fn dispatcher(runtime: &tokio::runtime::Runtime) -> Dispatcher {
         capabilities,
         ledger,
         approvals: Arc::new(NoApprover("a bench".to_owned())),
+        witnesses: None,
         tools,
         stop: Stop::default(),
         observer: Arc::new(Unwatched),

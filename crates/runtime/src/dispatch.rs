@@ -29,6 +29,7 @@ use crate::event::{Event, Observer};
 use crate::journal::Carried;
 use crate::stop::Stop;
 use crate::tools::{ROLLOUT_FAILED, Tools};
+use crate::witness::{Witnesses, before_effect};
 use crate::words::spelled_in;
 use ending::UnderWay;
 use gate::{Listener, Stoppable};
@@ -44,6 +45,7 @@ struct Inner {
     ledger: RunLedger,
     approvals: Stoppable,
     tools: Tools,
+    witnesses: Option<Witnesses>,
     stop: Stop,
     observer: Arc<dyn Observer>,
     /// Tokens of which a use was spent with success.
@@ -74,6 +76,8 @@ pub struct Parts {
     pub approvals: Arc<dyn ApprovalGate>,
     /// What carries actions out.
     pub tools: Tools,
+    /// Who cosigns the log's head.
+    pub witnesses: Option<Witnesses>,
     /// How the run is told to stop.
     pub stop: Stop,
     /// Who watches.
@@ -94,6 +98,7 @@ impl Dispatcher {
                 ledger: parts.ledger,
                 approvals,
                 tools: parts.tools,
+                witnesses: parts.witnesses,
                 stop: parts.stop,
                 observer: parts.observer,
                 succeeded: Mutex::default(),
@@ -221,14 +226,19 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Waits until the run's records up to `seq`, its last, are in the signed log: who ends a run can
-    /// export and prove it at once. Says so when they don't come: they are in the ledger, and no
-    /// signature covers them yet.
+    /// Waits until the run's records up to `seq`, its last, are in the signed log and cosigned by as many
+    /// witnesses as the run names: who ends a run can export and prove it at once. Says so when that
+    /// doesn't come about: the records are in the ledger all the same.
     pub async fn settle(&self, seq: u64) {
-        if let Some(log) = self.ledger().log()
-            && let Err(error) = log.include(self.run(), seq).await
+        let Some(log) = self.ledger().log() else { return };
+        let observer = &self.inner.observer;
+        if let Err(error) = log.include(self.run(), seq).await {
+            return observer.notice(Event::LogBehind { why: &error.to_string() });
+        }
+        if let Some(witnesses) = &self.inner.witnesses
+            && let Err(error) = witnesses.cosign(log, self.run(), seq).await
         {
-            self.inner.observer.notice(Event::LogBehind { why: &error.to_string() });
+            observer.notice(Event::Unwitnessed { why: &error.to_string() });
         }
     }
 
@@ -302,7 +312,11 @@ impl Inner {
     /// From the point of no return to the proof.
     async fn finish(&self, approved: Approved) -> Result<Proof, Refusal> {
         let spent = approved.spend(&self.ledger).await?;
-        let performed = unbroken(self.tools.perform(&spent, &self.stop)).await;
+        let seen = before_effect(self.witnesses.as_ref(), &spent, &self.ledger, &self.stop);
+        let performed = match seen.await {
+            Ok(()) => unbroken(self.tools.perform(&spent, &self.stop)).await,
+            Err(reason) => Performed::NeverBegan { reason },
+        };
         let proof = self.seal(spent, performed).await?;
         if proof.outcome() == Verdict::Succeeded {
             let mut succeeded = self.succeeded.lock().unwrap_or_else(PoisonError::into_inner);

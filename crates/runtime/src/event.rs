@@ -80,6 +80,11 @@ pub enum Event<'a> {
         /// Why.
         why: &'a str,
     },
+    /// Too few witnesses have cosigned that the run's last records are in the log.
+    Unwitnessed {
+        /// How many did, and why the others didn't.
+        why: &'a str,
+    },
     /// A failed deployment is being undone.
     RollingBack {
         /// The token.

@@ -17,6 +17,8 @@ pub mod negotiate;
 pub mod recover;
 pub mod secrets;
 pub mod stop;
+pub mod timestamp;
 pub mod tools;
 mod watching;
+pub mod witness;
 mod words;

@@ -40,6 +40,7 @@ fn make() -> Made {
         model: "replay".into(),
         task: "bench".into(),
         runtime: "0".into(),
+        binary: None,
         manifest: None,
         grant: None,
         budget: serde_json::json!({}),

@@ -109,6 +109,7 @@ pub fn opening(run: &RunId, source: Source) -> Opening {
             model: "replay".to_owned(),
             task: "a task".to_owned(),
             runtime: "0".to_owned(),
+            binary: None,
             manifest: None,
             grant: None,
             budget: Default::default(),

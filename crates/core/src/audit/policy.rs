@@ -86,6 +86,12 @@ impl Policy {
                 return Err(PolicyError::Kind(key.to_string(), witness));
             }
         }
+        for (at, key) in self.witnesses.iter().enumerate() {
+            if self.witnesses.iter().take(at).any(|other| other.public() == key.public()) {
+                let twice = "there twice, and one witness counts once";
+                return Err(PolicyError::Kind(key.to_string(), twice));
+            }
+        }
         let (required, named) = (self.witnesses_required(), self.witnesses.len());
         if required > named { Err(PolicyError::TooFewWitnesses(required, named)) } else { Ok(()) }
     }

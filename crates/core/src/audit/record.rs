@@ -11,6 +11,7 @@ use crate::json::{Digest, JsonRefusal, canonical};
 use crate::ledger::GrantId;
 use crate::outcome::{ProgramIdentity, Verdict};
 use crate::time::Timestamp;
+use crate::token::Witness;
 
 /// The version of the record's form.
 pub const VERSION: u32 = 1;
@@ -53,6 +54,8 @@ pub enum Body {
     GrantRevoke(GrantRevoke),
     /// A new epoch of the ledger began: no grant issued before it takes a further spend.
     LedgerEpoch(LedgerEpoch),
+    /// Witnesses have seen the record so far.
+    Anchor(Anchor),
     /// A run ends.
     RunClose(RunClose),
 }
@@ -66,6 +69,9 @@ pub struct RunOpen {
     pub task: String,
     /// The version of the program.
     pub runtime: String,
+    /// SHA-256 of the program's file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub binary: Option<Digest>,
     /// SHA-256 of the manifest's bytes, when there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub manifest: Option<Digest>,
@@ -93,6 +99,9 @@ pub struct TokenLine {
     pub uses: u32,
     /// Whether a person must approve each use.
     pub requires_approval: bool,
+    /// When witnesses must have seen that a use is spent, if they must.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub witness: Option<Witness>,
 }
 
 /// The model answered.
@@ -266,6 +275,19 @@ pub struct RunResume {
     pub reason: String,
 }
 
+/// Witnesses have seen that a use is spent, before its effect begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The record of the intent.
+    pub intent_seq: u64,
+    /// How many records of the log the checkpoint covers, the intent among them.
+    pub size: u64,
+    /// The checkpoint with the cosignatures, as a signed note.
+    pub checkpoint: String,
+}
+
 /// It was said later what became of a use whose outcome was unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolutionRecord {
@@ -349,7 +371,7 @@ pub struct RunClose {
 }
 
 /// What became of a token's uses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The token.
     pub token_name: String,
@@ -361,8 +383,18 @@ pub struct Account {
     pub failed: u64,
     /// Spent, and it isn't known how it ended.
     pub unknown: u64,
-    /// Never used.
+    /// Never used, and usable to the end.
     pub unused: u64,
+    /// Never used, because the token or its grant ended before.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub expired: u64,
+    /// Never used, because the grant was revoked.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub revoked: u64,
+    /// How often a use was given back because nothing ever began. Each of these stands once more under
+    /// one of the other words.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub returned: u64,
     /// Spent or held by other runs of the same grant.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub elsewhere: u64,

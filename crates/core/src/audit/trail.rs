@@ -372,7 +372,8 @@ impl AuditTrail {
             | Body::KeyRotate(_)
             | Body::GrantIssue(_)
             | Body::GrantRevoke(_)
-            | Body::LedgerEpoch(_) => {}
+            | Body::LedgerEpoch(_)
+            | Body::Anchor(_) => {}
         }
     }
 

@@ -7,20 +7,24 @@
 //! Memory is flat in the number of records.
 
 mod accounts;
+mod anchors;
+mod chain;
 mod line;
 mod report;
+mod signatures;
 
 use super::bundle::{FORMAT, Gap, Header};
 use super::checkpoint::Checkpoint;
-use super::note::{Note, Signed};
+use super::note::Note;
 use super::policy::Policy;
 use super::proof::RecordProof;
-use super::record::{RunOpen, VERSION, genesis};
+use super::record::genesis;
+use super::scan;
 use super::tree::{Frontier, subtrees, verify_inclusion};
-use super::{epoch, scan};
 use crate::json::Digest;
 
 use accounts::Accounts;
+use anchors::Anchors;
 pub use line::Line;
 use line::{Content, Fields};
 pub use report::{Finding, Report};
@@ -47,14 +51,9 @@ pub struct Verifier<'p> {
     suspect: Option<Suspect>,
     integrity: Option<Finding>,
     accounts: Accounts,
+    anchors: Anchors,
     /// Whether it is one record that is judged, by a proof of its own.
     single: bool,
-}
-
-/// Whether a text is the one spelling of a digest.
-fn names(text: &str, digest: &Digest) -> bool {
-    let mut spelled = [0; 64];
-    hex::encode_to_slice(digest.as_bytes(), &mut spelled).is_ok() && text.as_bytes() == spelled
 }
 
 impl<'p> Verifier<'p> {
@@ -71,6 +70,7 @@ impl<'p> Verifier<'p> {
             suspect: None,
             integrity: None,
             accounts: Accounts::default(),
+            anchors: Anchors::default(),
             single: false,
         }
     }
@@ -170,94 +170,9 @@ impl<'p> Verifier<'p> {
                 .iter()
                 .zip(&gap.roots)
                 .all(|(subtree, root)| self.tree.push_subtree(subtree.level, *root).is_ok());
+        self.anchors.passed(&self.tree);
         if !fits {
             self.break_at(Some(self.records + 1), "the gap before it doesn't fit the checkpoint");
-        }
-    }
-
-    fn record(&mut self, leaf: Digest, fields: &Fields<'_>, bytes: &[u8]) -> Result<(), String> {
-        let seq = self.records + 1;
-        if fields.v.and_then(scan::number) != Some(u64::from(VERSION)) {
-            return Err("its version is unknown".to_owned());
-        }
-        match fields.seq {
-            Some(found) if found == seq => {}
-            Some(found) if found > seq => {
-                return Err(format!("it is missing: record {found} stands in its place"));
-            }
-            Some(found) => return Err(format!("record {found} stands in its place")),
-            None => return Err("it has no number".to_owned()),
-        }
-        self.belongs(fields.run.and_then(scan::plain))?;
-        if let Some(header) = &self.header
-            && seq > header.records
-        {
-            return Err(format!("the first line counts {} records", header.records));
-        }
-        self.follows(seq, leaf, fields.prev)?;
-        if self.checkpoint.is_some() {
-            self.tree.push(leaf).map_err(|error| error.to_string())?;
-        }
-        (self.records, self.head) = (seq, leaf);
-        let kind = fields.kind.ok_or("it has no type")?;
-        if self.suspect.is_some() {
-            // One of two records was changed, and the next one tells which. What they say of each other
-            // is no help in that.
-            return Ok(());
-        }
-        if seq == 1 {
-            if kind != "run_open" {
-                return Err("a run begins with `run_open`".to_owned());
-            }
-            let open: RunOpen = serde_json::from_slice(bytes)
-                .map_err(|_| "it doesn't say what a run begins with")?;
-            self.accounts.open(&open);
-            return Ok(());
-        }
-        self.accounts.record(seq, kind, fields, bytes)
-    }
-
-    fn belongs(&mut self, run: Option<&str>) -> Result<(), String> {
-        let run = run.ok_or("it names no run")?;
-        let known = match (&self.run, &self.header) {
-            (Some(known), _) => known.as_str(),
-            (None, Some(header)) => header.run.as_str(),
-            (None, None) => run,
-        };
-        if known != run {
-            return Err(format!("it belongs to run `{run}` and not to `{known}`"));
-        }
-        if self.run.is_none() {
-            self.run = Some(run.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Whether a record names the one before it.
-    fn follows(&mut self, seq: u64, leaf: Digest, prev: Option<&str>) -> Result<(), String> {
-        let named = prev.and_then(scan::plain).ok_or("it names no record before it")?;
-        if let Some(suspect) = self.suspect.take() {
-            self.decide(&suspect, names(named, &suspect.leaf));
-            return Ok(());
-        }
-        if !names(named, &self.head) {
-            if seq == 1 {
-                return Err("it names a record before the first".to_owned());
-            }
-            self.suspect = Some(Suspect { seq, leaf });
-        }
-        Ok(())
-    }
-
-    /// Says which of two records that don't fit was changed.
-    fn decide(&mut self, suspect: &Suspect, later_holds: bool) {
-        if later_holds {
-            self.break_at(
-                Some(suspect.seq - 1),
-                "its bytes are not those that the record after it names",
-            );
-        } else {
-            self.break_at(Some(suspect.seq), "it doesn't name the record before it");
         }
     }
 
@@ -357,89 +272,5 @@ impl<'p> Verifier<'p> {
             ));
         }
         Ok(())
-    }
-
-    fn authenticity(&self) -> (Finding, Option<String>) {
-        let absent = |reason: &str| (Finding::Absent { reason: reason.to_owned() }, None);
-        let broken = |reason: String| (Finding::Broken { at: None, reason }, None);
-        let Some((note, checkpoint)) = &self.checkpoint else {
-            return absent("bare records carry no signature");
-        };
-        if self.policy.keys.is_empty() && self.policy.roots.is_empty() {
-            return absent("the policy names no key, so that nothing could be told from a forgery");
-        }
-        if let Some(origin) = &self.policy.origin
-            && *origin != checkpoint.origin
-        {
-            return broken(format!(
-                "the checkpoint is of log `{}` and the policy names `{origin}`",
-                checkpoint.origin
-            ));
-        }
-        let epochs = self.header.iter().flat_map(|header| &header.epochs);
-        let certified = match epoch::certified(epochs, &self.policy.roots, checkpoint) {
-            Ok(certified) => certified,
-            Err(why) => return broken(why),
-        };
-        let mut forged = None;
-        for key in self.policy.keys.iter().chain(&certified) {
-            // A log's key is named like the log; a key of another log says nothing about this one.
-            if key.name() != checkpoint.origin {
-                continue;
-            }
-            match key.check(note) {
-                Signed::Valid { .. } => {
-                    return match self.accounts.approvals() {
-                        Some(finding) => (finding, Some(key.to_string())),
-                        None => (Finding::Ok, Some(key.to_string())),
-                    };
-                }
-                Signed::Broken => forged = Some(key.name().to_owned()),
-                Signed::Absent => {}
-            }
-        }
-        match (forged, note.signatures().first()) {
-            (Some(name), _) => {
-                broken(format!("the signature beneath the checkpoint isn't that of key `{name}`"))
-            }
-            (None, Some(other)) => broken(format!(
-                "the checkpoint is signed by `{}+{}`, which the policy doesn't name",
-                other.name,
-                hex::encode(other.id)
-            )),
-            (None, None) => absent("the checkpoint carries no signature"),
-        }
-    }
-
-    fn witnessing(&self) -> Finding {
-        let absent = |reason: String| Finding::Absent { reason };
-        let Some((note, _)) = &self.checkpoint else {
-            return absent("bare records carry no cosignature".to_owned());
-        };
-        if self.policy.witnesses.is_empty() {
-            return absent("the policy names no witness".to_owned());
-        }
-        let mut cosigned = 0;
-        for witness in &self.policy.witnesses {
-            match witness.check(note) {
-                Signed::Valid { .. } => cosigned += 1,
-                Signed::Broken => {
-                    return Finding::Broken {
-                        at: None,
-                        reason: format!(
-                            "the cosignature beneath the checkpoint isn't that of witness `{}`",
-                            witness.name()
-                        ),
-                    };
-                }
-                Signed::Absent => {}
-            }
-        }
-        let required = self.policy.witnesses_required();
-        if cosigned >= required.max(1) {
-            Finding::Ok
-        } else {
-            absent(format!("{cosigned} of the {required} witnesses that are required cosigned"))
-        }
     }
 }

@@ -10,7 +10,7 @@ mod wait;
 
 use std::time::Duration;
 
-use super::{Examples, MAX_USES, Token, TokenError};
+use super::{Examples, MAX_USES, Token, TokenError, Witness};
 use crate::scope::{Reach, Scope};
 use crate::time::Timestamp;
 
@@ -30,6 +30,7 @@ pub(super) struct Common {
     pub(super) requires_approval: bool,
     pub(super) required: bool,
     pub(super) expires: Option<Timestamp>,
+    pub(super) witness: Option<Witness>,
     pub(super) examples: Examples,
 }
 
@@ -41,6 +42,7 @@ impl Common {
             requires_approval: false,
             required: false,
             expires: None,
+            witness: None,
             examples: Examples::default(),
         }
     }
@@ -60,6 +62,7 @@ impl Common {
             requires_approval: self.requires_approval,
             required: self.required,
             expires: self.expires,
+            witness: self.witness,
             examples: self.examples,
         };
         check_name(&token)?;
@@ -110,6 +113,13 @@ macro_rules! common_setters {
             /// Ends the token at that moment of the ledger's clock.
             pub fn expires(mut self, at: Timestamp) -> Self {
                 self.common.expires = Some(at);
+                self
+            }
+
+            /// Lets no effect begin before witnesses have cosigned that its use is spent. The run must
+            /// name witnesses.
+            pub fn witness(mut self, when: Witness) -> Self {
+                self.common.witness = Some(when);
                 self
             }
 

@@ -41,11 +41,13 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
         definition: Digest::of(name),
         uses,
         requires_approval: name == "deploy",
+        witness: None,
     };
     let mut all = vec![Body::RunOpen(RunOpen {
         model: "replay".into(),
         task: format!("täsk of {run} \"quoted\"\n"),
         runtime: "0".into(),
+        binary: None,
         manifest: None,
         grant: None,
         budget: serde_json::json!({"max_steps": 3}),
@@ -102,7 +104,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
         failed: 0,
         unknown: 0,
         unused: granted - succeeded,
-        elsewhere: 0,
+        ..Account::default()
     };
     all.push(Body::RunClose(RunClose {
         stop_reason: "complete".into(),
@@ -113,7 +115,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
     all
 }
 
-fn chain(run: &str, bodies: Vec<Body>) -> Vec<SealedRecord> {
+pub fn chain(run: &str, bodies: Vec<Body>) -> Vec<SealedRecord> {
     let run = RunId::new(run).unwrap();
     let mut prev = genesis();
     let seal_one = |(seq, body): (u64, Body)| {

@@ -15,6 +15,7 @@ fn bodies(errors: usize) -> Vec<Body> {
         model: "replay".into(),
         task: "täsk \"quoted\"\n\0".into(),
         runtime: "0".into(),
+        binary: None,
         manifest: None,
         grant: None,
         budget: serde_json::json!({"max_steps": 3}),

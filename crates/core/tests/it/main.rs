@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod anchors;
 mod attenuate;
 mod bundle;
 mod chain;

@@ -3,6 +3,7 @@
 mod export;
 mod prove;
 mod resolve;
+mod timestamp;
 mod verify;
 
 use std::io::{BufWriter, IsTerminal, Write};
@@ -59,6 +60,8 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Tell whether a newer checkpoint only adds to an older one
     Diff(prove::DiffArgs),
+    /// Have an authority state when the log's head was there
+    Timestamp(timestamp::Args),
     /// Write the log as tiles, as monitors of transparency logs read it
     Tiles(prove::TilesArgs),
 }
@@ -76,6 +79,7 @@ pub fn run(args: Args) -> Exit {
             Command::Export(args) => export::run(args).await,
             Command::Prove(args) => prove::prove(args).await,
             Command::Diff(args) => prove::diff(args).await,
+            Command::Timestamp(args) => timestamp::run(args).await,
             Command::Tiles(args) => prove::tiles(args).await,
         }
     })

@@ -22,3 +22,4 @@ pub mod programs;
 mod resume;
 mod secrets;
 mod tiers;
+mod witness;

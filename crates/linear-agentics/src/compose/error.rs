@@ -36,6 +36,12 @@ pub enum ComposeError {
     /// The run can't be gone on with.
     #[error(transparent)]
     Resume(#[from] JournalError),
+    /// A token demands witnesses and none are named.
+    #[error("a token demands witnesses (`witness`) and the run names none; add `[witnessing]`")]
+    NoWitness,
+    /// Witnesses can't be asked.
+    #[error("{0}")]
+    Witness(String),
     /// A cost limit can't be kept.
     #[error(
         "`max_cost_usd` is set and the price of model `{0}` is unknown; add it under `[[price]]`, or \

@@ -1,9 +1,14 @@
 //! Writes the bundle of a run, a line at a time.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
 use lar_core::audit::bundle::{FORMAT, Header};
+use lar_core::audit::checkpoint::Checkpoint;
 use lar_core::audit::log::{self, Head, Log};
+use lar_core::audit::note::Note;
+use lar_core::audit::record::Body;
 use lar_core::audit::tree::leaf_hash;
 use lar_core::id::RunId;
 use lar_core::ledger::{Ledger, LedgerError};
@@ -40,9 +45,13 @@ pub async fn bundle(
 ) -> Result<u64, Incomplete> {
     let log = ledger.log().ok_or(Incomplete::NoLog)?;
     let head = covering(ledger, log, run).await?;
-    let checkpoint = head.checkpoint.ok_or(Incomplete::NoLog)?;
+    let newest = head.checkpoint.ok_or(Incomplete::NoLog)?;
     // The run may go on while it is exported: what the head covers is the bundle.
     let covered = covered(log, run, head.size).await?;
+    let (size, checkpoint) = match witnessed(log, run, covered).await? {
+        Some(witnessed) => witnessed,
+        None => (head.size, newest),
+    };
     let last = ledger.records(run, covered, 1).await?;
     let last = last.first().filter(|_| covered > 0).ok_or(Incomplete::NotIntegrated(1))?;
     let (records, last) = (covered, leaf_hash(&last.bytes));
@@ -56,6 +65,7 @@ pub async fn bundle(
     };
     let header = header.line().map_err(|error| LedgerError::Damaged(error.to_string()))?;
     line(&header)?;
+    let seams = seams(ledger, run, records).await?;
     let (mut next, mut leaf) = (1, 0);
     while next <= records {
         let limit = PAGE.min(records - next + 1);
@@ -71,8 +81,10 @@ pub async fn bundle(
                     format!("record {} stands in the log before the one it follows", record.seq);
                 return Err(LedgerError::Damaged(why).into());
             }
-            if let Some(gap) = log::gap(log, leaf..position).await? {
-                line(gap.line().as_bytes())?;
+            for part in parts(leaf..position, &seams) {
+                if let Some(gap) = log::gap(log, part).await? {
+                    line(gap.line().as_bytes())?;
+                }
             }
             if leaf_hash(&record.bytes) != record.hash {
                 let why = "its stored digest isn't that of its bytes".to_owned();
@@ -83,8 +95,10 @@ pub async fn bundle(
         }
         next += page.len() as u64;
     }
-    if let Some(gap) = log::gap(log, leaf..head.size).await? {
-        line(gap.line().as_bytes())?;
+    for part in parts(leaf..size, &seams) {
+        if let Some(gap) = log::gap(log, part).await? {
+            line(gap.line().as_bytes())?;
+        }
     }
     Ok(records)
 }
@@ -110,6 +124,66 @@ async fn covering(ledger: &dyn Ledger, log: &dyn Log, run: &RunId) -> Result<Hea
         Err(LedgerError::Unavailable(_)) => log.head().await,
         Err(error) => Err(error),
     }
+}
+
+/// The sizes at which witnesses cosigned before an effect: a gap ends at each of them, so that a
+/// verifier knows the root there. Sorted; there are none in a run whose tokens don't demand witnesses.
+async fn seams(
+    ledger: &dyn Ledger,
+    run: &RunId,
+    records: u64,
+) -> Result<BTreeSet<u64>, LedgerError> {
+    let mut found = BTreeSet::new();
+    let mut next = 1;
+    while next <= records {
+        let page = ledger.records(run, next, PAGE.min(records - next + 1)).await?;
+        for sealed in &page {
+            match sealed.read().map(|record| record.body) {
+                Ok(Body::RunOpen(open)) if open.tokens.iter().all(|t| t.witness.is_none()) => {
+                    return Ok(found);
+                }
+                Ok(Body::Anchor(anchor)) => drop(found.insert(anchor.size)),
+                _ => {}
+            }
+        }
+        match page.last() {
+            Some(last) => next = last.seq + 1,
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// A range of leaves, cut at these sizes.
+fn parts(leaves: Range<u64>, seams: &BTreeSet<u64>) -> Vec<Range<u64>> {
+    let (mut from, mut parts) = (leaves.start, Vec::new());
+    if leaves.is_empty() {
+        return parts;
+    }
+    for seam in seams.range(leaves.start + 1..leaves.end) {
+        parts.push(from..*seam);
+        from = *seam;
+    }
+    parts.push(from..leaves.end);
+    parts
+}
+
+/// The checkpoint that witnesses have cosigned, if it covers as many of the run's records and is of this
+/// log.
+async fn witnessed(
+    log: &dyn Log,
+    run: &RunId,
+    records: u64,
+) -> Result<Option<(u64, String)>, LedgerError> {
+    let Some(text) = log.witnessed().await? else { return Ok(None) };
+    let checkpoint = Note::parse(&text).and_then(|note| Checkpoint::parse(note.text()));
+    let Ok(checkpoint) = checkpoint else { return Ok(None) };
+    let last = log.positions(run, records, 1).await?;
+    let covers = matches!(last.as_slice(), [Some(leaf), ..] if *leaf < checkpoint.size);
+    if !covers || log::frontier(log, checkpoint.size).await?.root() != checkpoint.root {
+        return Ok(None);
+    }
+    Ok(Some((checkpoint.size, text)))
 }
 
 /// How many of a run's records the head of this size covers.

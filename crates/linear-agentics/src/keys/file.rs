@@ -127,6 +127,18 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     written.map_err(|other| failed(path, &other))
 }
 
+/// Makes a key in a file that wasn't there.
+pub(crate) fn write_private_key(path: &Path) -> Result<SigningKey, KeyError> {
+    let secret = generate()?;
+    write_key(path, &secret)?;
+    Ok(secret)
+}
+
+/// Reads the key in a file.
+pub(crate) fn read_private_key(path: &Path) -> Result<SigningKey, KeyError> {
+    read(path)?.ok_or_else(|| error(path, "it doesn't exist; `lar witness init` makes one"))
+}
+
 /// Makes an offline root key at `path`, named `name`.
 ///
 /// # Errors

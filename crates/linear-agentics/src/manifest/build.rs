@@ -60,6 +60,9 @@ macro_rules! with_common {
         if let Some(moment) = common.expires {
             $builder = $builder.expires($self.moment(&moment.0)?);
         }
+        if let Some(crate::manifest::model::WitnessWord::BeforeEffect) = common.witness {
+            $builder = $builder.witness(lar_core::token::Witness::BeforeEffect);
+        }
         for example in common.allows {
             $builder = $builder.allows(example);
         }

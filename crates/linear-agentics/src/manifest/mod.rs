@@ -21,6 +21,7 @@ mod suggest;
 mod value;
 mod walk;
 mod warn;
+mod witnessing;
 mod worst;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use lar_core::json::Digest;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::confine::Tier;
+use lar_runtime::witness::Witnessing;
 
 use crate::grant::GrantChoice;
 
@@ -63,6 +65,8 @@ pub struct Manifest {
     pub max_requests: u32,
     /// The weakest tier with which the run may start; `None` for the default, A on Linux.
     pub min_tier: Option<Tier>,
+    /// Who cosigns the log's head.
+    pub witnessing: Option<Witnessing>,
     /// What the agent holds from the start, in the manifest's order.
     pub tokens: Vec<Token>,
     /// What a person may grant while it runs, in the manifest's order.

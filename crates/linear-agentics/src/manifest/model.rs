@@ -28,6 +28,8 @@ pub(super) struct Root {
     pub confinement: Option<ConfinementTable>,
     /// How often the agent may ask for a candidate.
     pub negotiation: Option<NegotiationTable>,
+    /// Who cosigns the log's head, so that nobody can show two histories.
+    pub witnessing: Option<WitnessingTable>,
     /// Prices of models, put over the built-in table.
     pub price: Option<Vec<PriceTable>>,
     /// Profiles of programs, beside those that are shipped.
@@ -116,6 +118,37 @@ pub(super) struct NegotiationTable {
     pub max_requests: Option<u32>,
 }
 
+/// Who cosigns the log's head, so that nobody can show two histories. `lar witness` is such a server.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WitnessingTable {
+    /// How many of them must cosign. Default: all of them.
+    #[schemars(range(min = 1, max = 64))]
+    pub required: Option<usize>,
+    /// How long they may take together; at most a day. Default: `5s`.
+    pub timeout: Option<DurationText>,
+    /// The witnesses.
+    #[schemars(length(min = 1, max = 64))]
+    pub witness: Vec<WitnessTable>,
+}
+
+/// A witness.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WitnessTable {
+    /// Where it is, http or https; `add-checkpoint` is added to it.
+    pub url: String,
+    /// Its key, `NAME+ID+BASE64`, as `lar witness init` prints it.
+    pub key: String,
+}
+
+/// When witnesses must have cosigned a spend.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WitnessWord {
+    BeforeEffect,
+}
+
 /// A file that says what is known of programs.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +230,7 @@ pub(super) struct Common {
     pub requires_approval: Option<bool>,
     pub required: Option<bool>,
     pub expires: Option<TimeText>,
+    pub witness: Option<WitnessWord>,
     pub allows: Vec<String>,
     pub refuses: Vec<String>,
 }
@@ -222,6 +256,9 @@ macro_rules! token_table {
             pub required: Option<bool>,
             /// When the token ends.
             pub expires: Option<TimeText>,
+            /// `before-effect`: nothing begins before the witnesses of `[witnessing]` have cosigned that
+            /// the use is spent. When they don't, the use is given back. Default: no witness is awaited.
+            pub witness: Option<crate::manifest::model::WitnessWord>,
             /// Examples that must be allowed, for `lar test`: a command for a shell token, else the
             /// tool's input as JSON.
             #[serde(default)]
@@ -239,6 +276,7 @@ macro_rules! token_table {
                     requires_approval: self.requires_approval,
                     required: self.required,
                     expires: self.expires.clone(),
+                    witness: self.witness,
                     allows: self.allows.clone(),
                     refuses: self.refuses.clone(),
                 }

@@ -126,12 +126,16 @@ impl Reader<'_> {
         };
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
         let confinement: Option<ConfinementTable> = self.part(table, "confinement");
+        let witnessing = self.witnessing(table);
         let prices = self.prices(table);
         self.profiles = self.profiles(table);
         let mut names = Names::default();
         let tokens = self.tokens(table, "token", &mut names);
         let candidates = self.tokens(table, "candidate", &mut names);
         let agent = agent.unwrap_or_default();
+        if witnessing.is_none() {
+            self.need_witnesses(table, &tokens, &candidates);
+        }
         Some(Manifest {
             agent: AgentSettings {
                 model: agent.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
@@ -151,6 +155,7 @@ impl Reader<'_> {
                     TierName::C => Tier::C,
                 },
             ),
+            witnessing,
             tokens,
             candidates,
             prices,
@@ -186,7 +191,7 @@ impl Reader<'_> {
     }
 
     /// One table of the root, if it is there and its shape is right.
-    fn part<T: for<'de> Deserialize<'de>>(
+    pub(super) fn part<T: for<'de> Deserialize<'de>>(
         &mut self,
         root: &DeTable<'_>,
         key: &'static str,
@@ -234,7 +239,7 @@ impl Reader<'_> {
         })
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         text: &DurationText,
         at: &[&str],
@@ -362,7 +367,7 @@ pub(super) fn property(key: &str) -> Option<&'static Value> {
 }
 
 /// The value at a path of keys.
-fn find<'t, 'i>(root: &'t DeTable<'i>, at: &[&str]) -> Option<&'t Spanned<DeValue<'i>>> {
+pub(super) fn find<'t, 'i>(root: &'t DeTable<'i>, at: &[&str]) -> Option<&'t Spanned<DeValue<'i>>> {
     let (key, rest) = at.split_first()?;
     let value = root.get(*key)?;
     match (rest, value.get_ref()) {

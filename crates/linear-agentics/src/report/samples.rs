@@ -61,7 +61,7 @@ pub fn whole() -> AuditTrail {
         failed,
         unknown,
         unused: granted - succeeded - failed - unknown,
-        elsewhere: 0,
+        ..Account::default()
     };
     bodies.push(Body::RunClose(RunClose {
         stop_reason: "error".into(),
@@ -142,7 +142,7 @@ pub fn hostile() -> AuditTrail {
             failed: 0,
             unknown: 0,
             unused: 1,
-            elsewhere: 0,
+            ..Account::default()
         }],
         records: bodies.len() as u64 + 1,
     }));
@@ -154,6 +154,7 @@ fn open_body(task: &str) -> Body {
         model: "claude-sonnet-4-5".into(),
         task: task.into(),
         runtime: "0.1.0".into(),
+        binary: None,
         manifest: None,
         grant: None,
         budget: json!({}),
@@ -163,6 +164,7 @@ fn open_body(task: &str) -> Body {
             definition: Digest::of(b""),
             uses: 5,
             requires_approval: false,
+            witness: None,
         }],
         enforcement: "none".into(),
     })

@@ -188,6 +188,7 @@ impl Bench {
             capabilities: set,
             ledger: RunLedger::new(Arc::clone(&ledger), opened.hold),
             approvals: Arc::new(NoApprover("nobody is here".to_owned())),
+            witnesses: None,
             tools,
             stop: stop.clone(),
             observer: Arc::new(Unwatched),

@@ -71,6 +71,7 @@ async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Obser
         capabilities,
         ledger: RunLedger::new(Arc::clone(&memory) as Arc<dyn Ledger>, opened.hold),
         approvals: gate,
+        witnesses: None,
         tools,
         stop: Stop::default(),
         observer,

@@ -35,6 +35,7 @@ fn lines(records: u64, message: usize) -> Vec<Vec<u8>> {
                 model: "replay".into(),
                 task: "test".into(),
                 runtime: "0".into(),
+                binary: None,
                 manifest: None,
                 grant: None,
                 budget: serde_json::json!({}),

@@ -36,6 +36,12 @@ struct Stated {
     unknown: u64,
     unused: u64,
     #[serde(default)]
+    expired: u64,
+    #[serde(default)]
+    revoked: u64,
+    #[serde(default)]
+    returned: u64,
+    #[serde(default)]
     elsewhere: u64,
 }
 
@@ -45,6 +51,8 @@ struct Count {
     succeeded: u64,
     failed: u64,
     unknown: u64,
+    /// How often one was given back because nothing ever began.
+    returned: u64,
 }
 
 /// What a run's first record says of a token, or a negotiation.
@@ -172,7 +180,10 @@ impl Accounts {
         }
         match fields.outcome {
             // Nothing ever began, and the use came back.
-            None => Ok(()),
+            None => {
+                self.counts.entry(token).or_default().returned += 1;
+                Ok(())
+            }
             Some(verdict) => self.count(&token, verdict, &attempt),
         }
     }
@@ -275,9 +286,17 @@ impl Accounts {
                     count.unknown
                 ));
             }
+            if account.returned != count.returned {
+                return broken(format!(
+                    "the end states that {} uses of token `{}` were given back, and the records show {}",
+                    account.returned,
+                    shown(name),
+                    count.returned
+                ));
+            }
             let sum = stated
                 .iter()
-                .chain([&account.unused, &account.elsewhere])
+                .chain([&account.unused, &account.expired, &account.revoked, &account.elsewhere])
                 .try_fold(0u64, |sum, n| sum.checked_add(*n));
             if sum != Some(account.granted)
                 || known.uses.is_some_and(|uses| uses != account.granted)

@@ -190,6 +190,7 @@ fn accounts<V: View>(
     }
     let found = draft.view.grant(grant)?;
     let found = found.ok_or_else(|| LedgerError::UnknownGrant(grant.to_string()))?;
+    let now = draft.now;
     let mut accounts = Vec::new();
     for token in found.tokens.into_iter().filter(|token| !token.is_locked_for(run)) {
         let name = token.granted.name;
@@ -201,9 +202,20 @@ fn accounts<V: View>(
         let (succeeded, failed, unknown) =
             (count(Verdict::Succeeded), count(Verdict::Failed), count(Verdict::Unknown));
         let granted = u64::from(token.granted.uses);
-        let unused = u64::from(left.unwrap_or(token.uses_left));
+        let left = u64::from(left.unwrap_or(token.uses_left));
         // What is neither left nor this run's was spent, or is held, by other runs of the grant.
-        let elsewhere = granted.saturating_sub(unused + succeeded + failed + unknown);
+        let elsewhere = granted.saturating_sub(left + succeeded + failed + unknown);
+        let ended = [found.expires, token.granted.expires].into_iter().flatten();
+        let (unused, expired, revoked) = match found.revoked {
+            Some(_) => (0, 0, left),
+            None if ended.min().is_some_and(|end| now >= end) => (0, left, 0),
+            None => (left, 0, 0),
+        };
+        let given_back = |attempt: &&Attempt| {
+            attempt.token == name
+                && matches!(attempt.state, crate::ledger::UseState::NeverBegan { .. })
+        };
+        let returned = attempts.values().filter(given_back).count() as u64;
         let token_name = name;
         accounts.push(Account {
             token_name,
@@ -212,6 +224,9 @@ fn accounts<V: View>(
             failed,
             unknown,
             unused,
+            expired,
+            revoked,
+            returned,
             elsewhere,
         });
     }

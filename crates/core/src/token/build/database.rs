@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Common, check_timeout, common_setters};
+use super::{Common, Witness, check_timeout, common_setters};
 use crate::scope::database::{Engine, MAX_ROW_LIMIT, sqlite_path};
 use crate::scope::{DatabaseScope, Scope, SecretSource};
 use crate::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Common, ReachTexts, check_timeout, common_setters, reach_setters};
+use super::{Common, ReachTexts, Witness, check_timeout, common_setters, reach_setters};
 use crate::scope::deploy::{self, DeployMethod, check_plain, fill, image_name};
 use crate::scope::{DeployScope, Scope};
 use crate::time::Timestamp;

@@ -1,6 +1,6 @@
 //! Tokens for files.
 
-use super::{Common, check_bytes, common_setters};
+use super::{Common, Witness, check_bytes, common_setters};
 use crate::scope::{FileMode, FileScope, Scope};
 use crate::time::Timestamp;
 use crate::token::{Token, TokenError};

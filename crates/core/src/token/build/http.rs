@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Common, check_bytes, check_timeout, common_setters};
+use super::{Common, Witness, check_bytes, check_timeout, common_setters};
 use crate::scope::Scope;
 use crate::scope::url::{HttpScope, check_roots};
 use crate::time::Timestamp;

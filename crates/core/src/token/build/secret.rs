@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::{Common, common_setters};
+use super::{Common, Witness, common_setters};
 use crate::scope::secret::{Injection, SecretSource};
 use crate::scope::{Scope, SecretScope};
 use crate::time::Timestamp;
@@ -52,6 +52,7 @@ impl SecretToken {
         common.max_uses = inner.max_uses();
         common.requires_approval = inner.requires_approval();
         common.expires = inner.expires();
+        common.witness = inner.witness();
         Self { common, source, injection: None, format: "{secret}".to_owned(), inner }
     }
 
@@ -83,6 +84,7 @@ impl SecretToken {
         };
         // The inner token's limits hold whatever the wrapper says.
         self.common.requires_approval |= self.inner.requires_approval();
+        self.common.witness = self.common.witness.or(self.inner.witness());
         self.common.expires = match (self.common.expires, self.inner.expires()) {
             (Some(own), Some(inner)) => Some(own.min(inner)),
             (own, inner) => own.or(inner),

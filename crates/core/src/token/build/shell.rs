@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Common, ReachTexts, check_timeout, common_setters, reach_setters};
+use super::{Common, ReachTexts, Witness, check_timeout, common_setters, reach_setters};
 use crate::scope::Scope;
 use crate::scope::command::CommandScope;
 use crate::scope::profile::Profiles;

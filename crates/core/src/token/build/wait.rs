@@ -1,6 +1,6 @@
 //! Tokens for pauses.
 
-use super::{Common, common_setters};
+use super::{Common, Witness, common_setters};
 use crate::scope::{Scope, WaitScope};
 use crate::time::Timestamp;
 use crate::token::{Token, TokenError};

@@ -1,10 +1,11 @@
 //! `lar audit export`: one run in the forms that other tools read.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use linear_agentics::display::{Mode, escape};
+use linear_agentics::export::Incomplete;
 use linear_agentics::keys::{KeyError, Keys};
 use linear_agentics::report::visible_json;
 use linear_agentics::{AuditTrail, Ledger, LedgerPlace, export, flaw_of, read_trail, table};
@@ -76,6 +77,9 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
         return Err(Exit::Error);
     }
     let bytes = match args.format {
+        Format::Bundle if args.out.is_some() || !std::io::stdout().is_terminal() => {
+            return stream(ledger, summary, &args).await;
+        }
         Format::Bundle => bundle(ledger, summary).await?,
         Format::Html => {
             let bundle = bundle(ledger, summary).await?;
@@ -87,6 +91,68 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
         }
     };
     write(&bytes, &args)
+}
+
+/// Writes the bundle a line at a time: memory is flat in its length.
+async fn stream(
+    ledger: &dyn Ledger,
+    summary: &linear_agentics::ledger::RunSummary,
+    args: &Args,
+) -> Result<Exit, Exit> {
+    let mut file = match &args.out {
+        Some(path) => Some(create(path).map_err(|error| unwritten(&error, args))?),
+        None => None,
+    };
+    let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &file {
+        Some(file) => Box::new(file.try_clone().map_err(|error| unwritten(&error, args))?),
+        None => Box::new(std::io::stdout()),
+    });
+    let written = export::bundle(ledger, &summary.run, |line| {
+        out.write_all(line)?;
+        out.write_all(b"\n")
+    });
+    let written = match written.await {
+        Ok(records) => out.flush().map(|()| records).map_err(Incomplete::Output),
+        Err(error) => Err(error),
+    };
+    let synced = file.as_mut().map_or(Ok(()), |file| file.sync_all());
+    let error = match (written, synced) {
+        (Ok(records), Ok(())) => {
+            if records < summary.records {
+                say(&format!(
+                    "the records from number {} on are not in the signed log yet, and not in the bundle",
+                    records + 1
+                ));
+            }
+            return Ok(Exit::Complete);
+        }
+        (Err(error), _) => error,
+        (_, Err(error)) => Incomplete::Output(error),
+    };
+    // A part of a bundle is no bundle.
+    if let Some(path) = &args.out {
+        let _ = std::fs::remove_file(path);
+    }
+    match error {
+        Incomplete::Output(error) => Err(unwritten(&error, args)),
+        other => {
+            complain(&other.to_string());
+            Err(Exit::Error)
+        }
+    }
+}
+
+fn create(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn unwritten(error: &std::io::Error, args: &Args) -> Exit {
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        let place = args.out.as_ref().map_or("stdout".into(), |path| path.to_string_lossy());
+        let place = escape(&place, Mode::Line);
+        complain(&format!("`{place}` can't be written ({})", error.kind()));
+    }
+    Exit::Error
 }
 
 async fn bundle(
@@ -154,12 +220,9 @@ async fn of_trail(
 /// escaped.
 fn write(bytes: &[u8], args: &Args) -> Result<Exit, Exit> {
     let written = match &args.out {
-        Some(path) => std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all())),
+        Some(path) => {
+            create(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        }
         None if std::io::stdout().is_terminal() => {
             let text = String::from_utf8_lossy(bytes);
             let shown = match args.format {
@@ -173,12 +236,5 @@ fn write(bytes: &[u8], args: &Args) -> Result<Exit, Exit> {
         }
         None => std::io::stdout().write_all(bytes),
     };
-    written.map(|()| Exit::Complete).map_err(|error| {
-        let place = args.out.as_ref().map_or("stdout".into(), |path| path.to_string_lossy());
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            let place = escape(&place, Mode::Line);
-            complain(&format!("`{place}` can't be written ({})", error.kind()));
-        }
-        Exit::Error
-    })
+    written.map(|()| Exit::Complete).map_err(|error| unwritten(&error, args))
 }

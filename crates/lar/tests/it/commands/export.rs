@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::lar;
-use crate::support::{Ended, Lab, command, done, shell};
+use crate::support::{Ended, Lab, command, done, serve, shell, skip};
 
 /// A lab with two runs, and a policy that knows its ledger's key.
 fn lab() -> Lab {
@@ -218,4 +218,135 @@ fn openssl_reads_the_key_and_checks_the_checkpoint() {
             .unwrap();
         assert_eq!(checked.status.success(), holds, "{checked:?}");
     }
+}
+
+/// A time-stamping authority in a directory of its own: `openssl ts` behind a socket. Returns its
+/// certificate, and its address.
+fn authority(lab: &Lab) -> Option<(PathBuf, String)> {
+    let openssl = |args: &[&str]| {
+        let ended = Command::new("openssl").args(args).current_dir(lab.dir()).output().ok()?;
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        Some(ended.stdout)
+    };
+    openssl(&["version"])?;
+    lab.write(
+        "tsa.cnf",
+        "[req]\ndistinguished_name = name\nx509_extensions = tsa\nprompt = no\n[name]\nCN = test authority\n\
+         [tsa]\nextendedKeyUsage = critical,timeStamping\n\
+         [ts]\nserial = serial\nsigner_cert = tsa.pem\nsigner_key = tsa.key\nsigner_digest = sha256\n\
+         default_policy = 1.2.3.4\ndigests = sha256\nordering = yes\naccuracy = secs:1\ncrypto_device = builtin\n",
+    );
+    lab.write("serial", "01\n");
+    openssl(&[
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config", "tsa.cnf",
+        "-keyout", "tsa.key", "-out", "tsa.pem",
+    ])?;
+    let dir = lab.dir().to_owned();
+    let port = serve(move |mut stream, n| {
+        use std::io::{Read, Write};
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        let body = loop {
+            let read = stream.read(&mut piece).unwrap();
+            bytes.extend_from_slice(&piece[..read]);
+            // A request has 69 bytes.
+            match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+                Some(end) if bytes.len() >= end + 4 + 69 => break bytes[end + 4..].to_vec(),
+                _ if read == 0 => return,
+                _ => {}
+            }
+        };
+        let (query, reply) = (format!("q{n}"), format!("r{n}"));
+        std::fs::write(dir.join(&query), body).unwrap();
+        let args = ["ts", "-reply", "-config", "tsa.cnf", "-section", "ts", "-queryfile", &query];
+        let ended =
+            Command::new("openssl").args(args).args(["-out", &reply]).current_dir(&dir).output();
+        assert!(ended.unwrap().status.success());
+        let answer = std::fs::read(dir.join(&reply)).unwrap();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/timestamp-reply\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
+    });
+    Some((lab.path("tsa.pem"), format!("http://127.0.0.1:{port}/")))
+}
+
+#[test]
+fn an_authority_states_when_the_head_was_there() {
+    let lab = lab();
+    let Some((certificate, url)) = authority(&lab) else {
+        skip("`openssl` plays the time-stamping authority, and it is not installed");
+        return;
+    };
+    let args = ["audit", "timestamp", "--tsa", &url, "--out", "head"];
+    on(&lab, &args).exits(0);
+    let verify = |data: &str| {
+        let ended = Command::new("openssl")
+            .args(["ts", "-verify", "-in", "head.tsr", "-data", data, "-CAfile"])
+            .arg(&certificate)
+            .current_dir(lab.dir())
+            .output()
+            .unwrap();
+        ended.status.success()
+    };
+    assert!(verify("head"));
+    lab.write("other", lab.read("head").replace('2', "3"));
+    assert!(!verify("other"), "a time-stamp of something else");
+    // It is the head of this ledger, and stays part of it.
+    lab.replay(&[command("echo later"), done()]).go();
+    let said = on(&lab, &["audit", "diff", "head"]).exits(0).stdout;
+    assert!(said.contains("consistent"), "{said}");
+    assert!(on(&lab, &args).exits(1).stderr.contains("head"), "never replaced");
+    let nobody = ["audit", "timestamp", "--tsa", "http://127.0.0.1:1/", "--out", "none"];
+    assert!(on(&lab, &nobody).exits(1).stderr.contains("can't be reached"));
+    assert!(!lab.path("none").exists());
+}
+
+#[test]
+fn the_page_checks_itself_in_a_real_browser() {
+    let on_path = |name: &&str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|place| place.join(name).is_file())
+    };
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(on_path)
+    else {
+        skip("the page is tried in a real browser, and no Chromium is installed");
+        return;
+    };
+    let lab = lab();
+    let page = export(&lab, "html");
+    // One digit of what was run.
+    let changed = page.replace("=1+1", "=1+2");
+    assert_ne!(page, changed);
+    let shown = |name: &str, text: &str| {
+        let file = lab.write(name, text);
+        let ended = Command::new(browser)
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ])
+            .arg(format!("--user-data-dir={}", lab.path(&format!("{name}.profile")).display()))
+            .args(["--virtual-time-budget=20000", "--dump-dom"])
+            .arg(format!("file://{}", file.display()))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    };
+    let main = |dom: String| {
+        let main = dom.split("id=\"page\"").nth(1).unwrap_or_default().to_owned();
+        main.split("</main>").next().unwrap_or_default().to_owned()
+    };
+    let good = main(shown("good.html", &page));
+    assert!(good.contains("recomputed in this browser") && good.contains("=1+1"), "{good}");
+    let bad = main(shown("bad.html", &changed));
+    assert!(bad.contains("can't be relied on") && !bad.contains("=1+2"), "{bad}");
 }

@@ -127,7 +127,8 @@ fn what_a_kill_left_open_is_told_by_the_next_run_and_sealed_on_request() {
     let id = open.run.id.as_str();
     assert!(ended.stderr.contains(&format!("run {id} was cut off")), "{}", ended.stderr);
     let words = ["resume", id, "--abandon", "--ledger", "ledger.db"];
-    crate::support::Run::at(lab.dir(), &words).go().exits(0);
+    let home = lab.dir().to_str().unwrap();
+    crate::support::Run::at(lab.dir(), &words).env("HOME", home).go().exits(0);
     let trails = lab.trails();
     let sealed = &trails[0];
     assert_eq!(sealed.run.id, open.run.id);
@@ -157,7 +158,8 @@ fn a_kill_at_any_moment_leaves_every_effect_with_its_intent() {
         if runs[0].run.closed.is_none() {
             assert!(next.stderr.contains("was cut off"), "{}", next.stderr);
             let words = ["resume", runs[0].run.id.as_str(), "--abandon", "--ledger", "ledger.db"];
-            crate::support::Run::at(lab.dir(), &words).go().exits(0);
+            let home = lab.dir().to_str().unwrap();
+            crate::support::Run::at(lab.dir(), &words).env("HOME", home).go().exits(0);
         }
         assert_eq!(effects(&lab), made, "recovery did something");
         let trails = lab.trails();

@@ -1,0 +1,73 @@
+//! What the ledger is told when a run begins.
+
+use lar_core::audit::record::{Body, RunOpen, TokenLine};
+use lar_core::id::RunId;
+use lar_core::json::{Digest, JsonRefusal};
+use lar_core::ledger::{Opening, Source};
+use lar_core::token::Token;
+use lar_runtime::recover;
+
+use super::Prepared;
+use crate::grant::{GrantChoice, granted};
+
+impl Prepared {
+    /// The first record of the run, and what the ledger keeps of its tokens.
+    pub(super) fn opening(
+        &self,
+        run: &RunId,
+        model: &str,
+        task: &str,
+        enforcement: &str,
+        binary: Option<Digest>,
+    ) -> Result<Opening, JsonRefusal> {
+        // What the set has spent before is not granted again; a named grant was issued as declared.
+        let left = |token: &Token| match self.grant {
+            Some(_) => token.max_uses(),
+            None => self.capabilities.uses_left(token.name()).unwrap_or(0),
+        };
+        let all = self.capabilities.tokens();
+        let tokens: Vec<&Token> = all.iter().filter(|token| left(token) > 0).collect();
+        let lines = tokens.iter().map(|token| {
+            Ok(TokenLine {
+                name: token.name().to_owned(),
+                scope: token.scope().summary(),
+                definition: token.digest()?,
+                uses: left(token),
+                requires_approval: token.requires_approval(),
+                witness: token.witness(),
+            })
+        });
+        let definitions = self.pinned()?;
+        let source = match &self.grant {
+            Some(GrantChoice { id, ledger }) => {
+                Source::Named { grant: id.clone(), ledger: ledger.clone(), definitions }
+            }
+            None => {
+                let mut tokens = granted(&all, &self.candidates)?;
+                for token in tokens.iter_mut().filter(|token| !token.candidate) {
+                    token.uses = self.capabilities.uses_left(&token.name).unwrap_or(0);
+                }
+                tokens.retain(|token| token.uses > 0);
+                Source::Own { tokens, definitions }
+            }
+        };
+        Ok(Opening {
+            run: run.clone(),
+            owner: recover::owner(),
+            lease_ms: recover::LEASE_MS,
+            source,
+            record: Body::RunOpen(RunOpen {
+                model: model.to_owned(),
+                task: self.redactor.redact(task).chars().take(1_000).collect(),
+                runtime: env!("CARGO_PKG_VERSION").to_owned(),
+                binary,
+                manifest: self.manifest,
+                grant: self.grant.as_ref().map(|grant| grant.id.clone()),
+                budget: serde_json::to_value(self.budget).unwrap_or_default(),
+                tokens: lines.collect::<Result<_, JsonRefusal>>()?,
+                enforcement: enforcement.to_owned(),
+            }),
+            journal: None,
+        })
+    }
+}
