@@ -107,7 +107,8 @@ impl fmt::Display for SqlRefusal {
             K::NotUnderstood => {
                 return write!(
                     f,
-                    "the SQL is not understood from character {column} on; write it in a plainer form"
+                    "the SQL is not understood from `{found}` at character {column} on; {}",
+                    plainer(found)
                 );
             }
             K::SecondStatement => ("would begin a second statement", "send one statement a call"),
@@ -133,6 +134,17 @@ impl fmt::Display for SqlRefusal {
             return write!(f, "`{found}` in the SQL {what}; {next}");
         }
         write!(f, "`{found}` at character {column} of the SQL {what}; {next}")
+    }
+}
+
+/// How to say plainly what the parser can't read, though PostgreSQL can.
+fn plainer(found: &str) -> &'static str {
+    match found {
+        "SYMMETRIC" => "leave it out, and write the smaller bound first",
+        "ROWS FROM" => "write each function as a table of its own, with a comma between",
+        "SEARCH" | "CYCLE" => "carry a column with the path in the recursive query instead",
+        "*" => "name the columns instead",
+        _ => "write it in a plainer form",
     }
 }
 

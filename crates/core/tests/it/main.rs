@@ -12,6 +12,7 @@
 mod anchors;
 mod attenuate;
 mod bundle;
+mod canary;
 mod chain;
 mod checkpoint;
 mod conservation;

@@ -3,6 +3,7 @@
 
 mod approval;
 mod budget;
+mod canary;
 mod children;
 pub mod clouds;
 mod database;

@@ -11,10 +11,11 @@ use sqlparser::tokenizer::{Token as Parsed, TokenWithSpan, Tokenizer};
 use super::agree::agree;
 use super::grant::Grant;
 use super::prefix::SqlPrefix;
-use super::scan::{Kind, Token, refusal, scan};
+use super::scan::{Kind, Token, is_name, refusal, scan};
 use super::walk::Walk;
 use super::words::compare;
 use super::{Dialect, MAX_SQL_BYTES, STATEMENTS, SqlRefusal, SqlRefusalKind, is_one_of, other};
+use crate::scope::lexer::visible;
 
 /// How deep parentheses, subqueries and the like may nest.
 const MAX_DEPTH: usize = 48;
@@ -259,5 +260,29 @@ pub(super) fn character(sql: &str, line: u64, column: u64) -> usize {
 
 fn not_understood(sql: &str, line: u64, column: u64) -> SqlRefusal {
     let column = if line == 0 { 0 } else { character(sql, line, column) };
-    SqlRefusal { kind: SqlRefusalKind::NotUnderstood, column, found: String::new() }
+    let before = sql.chars().take(column.saturating_sub(1));
+    let at = if column == 0 { sql.len() } else { before.map(char::len_utf8).sum() };
+    let found = construct(sql, at);
+    SqlRefusal { kind: SqlRefusalKind::NotUnderstood, column, found: visible(&found, 32) }
+}
+
+/// What stands at the place where the parser stopped: a word or a mark, and for `ROWS FROM` both words.
+fn construct(sql: &str, at: usize) -> String {
+    let (before, rest) = sql.split_at_checked(at).unwrap_or((sql, ""));
+    let end = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
+    let word = match (end, rest.chars().next()) {
+        (0, Some(mark)) => mark.to_string(),
+        _ => rest.get(..end).unwrap_or_default().to_ascii_uppercase(),
+    };
+    let before = before.trim_end();
+    if before.ends_with(").*") {
+        return "*".to_owned();
+    }
+    let start = before.rfind(|c: char| !is_name(c)).map_or(0, |at| at + 1);
+    match before.get(start..) {
+        Some(rows) if word == "FROM" && rows.eq_ignore_ascii_case("ROWS") => "ROWS FROM".to_owned(),
+        // The parser takes it for a name, and stumbles over what follows.
+        Some(name) if name.eq_ignore_ascii_case("SYMMETRIC") => "SYMMETRIC".to_owned(),
+        _ => word,
+    }
 }
