@@ -170,14 +170,14 @@ fn write(roots: &Roots, action: &FileAction, links: bool) -> Result<Outcome, Str
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent =
             rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve).map_err(why)?;
-        let mode = target_mode(&parent, leaf)?;
+        let target = target(&parent, leaf)?;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
         let temporary = format!(".{:016x}.lar-tmp", u64::from_ne_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(why)?;
-        let replaced = fill(file, content, mode)
+        let replaced = fill(file, content, &target)
             .and_then(|()| rustix::fs::renameat(&parent, &temporary, &parent, leaf).map_err(why));
         if let Err(error) = replaced {
             // Nothing was replaced; only the temporary file is in the way.
@@ -193,25 +193,45 @@ fn write(roots: &Roots, action: &FileAction, links: bool) -> Result<Outcome, Str
     })
 }
 
-fn fill(file: OwnedFd, content: &str, mode: Mode) -> Result<(), String> {
+fn fill(file: OwnedFd, content: &str, target: &Target) -> Result<(), String> {
     let mut file = File::from(file);
     let io = |error: std::io::Error| error.kind().to_string();
     file.write_all(content.as_bytes()).map_err(io)?;
-    rustix::fs::fchmod(file.as_fd(), mode).map_err(why)?;
+    if let Some((user, group)) = target.owner {
+        let made = rustix::fs::fstat(&file).map_err(why)?;
+        if (made.st_uid, made.st_gid) != (user, group) {
+            std::os::unix::fs::fchown(&file, Some(user), Some(group)).map_err(|_| {
+                "belongs to somebody else, to whom a new file can't be given; it is not replaced"
+                    .to_owned()
+            })?;
+        }
+    }
+    rustix::fs::fchmod(file.as_fd(), target.mode).map_err(why)?;
     file.sync_all().map_err(io)
 }
 
-/// The mode that the new file gets: that of the one it replaces. What isn't a plain file with one
-/// name is not replaced: through a hard link, content outside would seem to change.
-fn target_mode(parent: &OwnedFd, leaf: &str) -> Result<Mode, String> {
+/// What the new file gets from the one that it replaces.
+struct Target {
+    mode: Mode,
+    /// User and group; none where there was no file.
+    owner: Option<(u32, u32)>,
+}
+
+/// Looks at the file that is to be replaced. What isn't a plain file with one name is not replaced:
+/// through a hard link, content outside would seem to change.
+fn target(parent: &OwnedFd, leaf: &str) -> Result<Target, String> {
     let found = match rustix::fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH),
+        Err(Errno::NOENT) => {
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+            return Ok(Target { mode, owner: None });
+        }
         Err(error) => return Err(why(error)),
     };
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile if found.st_nlink == 1 => {
-            Ok(Mode::from_raw_mode(found.st_mode & 0o777))
+            let mode = Mode::from_raw_mode(found.st_mode & 0o777);
+            Ok(Target { mode, owner: Some((found.st_uid, found.st_gid)) })
         }
         FileType::RegularFile => Err("has more than one hard link; it is not replaced".to_owned()),
         FileType::Symlink => Err("is a symbolic link; it is not replaced".to_owned()),
@@ -247,6 +267,32 @@ mod tests {
     use super::*;
     use lar_core::scope::FileMode;
     use lar_core::token::FileToken;
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_owner_and_mode() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yml");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root can give a file away; anybody else keeps what is his own.
+        let given = chown(&path, Some(65534), Some(65534)).is_ok();
+        let before = std::fs::metadata(&path).unwrap();
+        let root = dir.path().to_str().unwrap().to_owned();
+        let token = FileToken::new("f", [root.clone()], FileMode::Write).build().unwrap();
+        let action = FileAction {
+            operation: FileOperation::Write,
+            root,
+            path: "config.yml".to_owned(),
+            content: Some("new".into()),
+        };
+        super::write(&Roots::open(&[token]), &action, true).unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(after.mode() & 0o777, 0o640);
+        assert!(!given || after.uid() == 65534);
+    }
 
     #[test]
     fn a_file_that_became_a_link_does_not_lead_to_its_neighbour() {

@@ -18,7 +18,6 @@ fn secrets(count: usize) -> Vec<Vec<u8>> {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
             as u64
             | 1;
-    println!("seed {seed}");
     let mut random = move || {
         // xorshift64*
         seed ^= seed >> 12;
