@@ -356,6 +356,9 @@ fn shown(event: &Event<'_>) -> Value {
         Event::Asking { token } => json!({"type": "asking", "token_name": token}),
         Event::Answered { approved } => json!({"type": "answered", "approved": approved}),
         Event::Recovered { run } => json!({"type": "recovered", "run_id": run}),
+        Event::NotRecovered { run, why } => {
+            json!({"type": "not_recovered", "run_id": run, "why": why})
+        }
         Event::RollingBack { token } => json!({"type": "rolling_back", "token_name": token}),
         Event::Confined { tier } => json!({"type": "confined", "tier": tier.letter().to_string()}),
         Event::LogBehind { why } => json!({"type": "log_behind", "why": why}),

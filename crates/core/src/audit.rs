@@ -9,6 +9,7 @@ pub mod note;
 pub mod policy;
 pub mod proof;
 pub mod record;
+pub mod room;
 pub mod scan;
 pub mod trail;
 pub mod tree;

@@ -10,6 +10,8 @@
 
 mod sealing;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::approval::{Answer, ApprovalGate, ApprovalRequest};
@@ -38,7 +40,7 @@ pub struct Reserved {
 #[derive(Debug)]
 pub struct Authorized {
     held: Held,
-    token: Token,
+    token: Arc<Token>,
     invocation: Invocation,
 }
 
@@ -47,7 +49,7 @@ pub struct Authorized {
 #[derive(Debug)]
 pub struct Approved {
     held: Held,
-    token: Token,
+    token: Arc<Token>,
     invocation: Invocation,
     /// The hold in the ledger and the record of the yes.
     consent: Option<Consent>,
@@ -65,7 +67,7 @@ struct Consent {
 #[derive(Debug)]
 pub struct Spent {
     capability: Capability,
-    token: Token,
+    token: Arc<Token>,
     invocation: Invocation,
     intent: Intent,
     receipt: Receipt,
@@ -78,7 +80,7 @@ impl Reserved {
 
     /// Judges the scope. Pure and total.
     pub fn authorize(self) -> Result<Authorized, Refusal> {
-        let Some(token) = self.held.entry().map(|entry| entry.token().clone()) else {
+        let Some(token) = self.held.entry().map(|entry| Arc::clone(entry.token())) else {
             return Err(Refusal::Stopped);
         };
         token.permits(self.invocation.action())?;

@@ -6,6 +6,7 @@ use crate::action::{
     Action, Content, DatabaseAction, FileAction, FileOperation, HttpAction, Param, SecretAction,
     ShellAction, WaitAction,
 };
+use crate::audit::room::MOST_ACTION_BYTES;
 use crate::error::Refusal;
 use crate::id::{AttemptId, CallSite};
 use crate::json::{self, Digest, Fields, JsonRefusal, Limits};
@@ -48,9 +49,18 @@ impl Invocation {
     }
 
     fn new(call: ToolCall, token: &Token, action: Action) -> Result<Self, Refusal> {
-        let digest = digest(token.name(), &action).map_err(|error| {
+        let bytes = bound(token.name(), &action).map_err(|error| {
             Refusal::InvalidInput(format!("the input can't be recorded: {error}"))
         })?;
+        if bytes.len() > MOST_ACTION_BYTES {
+            return Err(Refusal::InvalidInput(format!(
+                "field `{}` makes the action {} bytes long in the record, and at most \
+                 {MOST_ACTION_BYTES} fit; make it shorter",
+                widest(&action),
+                bytes.len()
+            )));
+        }
+        let digest = Digest::of(&bytes);
         Ok(Self {
             attempt: AttemptId::at(&call.site),
             site: call.site,
@@ -98,13 +108,28 @@ impl Invocation {
     }
 }
 
-fn digest(token: &str, action: &Action) -> Result<Digest, JsonRefusal> {
+/// The canonical form that an approval binds to.
+fn bound(token: &str, action: &Action) -> Result<Vec<u8>, JsonRefusal> {
     #[derive(Serialize)]
     struct Bound<'a> {
         action: &'a Action,
         token: &'a str,
     }
-    Digest::of_value(&Bound { action, token })
+    json::canonical(&Bound { action, token })
+}
+
+/// The field of the input that can make an action long: long texts are recorded by their digests, so
+/// that what is left are many words, many parameters, or a path.
+fn widest(action: &Action) -> &'static str {
+    match action {
+        Action::Shell(_) => "command",
+        Action::Http(_) => "body",
+        Action::File(_) => "path",
+        Action::Database(_) => "params",
+        Action::Deploy(_) | Action::Rollback(_) => "argv",
+        Action::Wait(_) => "reason",
+        Action::Secret(secret) => widest(&secret.inner),
+    }
 }
 
 /// Reads an input by the kind of the scope that it is for.

@@ -125,6 +125,12 @@ impl State {
                     "sealed run {run}, whose process was gone (lar audit show {run})"
                 ));
             }
+            Event::NotRecovered { run, why } => {
+                self.line(&format!(
+                    "run {run}, whose process was gone, could not be sealed: {}",
+                    escape(why, Mode::Line)
+                ));
+            }
             _ => {}
         }
     }

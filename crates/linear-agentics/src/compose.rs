@@ -94,51 +94,35 @@ async fn ready(
     let task = task.unwrap_or_else(|| DEFAULT_TASK.to_owned());
     let recorder = prepared.record.as_deref().map(Recorder::create).transpose()?;
     let (stop, observer) = (prepared.stop.clone(), Arc::clone(&prepared.observer));
-    let agent = match cut_off {
+    let ((dispatcher, negotiator), (system, task, tape, held)) = match cut_off {
         None => {
             let named = named.unwrap_or_else(|| model.name().to_owned());
             let first = Page::Start(Start::new(named, system.clone(), task.clone(), origin));
-            let first = Some(first.to_bytes());
-            let (dispatcher, negotiator) = prepared.open(model.name(), &task, first).await?;
-            let (tape, held) = (Tape::default(), Duration::ZERO);
-            Agent {
-                model,
-                dispatcher,
-                negotiator,
-                budget,
-                system,
-                task,
-                stop,
-                observer,
-                recorder,
-                tape,
-                held,
-                keep_journal,
-            }
+            let acting = prepared.open(model.name(), &task, Some(first.to_bytes())).await?;
+            (acting, (system, task, Tape::default(), Duration::ZERO))
         }
         Some(run) => {
             let read = Tape::read(prepared.ledger.as_ref(), &run.run).await;
             let (start, tape) = read.inspect_err(|_| prepared.capabilities.mark_reported())?;
             model.pass_over(tape.turns())?;
             let (dispatcher, negotiator, carried) = prepared.take(run).await?;
-            let (system, task, held) = (start.system, start.task, carried.held);
-            Agent {
-                model,
-                dispatcher,
-                negotiator,
-                budget,
-                system,
-                task,
-                stop,
-                observer,
-                recorder,
-                tape,
-                held,
-                keep_journal,
-            }
+            ((dispatcher, negotiator), (start.system, start.task, tape, carried.held))
         }
     };
-    Ok(agent)
+    Ok(Agent {
+        model,
+        dispatcher,
+        negotiator,
+        budget,
+        system,
+        task,
+        stop,
+        observer,
+        recorder,
+        tape,
+        held,
+        keep_journal,
+    })
 }
 
 enum Opened {
@@ -185,6 +169,9 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         for run in &found.sealed {
             options.observer.notice(Event::Recovered { run });
         }
+        for (run, error) in &found.failed {
+            options.observer.notice(Event::NotRecovered { run, why: &error.to_string() });
+        }
         for run in &found.cut_off {
             options.observer.notice(Event::CutOff { run: &run.run });
         }
@@ -202,7 +189,14 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         None => options.tokens.clone(),
     };
     let declared: Vec<Token> = tokens.iter().chain(&options.candidates).cloned().collect();
-    let accounts = Accounts::find(&declared, &programs, &Operator::from_environment()).await?;
+    let operator = Operator::from_environment();
+    let accounts = tokio::select! {
+        biased;
+        // Where there is nothing to be looked up, the run is opened and says itself that it was stopped.
+        accounts = Accounts::find(&declared, &programs, &operator) => accounts?,
+        // What was started for it ends with it.
+        _ = options.stop.wait() => return Err(ComposeError::Stopped),
+    };
     let candidates: Vec<Token> =
         options.candidates.into_iter().map(|token| accounts.pin(token)).collect();
     let secrets = Secrets::read(tokens.iter().chain(&candidates))?;
@@ -337,7 +331,7 @@ impl Prepared {
             {
                 let candidate = candidates.remove(at);
                 if !token.is_locked_for(&opened.hold.run) {
-                    self.capabilities.add(candidate)?;
+                    self.capabilities.add_for_run(candidate)?;
                 }
             }
             self.capabilities.limit(&token.granted.name, token.uses_left);

@@ -98,11 +98,11 @@ impl fmt::Debug for LedgerPlace {
 /// within a tokio runtime, which must live as long as a ledger in a database.
 pub async fn open_ledger(place: Option<&LedgerPlace>) -> Result<Arc<dyn Ledger>, ComposeError> {
     match place.map(|place| &place.0) {
-        Some(Kind::File(path)) => open_file(path),
+        Some(Kind::File(path)) => open_file(path.clone()).await,
         Some(Kind::Database(address)) => {
             Ok(lar_ledger::connect_signed(read(address)?, signers(None)).await?)
         }
-        None => open_file(&default_ledger()?),
+        None => open_file(default_ledger()?).await,
     }
 }
 
@@ -121,12 +121,16 @@ pub async fn existing_ledger(
             &default
         }
     };
-    if path.exists() { open_file(path).map(Some) } else { Ok(None) }
+    if path.exists() { open_file(path.clone()).await.map(Some) } else { Ok(None) }
 }
 
-fn open_file(path: &Path) -> Result<Arc<dyn Ledger>, ComposeError> {
-    let signers = signers(Some(path.to_owned()));
-    Ok(lar_ledger::open_signed(path, signers, last_seen().as_deref())?)
+/// Opening waits for the disk, and for whoever holds the file.
+async fn open_file(path: PathBuf) -> Result<Arc<dyn Ledger>, ComposeError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let signers = signers(Some(path.clone()));
+        lar_ledger::open_signed(&path, signers, last_seen().as_deref())
+    });
+    Ok(opening.await.map_err(|_| ComposeError::System("no thread can be started"))??)
 }
 
 /// What signs a ledger's commits. It is asked for before the first commit of an epoch, so that reading

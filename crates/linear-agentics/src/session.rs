@@ -31,6 +31,20 @@ const CALLER: &str = "caller";
 
 /// A set in use. Share it by reference or in an `Arc`; calls may be made at once.
 ///
+/// # Cancellation
+///
+/// - Dropping the future of a call before its spend gives everything back: the use, and where a person
+///   was being asked, the hold on it in the ledger and the question. Nothing is recorded but that the
+///   question came to no answer.
+/// - Dropping it after the spend stops nothing: the action goes on to its end and is sealed.
+///   [`Session::close`] waits for it, and [`Session::proof`] has its proof.
+/// - [`Session::stop`] and the time of the budget end what is going on: children are killed with all that
+///   they started, requests are dropped, and each is sealed as unknown, or as failed where nothing can
+///   have happened.
+/// - Dropping the future of [`Session::run`] seals the agent's run as ended in error.
+/// - When [`Session::close`] fails, the run stays open and can be closed again. What is dropped without
+///   it is sealed as ended in error, by this process while its runtime lives, else by a later start.
+///
 /// ```no_run
 /// use linear_agentics::{CapabilitySet, RunOptions, Session, tokens::ShellToken};
 ///

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lar_core::audit::record::{Body, ModelTurn, RunEnd};
+use lar_core::audit::room::{MOST_ERROR_BYTES, MOST_FINAL_BYTES, first_bytes};
 use lar_core::budget::{Budget, Meter};
 use lar_core::display::first_chars;
 use lar_core::error::Refusal;
@@ -414,17 +415,22 @@ impl Agent {
     async fn close(self, state: State, end: End) -> Result<AgentResult, LedgerError> {
         let run = self.dispatcher.run().clone();
         let ledger = Arc::clone(self.dispatcher.ledger());
-        let first = |text: Option<&str>, most| text.map(|text| first_chars(text, most).to_owned());
+        let first =
+            |text: &str, chars, bytes| first_bytes(first_chars(text, chars), bytes).to_owned();
+        let last_words = state.last_words.as_deref();
         let details = RunEnd {
-            final_message: first(state.last_words.as_deref(), 4_000),
-            error: first(end.error.as_deref(), 2_000),
+            final_message: last_words.map(|text| first(text, 4_000, MOST_FINAL_BYTES)),
+            error: end.error.as_deref().map(|text| first(text, 2_000, MOST_ERROR_BYTES)),
             steps_taken: state.meter.steps_taken(),
             budget_remaining: state.meter.steps_left(),
             model_tokens: state.meter.tokens_used(),
             cost_micro_usd: state.meter.cost_micro_usd(),
         };
-        self.dispatcher.close(end.reason.as_str(), details, self.keep_journal).await?;
+        // Before what was granted for this run goes with it.
         let capabilities = self.dispatcher.capabilities();
+        let tokens_unused = capabilities.unused_tokens();
+        let missing_required = self.dispatcher.missing_required();
+        self.dispatcher.close(end.reason.as_str(), details, self.keep_journal).await?;
         capabilities.mark_reported();
         let audit_trail = read_trail(ledger.as_ref(), &run).await?;
         Ok(AgentResult {
@@ -434,8 +440,8 @@ impl Agent {
             final_message: state.last_words,
             steps_taken: state.meter.steps_taken(),
             budget_remaining: state.meter.steps_left(),
-            tokens_unused: capabilities.unused_tokens(),
-            missing_required: self.dispatcher.missing_required(),
+            tokens_unused,
+            missing_required,
             audit_trail,
         })
     }

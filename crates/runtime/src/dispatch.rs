@@ -8,7 +8,8 @@ mod refusals;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
 use lar_core::approval::ApprovalGate;
@@ -22,6 +23,7 @@ use lar_core::ledger::{Ledger, LedgerError, RunLedger};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -56,6 +58,10 @@ struct Inner {
     untold: Mutex<Vec<Untold>>,
     /// What keeps the hold on the run.
     heart: Mutex<Option<JoinHandle<()>>>,
+    /// Where that runs.
+    runtime: OnceLock<Handle>,
+    /// Whether the run has its end, or another process has the run.
+    is_closed: AtomicBool,
 }
 
 impl Drop for Inner {
@@ -63,6 +69,9 @@ impl Drop for Inner {
         if let Some(heart) = self.heart.get_mut().unwrap_or_else(PoisonError::into_inner) {
             heart.abort();
         }
+        // However the run ended, what a person granted for it ends with it.
+        self.capabilities.end_run();
+        self.seal_dropped();
     }
 }
 
@@ -105,6 +114,8 @@ impl Dispatcher {
                 under_way: watch::Sender::new(0),
                 untold: Mutex::default(),
                 heart: Mutex::default(),
+                runtime: OnceLock::new(),
+                is_closed: AtomicBool::new(false),
             }),
         }
     }
@@ -199,14 +210,13 @@ impl Dispatcher {
     /// takes the same path.
     async fn roll_back(&self, proof: &Proof, site: &CallSite) {
         let this = &self.inner;
-        let failed = proof.reason() == Some(ROLLOUT_FAILED);
-        let token = this.capabilities.token(proof.token_name());
-        let Some(back) = token.filter(|_| failed).and_then(|token| token.rollback()) else {
-            return;
-        };
-        if this.stop.requested().is_some() {
+        if proof.reason() != Some(ROLLOUT_FAILED) || this.stop.requested().is_some() {
             return;
         }
+        let token = this.capabilities.token(proof.token_name());
+        let Some(back) = token.and_then(|token| token.rollback()) else {
+            return;
+        };
         this.observer.notice(Event::RollingBack { token: proof.token_name() });
         let call = ToolCall {
             site: CallSite { part: Part::Rollback, ..site.clone() },
@@ -250,6 +260,11 @@ impl Dispatcher {
     /// What may be done.
     pub fn capabilities(&self) -> &CapabilitySet {
         &self.inner.capabilities
+    }
+
+    /// How the run is told to stop.
+    pub fn stop(&self) -> &Stop {
+        &self.inner.stop
     }
 
     /// The ledger, with the hold on the run.

@@ -85,6 +85,13 @@ pub enum Event<'a> {
         /// How many did, and why the others didn't.
         why: &'a str,
     },
+    /// An earlier run, whose process was gone, could not be sealed. A later start tries again.
+    NotRecovered {
+        /// That run.
+        run: &'a RunId,
+        /// Why.
+        why: &'a str,
+    },
     /// A failed deployment is being undone.
     RollingBack {
         /// The token.

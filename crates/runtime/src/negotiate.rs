@@ -21,6 +21,10 @@ use crate::model::{RawCall, ToolDefinition};
 
 /// How often in a run the model may ask by itself for a confirmation.
 const CONFIRMATIONS: u32 = 3;
+/// Why nothing was granted when the run is stopped meanwhile.
+const STOPPED: &str = "the run is being stopped";
+/// The most characters of what a provider says of itself and of its reasons.
+const PROVIDER_KEPT: usize = 500;
 /// The tool with which it does.
 const CONFIRM: &str = "request_approval";
 /// The tool with which it asks for a further capability.
@@ -106,7 +110,7 @@ impl CapabilityProvider for HumanCapabilityProvider {
             Answer::No { approver } => nothing(approver.name, "the human granted none"),
             Answer::Silence => nothing(String::new(), "nobody answered in time"),
             Answer::Nobody { why } => nothing(String::new(), &why),
-            Answer::Stopped => nothing(String::new(), "the run is being stopped"),
+            Answer::Stopped => nothing(String::new(), STOPPED),
         }
     }
 }
@@ -257,7 +261,15 @@ impl Negotiator {
         json::finish(&fields, &["scope", "justification"]).map_err(invalid)?;
         take(&self.requests_left, NEGOTIATE)?;
         let candidates = self.candidates().clone();
-        let choice = self.provider.choose(&request, &candidates, dispatcher.approvals()).await;
+        let choice = tokio::select! {
+            // Whoever decides may take as long as they like, and the run's time is over all the same.
+            biased;
+            _ = dispatcher.stop().wait() => Choice::Nothing {
+                provider: String::new(),
+                reason: STOPPED.to_owned(),
+            },
+            choice = self.provider.choose(&request, &candidates, dispatcher.approvals()) => choice,
+        };
         let (granted, provider, reason) = match choice {
             Choice::Grant { candidate, provider } => match candidates.get(candidate) {
                 Some(token) => (Some(token.clone()), provider, None),
@@ -265,6 +277,8 @@ impl Negotiator {
             },
             Choice::Nothing { provider, reason } => (None, provider, Some(reason)),
         };
+        let first = |text: &str| first_chars(text, PROVIDER_KEPT).to_owned();
+        let (provider, reason) = (first(&provider), reason.as_deref().map(first));
         let record = Body::Negotiation(Negotiation {
             requested_scope: request.scope,
             justification: request.justification,
@@ -275,6 +289,9 @@ impl Negotiator {
         });
         let Some(token) = granted else {
             dispatcher.record(record).await?;
+            if dispatcher.stop().requested().is_some() {
+                return Err(Refusal::Stopped);
+            }
             return Err(Refusal::ApprovalDenied(format!(
                 "no capability was granted: {}",
                 reason.unwrap_or_default()
@@ -289,7 +306,7 @@ impl Negotiator {
         let tool = token.tool_name();
         dispatcher
             .capabilities()
-            .add(token)
+            .add_for_run(token)
             .map_err(|error| Refusal::TokenScope(error.to_string()))?;
         Ok(format!("granted: the tool `{tool}` is yours now"))
     }

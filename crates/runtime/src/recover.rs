@@ -19,12 +19,16 @@ pub const LEASE_MS: u64 = 60_000;
 /// (`proc_pid_stat(5)`, field 22), because numbers are used again.
 pub fn owner() -> String {
     let pid = std::process::id();
-    format!("{} {pid} {}", machine(), started(pid).unwrap_or_default())
+    let since = i32::try_from(pid).ok().and_then(Seen::of).map(|seen| seen.since);
+    format!("{} {pid} {}", machine().unwrap_or_default(), since.unwrap_or_default())
 }
 
 /// How long a run that was cut off can be resumed, by the ledger's clock, before a later start seals it
 /// and deletes its journal: 7 days.
 pub const RESUMABLE_MS: u64 = 7 * 24 * 3_600_000;
+
+/// After so many runs that can't be sealed, the others are left to a later start.
+const MOST_FAILURES: usize = 3;
 
 /// What a start found of runs that were cut off.
 #[derive(Debug, Default)]
@@ -33,10 +37,13 @@ pub struct Recovered {
     pub sealed: Vec<RunId>,
     /// Left open: `lar resume` goes on with them.
     pub cut_off: Vec<RunSummary>,
+    /// Left open, because the ledger didn't take their end. A later start tries again.
+    pub failed: Vec<(RunId, LedgerError)>,
 }
 
 /// Looks for runs whose processes are gone. One without a journal, or that has lain for
-/// [`RESUMABLE_MS`], is sealed; the others are left to be resumed.
+/// [`RESUMABLE_MS`], is sealed; the others are left to be resumed. A run that can't be sealed keeps none
+/// of the others from it.
 pub async fn recover(ledger: &dyn Ledger) -> Result<Recovered, LedgerError> {
     let mut found = Recovered::default();
     for run in ledger.open_runs().await? {
@@ -52,8 +59,14 @@ pub async fn recover(ledger: &dyn Ledger) -> Result<Recovered, LedgerError> {
             }
             continue;
         }
-        if abandon(ledger, &run).await? {
-            found.sealed.push(run.run);
+        match abandon(ledger, &run).await {
+            Ok(true) => found.sealed.push(run.run),
+            Ok(false) => {}
+            Err(error) => found.failed.push((run.run, error)),
+        }
+        // A ledger that is away would be waited for once for each of them.
+        if found.failed.len() >= MOST_FAILURES {
+            break;
         }
     }
     Ok(found)
@@ -90,10 +103,14 @@ pub fn taking(run: &RunSummary, definitions: Option<Definitions>) -> Result<Taki
     Ok(Taking { run: run.run.clone(), owner: owner(), lease_ms: LEASE_MS, gone, definitions })
 }
 
-/// `None` while the holder lives on this machine. Else the holder, when it is known to be gone; on
-/// another machine, its hold must have run out.
+/// `None` while the holder lives on this machine. Else the holder, when it is known to be gone; where
+/// that can't be told, its hold must have run out.
 fn gone(run: &RunSummary) -> Option<Option<String>> {
-    (!lives(&run.owner)).then(|| on_this_machine(&run.owner).then(|| run.owner.clone()))
+    match life(&run.owner) {
+        Life::Lives => None,
+        Life::Gone => Some(Some(run.owner.clone())),
+        Life::Unseen => Some(None),
+    }
 }
 
 /// Holds the run while it waits for a model or a person. Every commit does so too, so a renewal that
@@ -109,39 +126,81 @@ pub(crate) async fn keep_hold(held: RunLedger, stop: Stop) {
     }
 }
 
-/// Whether the process that an owner's name stands for may still be there: when it is on another
-/// machine, its lease tells, not this.
-fn lives(owner: &str) -> bool {
+/// What can be told of the process that an owner's name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It is there.
+    Lives,
+    /// It is certainly gone.
+    Gone,
+    /// It was on another machine, or nothing can be seen of it here: its lease tells.
+    Unseen,
+}
+
+fn life(owner: &str) -> Life {
     let mut parts = owner.split(' ');
     let (Some(on), Some(pid), Some(since)) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
+        return Life::Unseen;
     };
-    let Ok(pid) = pid.parse::<u32>() else {
-        return false;
+    let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) else {
+        return Life::Unseen;
     };
-    on == machine() && started(pid).is_some_and(|now| now == since)
+    // What a process couldn't say of itself is no ground to say anything of it.
+    if since.is_empty() || machine().as_deref() != Some(on) {
+        return Life::Unseen;
+    }
+    match Seen::of(pid.as_raw_nonzero().get()) {
+        Some(seen) if seen.since == since && !seen.is_dead => Life::Lives,
+        // Another process of that number, or its remains.
+        Some(_) => Life::Gone,
+        // `/proc` may hide other users' processes (`hidepid`), but the kernel tells whether they exist.
+        None => match rustix::process::test_kill_process(pid) {
+            Err(rustix::io::Errno::SRCH) => Life::Gone,
+            Ok(()) | Err(_) => Life::Unseen,
+        },
+    }
 }
 
-/// Whether an owner's process is, or was, where this one could see it.
-fn on_this_machine(owner: &str) -> bool {
-    owner.split(' ').next() == Some(&machine())
+/// Where process numbers and start times mean the same: this boot of this machine, this pid namespace
+/// and this time namespace. `None` where `/proc` doesn't say.
+fn machine() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = |name: &str| {
+        let link = fs::read_link(format!("/proc/self/ns/{name}")).ok()?;
+        let digits: String = link.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+        (!digits.is_empty()).then_some(digits)
+    };
+    let pids = namespace("pid")?;
+    // Kernels before 5.6 have only one.
+    let times = namespace("time").unwrap_or_default();
+    (!boot.trim().is_empty()).then(|| format!("{}/{pids}/{times}", boot.trim()))
 }
 
-/// Where process numbers mean the same: this boot of this machine, and this pid namespace.
-fn machine() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let namespace: String =
-        namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-    format!("{}/{namespace}", boot.trim())
+/// What `/proc` shows of a process.
+struct Seen {
+    /// When it started, in clock ticks since the boot.
+    since: String,
+    /// Whether only its remains are there.
+    is_dead: bool,
 }
 
-/// The start time of a process in clock ticks since the boot.
-fn started(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses and may hold anything, so count from its end.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19).map(ToOwned::to_owned)
+impl Seen {
+    /// `proc_pid_stat(5)`.
+    fn of(pid: i32) -> Option<Self> {
+        Self::read(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn read(stat: &str) -> Option<Self> {
+        // The second field is the name in parentheses and may hold anything, so count from its end.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        let since = fields.nth(1)?.to_owned();
+        // A process whose first thread has ended is shown as a zombie while others run.
+        let is_dead = matches!(state, "Z" | "X" | "x") && threads <= 1;
+        Some(Self { since, is_dead })
+    }
 }
 
 #[cfg(test)]
@@ -151,12 +210,65 @@ mod tests {
     #[test]
     fn tells_the_living_from_the_dead() {
         let own = owner();
-        assert!(lives(&own));
-        assert!(on_this_machine(&own));
-        let machine = machine();
-        assert!(!lives(&format!("{machine} {} 1", std::process::id())), "another of that number");
+        assert_eq!(life(&own), Life::Lives);
+        let machine = machine().unwrap();
+        let another = format!("{machine} {} 1", std::process::id());
+        assert_eq!(life(&another), Life::Gone, "another of that number");
         let elsewhere = format!("other-boot/1 {} 1", std::process::id());
-        assert!(!lives(&elsewhere) && !on_this_machine(&elsewhere), "its lease decides");
-        assert!(!on_this_machine("nonsense"), "what can't be told is left to the lease");
+        assert_eq!(life(&elsewhere), Life::Unseen, "its lease decides");
+        assert_eq!(life("nonsense"), Life::Unseen, "what can't be told is left to the lease");
+        // A process that could read nothing of itself, where there is no `/proc`.
+        for blind in ["/ 1 ", " 1 1", "/", &format!("{machine} {} ", std::process::id())] {
+            assert_eq!(life(blind), Life::Unseen, "{blind:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_never_reaped_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let machine = machine().unwrap();
+        let dead = loop {
+            let seen = Seen::of(pid).unwrap();
+            if seen.is_dead {
+                break format!("{machine} {pid} {}", seen.since);
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(life(&dead), Life::Gone, "a zombie does nothing more");
+        child.wait().unwrap();
+        assert_eq!(life(&dead), Life::Gone);
+    }
+
+    #[test]
+    fn a_zombie_with_threads_is_not_dead() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 4242 0 0")
+        };
+        for (state, threads, is_dead) in
+            [("Z", 1, true), ("Z", 3, false), ("X", 1, true), ("S", 1, false), ("T", 1, false)]
+        {
+            let seen = Seen::read(&stat(state, threads)).unwrap();
+            assert_eq!((seen.is_dead, seen.since.as_str()), (is_dead, "4242"), "{state} {threads}");
+        }
+    }
+
+    /// One run that can't be sealed keeps no other from it.
+    #[tokio::test]
+    async fn a_run_that_cannot_be_sealed_blocks_no_other() {
+        use lar_core::ledger::Source;
+        let memory = memory_ledger::Memory::default();
+        let machine = machine().unwrap();
+        for name in ["first", "second"] {
+            let run = RunId::new(name).unwrap();
+            let definitions = Definitions::from_text("{}");
+            let source = Source::Own { tokens: Vec::new(), definitions };
+            let mut opening = memory_ledger::opening(&run, source);
+            opening.owner = format!("{machine} {} 1", std::process::id());
+            memory.open_run(opening).await.unwrap();
+        }
+        memory.refuse_next(1);
+        let recovered = recover(&memory).await.unwrap();
+        assert_eq!((recovered.sealed.len(), recovered.failed.len()), (1, 1));
     }
 }

@@ -1,8 +1,8 @@
 //! Parts of a set for sub-agents: uses are moved, never copied, and perhaps narrowed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use super::{CapabilitySet, Entry, Pool};
+use super::{CapabilitySet, Entry};
 use crate::token::{AttenuateError, Narrowing, Token};
 
 /// What is split off of one token: so many uses, and perhaps less of what is allowed.
@@ -97,7 +97,8 @@ impl CapabilitySet {
         let mut parts: Vec<Taken> = Vec::new();
         for share in shares {
             let Share { token: name, uses, narrowing } = share.into();
-            let found = entries.iter().find(|entry| entry.token.name() == name && entry.offered());
+            let found =
+                entries.iter().find(|entry| entry.token().name() == name && entry.offered());
             let part = match found {
                 None => Err(SplitError::Unknown(name.to_owned())),
                 Some(entry) if parts.iter().any(|part| Arc::ptr_eq(&part.entry, entry)) => {
@@ -116,8 +117,9 @@ impl CapabilitySet {
                 }
             };
             // A way back goes with its deployment and never alone: as many of it as there are.
-            let back = entry.and_then(|entry| entry.token.rollback());
-            let back = back.and_then(|back| entries.iter().find(|e| e.token.name() == back.name()));
+            let back = entry.and_then(|entry| entry.token().rollback());
+            let back =
+                back.and_then(|back| entries.iter().find(|e| e.token().name() == back.name()));
             if let Some(back) = back
                 && let Ok(part) = back.split(back.uses_left().min(uses), None)
             {
@@ -133,27 +135,19 @@ impl CapabilitySet {
 /// Uses that were taken out of an entry, and the token that they are to be of.
 struct Taken {
     entry: Arc<Entry>,
-    token: Token,
+    token: Arc<Token>,
     ordinals: Vec<u32>,
 }
 
 impl Taken {
     /// A failed split moves nothing.
     fn give_back(&self) {
-        self.entry.pool().returned.extend(&self.ordinals);
+        self.entry.untake(&self.ordinals);
     }
 
     /// These uses alone.
     fn hold(self) -> Entry {
-        let next = self.token.max_uses() + 1;
-        let pool = Pool { returned: self.ordinals, next, held: 0, spent: 0 };
-        Entry {
-            token: self.token,
-            tool: self.entry.tool.clone(),
-            pool: Arc::new(Mutex::new(pool)),
-            // Three denials close the token for everybody who holds it.
-            denials: Arc::clone(&self.entry.denials),
-        }
+        self.entry.part(self.token, self.ordinals)
     }
 }
 
@@ -164,12 +158,13 @@ impl Entry {
         uses: u32,
         narrowing: Option<Narrowing>,
     ) -> Result<Taken, SplitError> {
-        let name = || self.token.name().to_owned();
+        let name = || self.token().name().to_owned();
         let token = match narrowing {
-            None => self.token.clone(),
+            None => Arc::clone(self.token()),
             Some(narrowing) => self
-                .token
+                .token()
                 .attenuate(&narrowing.max_uses(uses))
+                .map(Arc::new)
                 .map_err(|why| SplitError::Narrowing { token: name(), why })?,
         };
         let taken = self.take(uses);

@@ -21,6 +21,7 @@ mod foreign;
 mod late;
 mod lexer;
 mod model;
+mod room;
 mod scope;
 mod sql;
 mod text;

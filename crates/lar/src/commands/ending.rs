@@ -95,7 +95,7 @@ fn finish(shown: &Shown, report: Option<Report>, result: Result<AgentResult, Fai
 pub fn exit_of_start(error: &ComposeError) -> Exit {
     match error {
         ComposeError::Ledger(error) => exit_of(error),
-        ComposeError::System(_) => Exit::Error,
+        ComposeError::System(_) | ComposeError::Stopped => Exit::Error,
         _ => Exit::Usage,
     }
 }

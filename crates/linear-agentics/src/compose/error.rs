@@ -71,6 +71,9 @@ pub enum ComposeError {
     /// An agent without limits.
     #[error("an agent needs a budget; say `max_steps` and a timeout")]
     NoBudget,
+    /// The run was stopped before it began.
+    #[error("the run was stopped before it began; nothing was started")]
+    Stopped,
     /// The system gives no random numbers or no working directory.
     #[error("{0}")]
     System(&'static str),

@@ -1,6 +1,7 @@
 //! What the ledger is told when a run begins.
 
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
+use lar_core::display::first_chars;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
 use lar_core::ledger::{Opening, Source};
@@ -57,8 +58,8 @@ impl Prepared {
             lease_ms: recover::LEASE_MS,
             source,
             record: Body::RunOpen(RunOpen {
-                model: model.to_owned(),
-                task: self.redactor.redact(task).chars().take(1_000).collect(),
+                model: first_chars(model, 200).to_owned(),
+                task: first_chars(&self.redactor.redact(task), 1_000).to_owned(),
                 runtime: env!("CARGO_PKG_VERSION").to_owned(),
                 binary,
                 manifest: self.manifest,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use lar_core::set::RESERVED_NAMES;
+use lar_core::audit::room::MOST_TOKENS_BYTES;
+use lar_core::set::{RESERVED_NAMES, SetError, bytes_of};
 use lar_core::token::Token;
 
 use super::diagnostic::{Diagnostic, Sink};
@@ -14,6 +15,8 @@ use super::value::shown;
 pub(super) struct Names {
     tokens: HashMap<String, Range<usize>>,
     tools: HashMap<String, (String, Range<usize>)>,
+    /// How much room the tokens take in a run's first record.
+    bytes: usize,
 }
 
 impl Names {
@@ -33,6 +36,9 @@ impl Names {
             return;
         }
         self.tokens.insert(name.to_owned(), span.clone());
+        if let Some(token) = token {
+            self.measure(token, span.clone(), sink);
+        }
         let Some(tool) = tool else { return };
         if let Some((other, first)) = self.tools.get(&tool) {
             let message = format!(
@@ -47,5 +53,21 @@ impl Names {
             return;
         }
         self.tools.insert(tool, (name.to_owned(), span));
+    }
+
+    /// Tells when the tokens, this one added, don't fit into the record of a run.
+    fn measure(&mut self, token: &Token, span: Range<usize>, sink: &mut Sink) {
+        let before = self.bytes;
+        let error = match bytes_of(token) {
+            Err(error) => error,
+            Ok(bytes) => {
+                self.bytes += bytes;
+                if before > MOST_TOKENS_BYTES || self.bytes <= MOST_TOKENS_BYTES {
+                    return;
+                }
+                SetError::TooLarge { bytes: self.bytes }
+            }
+        };
+        sink.push(Diagnostic::new(span, error.to_string()));
     }
 }

@@ -1,15 +1,17 @@
 //! What keeps a run, and what ends it: the hold, the calls that are still on their way, and the ends
 //! that the ledger didn't take at once.
 
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lar_core::audit::record::RunEnd;
 use lar_core::audit::trail::Proof;
 use lar_core::call::{Spent, Unsealed, Untold};
 use lar_core::error::Refusal;
-use lar_core::ledger::{Closing, LedgerError, Receipt};
+use lar_core::ledger::{Closing, Conflict, LedgerError, Receipt};
 use lar_core::outcome::{Performed, Verdict};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{Dispatcher, Inner};
@@ -45,6 +47,7 @@ impl Dispatcher {
         if let Some(before) = heart.replace(tokio::spawn(beat)) {
             before.abort();
         }
+        self.inner.runtime.get_or_init(Handle::current);
     }
 
     /// Stops keeping the hold, and returns when nothing of it is left: the ledger can be closed then.
@@ -92,6 +95,12 @@ impl Dispatcher {
         let closed = self.ledger().close_run(closing).await;
         // What was not taken before the end was accounted as unknown there, and can be said after it.
         self.say_untold().await;
+        if let Ok(_) | Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) =
+            closed
+        {
+            self.inner.is_closed.store(true, Ordering::Release);
+            self.inner.capabilities.end_run();
+        }
         if let Ok(receipt) = &closed {
             self.settle(receipt.seq).await;
         }
@@ -108,6 +117,27 @@ impl Dispatcher {
 }
 
 impl Inner {
+    /// Seals a run that was dropped before its end. Its process lives, so that no later start would take
+    /// it for cut off.
+    pub(super) fn seal_dropped(&self) {
+        let Some(runtime) = self.runtime.get().filter(|_| !self.is_closed.load(Ordering::Acquire))
+        else {
+            return;
+        };
+        let ledger = Arc::clone(self.ledger.ledger());
+        let closing = Closing {
+            hold: self.ledger.hold().clone(),
+            stop_reason: "error".to_owned(),
+            details: RunEnd {
+                error: Some("the run was dropped before its end".to_owned()),
+                ..RunEnd::default()
+            },
+            keep_journal: false,
+        };
+        // Where the runtime ends too, the process does, and a later start seals the run.
+        runtime.spawn(async move { ledger.close_run(closing).await });
+    }
+
     /// Seals an outcome. While the ledger doesn't take it, it is said again for some seconds; then it
     /// is kept until the run is closed.
     pub(super) async fn seal(&self, spent: Spent, performed: Performed) -> Result<Proof, Refusal> {

@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use lar_core::action::{FileAction, FileOperation};
 use lar_core::outcome::{Outcome, Performed, Verdict};
@@ -21,6 +23,9 @@ use super::capture::Capture;
 
 /// Beneath the directory, and not through `/proc`'s links into other places.
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// How long an operation may take to notice that the run is stopped.
+const STOPPING: Duration = Duration::from_secs(1);
 
 /// The allowed directories, opened once when the set is made: what they are renamed to or replaced
 /// by later doesn't matter.
@@ -85,19 +90,79 @@ impl Job<'_> {
         // What a narrowed token may name must not lead to what it may not name.
         let links = scope.only.is_empty();
         let redactor = Arc::clone(&self.tools.redactor);
-        let done = tokio::task::spawn_blocking(move || {
-            let path = action.whole_path();
+        let path = action.whole_path();
+        let going = Arc::new(Going::default());
+        let at_work = Arc::clone(&going);
+        let mut work = tokio::task::spawn_blocking(move || {
             let result = match action.operation {
-                FileOperation::Read => read(&roots, &action, links, most, &redactor),
-                FileOperation::Write => write(&roots, &action, links),
+                _ if !at_work.begin() => Err("stopped before it began".to_owned()),
+                FileOperation::Read => read(&roots, &action, links, most, &redactor, &at_work),
+                FileOperation::Write => write(&roots, &action, links, &at_work),
             };
             result.unwrap_or_else(|why| {
-                Outcome::new(Verdict::Failed, format!("{path}: {why}"), "").because("file error")
+                let summary = format!("{}: {why}", action.whole_path());
+                Outcome::new(Verdict::Failed, summary, "").because("file error")
             })
         });
-        Performed::Ended(done.await.unwrap_or_else(|_| {
-            Outcome::new(Verdict::Unknown, "the operation was lost", "").because("interrupted")
-        }))
+        let lost = |why: &str| {
+            Outcome::new(Verdict::Unknown, format!("{path}: {why}"), "").because("interrupted")
+        };
+        let done = tokio::select! {
+            biased;
+            done = &mut work => done,
+            cause = self.stop.wait() => {
+                // What waits for a thread never begins.
+                if !going.stop() {
+                    let summary = format!("{path}: stopped before it began");
+                    let failed = Outcome::new(Verdict::Failed, summary, "");
+                    return Performed::Ended(failed.because(cause.as_str()));
+                }
+                match tokio::time::timeout(STOPPING, &mut work).await {
+                    Ok(done) => done,
+                    // A file system that doesn't answer can hold it for ever.
+                    Err(_) => Ok(lost("the file system did not answer before the run was stopped")),
+                }
+            }
+        };
+        Performed::Ended(done.unwrap_or_else(|_| lost("the operation was lost")))
+    }
+}
+
+/// Whether an operation has begun, and whether it is to stop.
+#[derive(Default)]
+struct Going(AtomicU8);
+
+impl Going {
+    const BEGUN: u8 = 1;
+    const STOPPED: u8 = 2;
+
+    /// Begins, unless it was stopped before.
+    fn begin(&self) -> bool {
+        self.0.compare_exchange(0, Self::BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Stops it, and says whether it had begun. What had not never does.
+    fn stop(&self) -> bool {
+        self.0.swap(Self::STOPPED, Ordering::AcqRel) == Self::BEGUN
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::STOPPED
+    }
+}
+
+/// A file that is read only while the run isn't stopped.
+struct Heard<'a> {
+    file: File,
+    going: &'a Going,
+}
+
+impl Read for Heard<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.going.is_stopped() {
+            return Err(std::io::Error::other("the run is being stopped"));
+        }
+        self.file.read(buffer)
     }
 }
 
@@ -131,6 +196,7 @@ fn read(
     links: bool,
     most: u64,
     redactor: &Redactor,
+    going: &Going,
 ) -> Result<Outcome, String> {
     at(roots, action, links, |directory, name, resolve| {
         // NONBLOCK so that a FIFO can't hold us; it is refused below.
@@ -139,10 +205,12 @@ fn read(
             rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve).map_err(why)?;
         regular(&file)?;
         let mut bytes = Vec::new();
-        File::from(file)
-            .take(most + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| error.kind().to_string())?;
+        Heard { file: File::from(file), going }.take(most + 1).read_to_end(&mut bytes).map_err(
+            |error| match error.kind() {
+                std::io::ErrorKind::Other => error.to_string(),
+                kind => kind.to_string(),
+            },
+        )?;
         if bytes.len() as u64 > most {
             return Err(format!("has more than the {most} bytes that the token allows"));
         }
@@ -160,7 +228,12 @@ fn read(
 
 /// Replaces a file whole: a temporary file beside it, flushed, renamed over it, and the directory
 /// flushed. A reader sees the old content or the new one, never a part.
-fn write(roots: &Roots, action: &FileAction, links: bool) -> Result<Outcome, String> {
+fn write(
+    roots: &Roots,
+    action: &FileAction,
+    links: bool,
+    going: &Going,
+) -> Result<Outcome, String> {
     let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
     at(roots, action, links, |directory, name, resolve| {
         let (parent, leaf) = match name.rsplit_once('/') {
@@ -177,7 +250,12 @@ fn write(roots: &Roots, action: &FileAction, links: bool) -> Result<Outcome, Str
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(why)?;
+        let going_on = || match going.is_stopped() {
+            true => Err("stopped before it was replaced".to_owned()),
+            false => Ok(()),
+        };
         let replaced = fill(file, content, &target)
+            .and_then(|()| going_on())
             .and_then(|()| rustix::fs::renameat(&parent, &temporary, &parent, leaf).map_err(why));
         if let Err(error) = replaced {
             // Nothing was replaced; only the temporary file is in the way.
@@ -286,7 +364,7 @@ mod tests {
             path: "config.yml".to_owned(),
             content: Some("new".into()),
         };
-        super::write(&Roots::open(&[token]), &action, true).unwrap();
+        super::write(&Roots::open(&[token]), &action, true, &Going::default()).unwrap();
         let after = std::fs::metadata(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
@@ -309,7 +387,7 @@ mod tests {
             let root = at(name).to_str().unwrap().to_owned();
             let path = String::new();
             let action = FileAction { operation: FileOperation::Read, root, path, content: None };
-            super::read(roots, &action, true, 100, &Redactor::default())
+            super::read(roots, &action, true, 100, &Redactor::default(), &Going::default())
                 .map(|outcome| outcome.output)
         };
         let (plain, linked) =
@@ -334,7 +412,9 @@ mod tests {
         let roots = Roots::open(&[token]);
         let path = "mine/link/secret".to_owned();
         let action = FileAction { operation: FileOperation::Read, root, path, content: None };
-        let read = |links| super::read(&roots, &action, links, 100, &Redactor::default());
+        let read = |links| {
+            super::read(&roots, &action, links, 100, &Redactor::default(), &Going::default())
+        };
         assert_eq!(read(true).unwrap().output, "not mine", "the whole root is granted");
         assert!(read(false).is_err());
     }

@@ -11,7 +11,11 @@ use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::scope::{HttpScope, Injection};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::ExposeSecret;
+use tokio::sync::OnceCell;
 
 use super::Job;
 use super::capture::Capture;
@@ -157,7 +161,7 @@ async fn client(scope: &HttpScope) -> Result<Client, String> {
         .connect_timeout(CONNECT)
         .user_agent(concat!("linear-agent-runtime/", env!("CARGO_PKG_VERSION")));
     let builder = match &scope.tls_roots {
-        None => builder,
+        None => builder.tls_backend_preconfigured(tls().await?),
         Some(pem) => {
             let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
                 .ok()
@@ -185,6 +189,26 @@ async fn client(scope: &HttpScope) -> Result<Client, String> {
         }
     };
     builder.build().map_err(|_| "the HTTP client can't be set up".to_owned())
+}
+
+/// How servers are recognised: by the authorities that the machine trusts, read once in a process, on a
+/// thread where reading holds nobody up.
+async fn tls() -> Result<ClientConfig, String> {
+    static READ: OnceCell<ClientConfig> = OnceCell::const_new();
+    let read = || async {
+        let reading = tokio::task::spawn_blocking(|| {
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_platform_verifier()
+                .map(|verified| verified.with_no_client_auth())
+        });
+        match reading.await {
+            Ok(Ok(config)) => Ok(config),
+            Ok(Err(_)) => Err("the machine's certificate authorities can't be read".to_owned()),
+            Err(_) => Err("no thread could be had to read certificates".to_owned()),
+        }
+    };
+    READ.get_or_try_init(read).await.cloned()
 }
 
 /// Answers every question with the addresses that were checked.

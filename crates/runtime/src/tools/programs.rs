@@ -112,7 +112,9 @@ impl Programs {
                 Ok(_) | Err(_) => directory,
             };
             match directory.metadata() {
-                Ok(found) if found.is_dir() && ours(&found) => directories.push(directory),
+                Ok(found) if found.is_dir() && ours(&found) && !is_exposed(&directory) => {
+                    directories.push(directory);
+                }
                 Ok(found) if found.is_dir() => left_out.push(directory),
                 Ok(_) | Err(_) => {}
             }
@@ -349,6 +351,27 @@ fn ours(found: &Metadata) -> bool {
     (found.uid() == 0 || found.uid() == user) && found.mode() & 0o022 == 0
 }
 
+/// Whether others could put something else in the place of what is at `path`, because they can write a
+/// directory on the way to it: by the names in the path, and by those that its links lead through in
+/// the end. A directory that all may write and where each can rename only his own (`/tmp`) is no such
+/// place for what is ours.
+fn is_exposed(path: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    let safe = |directory: &Path| match directory.metadata() {
+        Ok(found) => {
+            let user = rustix::process::getuid().as_raw();
+            let owned = found.uid() == 0 || found.uid() == user;
+            owned && (found.mode() & 0o022 == 0 || found.mode() & STICKY != 0)
+        }
+        Err(_) => false,
+    };
+    let Ok(real) = path.canonicalize() else {
+        return true;
+    };
+    let on_the_way = |path: &Path| path.ancestors().skip(1).all(safe);
+    !(on_the_way(path) && on_the_way(&real))
+}
+
 fn fit(path: &Path) -> Result<(), ProgramError> {
     let unfit = |what| Err(ProgramError::Unfit { path: path.to_owned(), what });
     let Ok(found) = path.metadata() else {
@@ -362,6 +385,14 @@ fn fit(path: &Path) -> Result<(), ProgramError> {
     }
     if !ours(&found) {
         return unfit("can be written by others, so it can't be relied on; tighten its mode");
+    }
+    // The directory that it is in, links followed, must be ours as those of PATH are.
+    let real = path.canonicalize().ok();
+    let directory = real.as_deref().and_then(Path::parent).and_then(|dir| dir.metadata().ok());
+    if !directory.is_some_and(|directory| ours(&directory)) || is_exposed(path) {
+        return unfit(
+            "can be replaced by others, who can write a directory on the way to it; tighten its mode",
+        );
     }
     Ok(())
 }
@@ -403,6 +434,35 @@ mod tests {
             programs.find("none", Path::new("/")),
             Err(ProgramError::NotFound { .. })
         ));
+    }
+
+    #[test]
+    fn every_directory_on_the_way_must_be_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("outer/inner");
+        fs::create_dir_all(&inner).unwrap();
+        let tool = inner.join("tool");
+        fs::write(&tool, "#!/bin/sh\n").unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let linked = dir.path().join("bin");
+        fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink(&tool, linked.join("linked")).unwrap();
+        for path in [&tool, &inner, &linked] {
+            mode(path, 0o755);
+        }
+        let outer = dir.path().join("outer");
+        for (outer_mode, is_had) in [(0o755, true), (0o777, false), (0o775, false), (0o1777, true)]
+        {
+            mode(&outer, outer_mode);
+            let programs = Programs::new(inner.as_os_str());
+            assert_eq!(programs.find("tool", Path::new("/")).is_ok(), is_had, "{outer_mode:o}");
+            let programs = Programs::new(linked.as_os_str());
+            assert_eq!(programs.find("linked", Path::new("/")).is_ok(), is_had, "{outer_mode:o}");
+            let by_path = programs.find("outer/inner/tool", dir.path());
+            assert_eq!(by_path.is_ok(), is_had, "{outer_mode:o}");
+        }
     }
 
     #[test]

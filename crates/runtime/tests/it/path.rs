@@ -13,13 +13,16 @@ use lar_core::invocation::ToolCall;
 use lar_core::ledger::{GrantId, Granted, Ledger, RunLedger};
 use lar_core::outcome::Verdict;
 use lar_core::redact::Redactor;
+use lar_core::scope::FileMode;
 use lar_core::set::CapabilitySet;
-use lar_core::token::{Token, WaitToken};
+use lar_core::token::{FileToken, Token, WaitToken};
 use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer, Unwatched};
+use lar_runtime::model::RawCall;
+use lar_runtime::negotiate::{CapabilityProvider, CapabilityRequest, Choice, Negotiator};
 use lar_runtime::secrets::Secrets;
-use lar_runtime::stop::Stop;
+use lar_runtime::stop::{Cause, Stop};
 use lar_runtime::tools::{Accounts, Programs, Tools};
 use libtest_mimic::Trial;
 use memory_ledger::Memory;
@@ -28,7 +31,11 @@ use tokio::sync::Semaphore;
 use crate::wait;
 
 pub fn tests() -> Vec<Trial> {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 8] = [
+        ("a_file_that_waits_for_a_thread_hears_the_stop", a_file_that_waits_hears_the_stop),
+        ("a_run_that_is_dropped_is_sealed", a_run_that_is_dropped_is_sealed),
+        ("what_was_granted_for_a_run_ends_with_it", what_was_granted_for_a_run_ends_with_it),
+        ("whoever_decides_about_a_request_does_not_hold_the_stop_up", a_provider_hears_the_stop),
         ("a_caller_who_goes_away_gives_the_held_use_back", a_caller_who_goes_away_gives_it_back),
         ("an_observer_that_panics_undoes_nothing", an_observer_that_panics_undoes_nothing),
         ("an_end_is_said_again_while_the_ledger_is_away", an_end_is_said_again),
@@ -46,6 +53,7 @@ pub fn tests() -> Vec<Trial> {
 struct Run {
     memory: Arc<Memory>,
     dispatcher: Dispatcher,
+    set: CapabilitySet,
 }
 
 fn run() -> RunId {
@@ -68,7 +76,7 @@ async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Obser
         PathBuf::from("/"),
     );
     let dispatcher = Dispatcher::new(Parts {
-        capabilities,
+        capabilities: capabilities.clone(),
         ledger: RunLedger::new(Arc::clone(&memory) as Arc<dyn Ledger>, opened.hold),
         approvals: gate,
         witnesses: None,
@@ -76,12 +84,16 @@ async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Obser
         stop: Stop::default(),
         observer,
     });
-    Run { memory, dispatcher }
+    Run { memory, dispatcher, set: capabilities }
+}
+
+fn call_site(turn: u64) -> CallSite {
+    CallSite { run: run(), turn, index: 0, part: Part::Call }
 }
 
 fn call(turn: u64, seconds: u32) -> ToolCall {
     ToolCall {
-        site: CallSite { run: run(), turn, index: 0, part: Part::Call },
+        site: call_site(turn),
         tool: "wait_x".to_owned(),
         input: format!("{{\"seconds\": {seconds}}}"),
         rationale: None,
@@ -199,4 +211,119 @@ async fn outcomes(run: &Run) -> Vec<Option<Verdict>> {
         _ => None,
     };
     records.filter_map(outcome).collect()
+}
+
+fn a_file_that_waits_hears_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out");
+    let path = file.to_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let token = FileToken::new("f", [path.as_str()], FileMode::Write).build().unwrap();
+        let run = open(token, nobody(), Arc::new(Unwatched)).await;
+        // The only thread for what blocks is taken.
+        let (free, taken) = std::sync::mpsc::channel::<()>();
+        let holder = tokio::task::spawn_blocking(move || taken.recv().is_ok());
+        let call = ToolCall {
+            tool: "file_f".to_owned(),
+            input: format!(r#"{{"operation": "write", "path": "{path}", "content": "x"}}"#),
+            ..call(1, 0)
+        };
+        let writing = tokio::spawn({
+            let dispatcher = run.dispatcher.clone();
+            async move { dispatcher.dispatch(call).await }
+        });
+        while run.memory.left(&GrantId::of_run(&self::run()), "f") > 0 {
+            assert!(!writing.is_finished(), "{:?}", writing.await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        run.dispatcher.stop().request(Cause::Timeout);
+        let proof = tokio::time::timeout(Duration::from_secs(20), writing).await;
+        let proof = proof.expect("it hears the stop").unwrap().unwrap();
+        assert_eq!((proof.outcome(), proof.reason()), (Verdict::Failed, Some("timeout")));
+        drop(free);
+        let _ = holder.await;
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert!(!file.exists(), "what never began is not done later");
+    });
+}
+
+fn a_run_that_is_dropped_is_sealed() {
+    wait(async {
+        let token = WaitToken::new("x", 5).build().unwrap();
+        let Run { memory, dispatcher, .. } = open(token, nobody(), Arc::new(Unwatched)).await;
+        dispatcher.keep_hold();
+        drop(dispatcher);
+        for _ in 0..200 {
+            if memory.open_runs().await.unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the run is open and nobody has it");
+    });
+}
+
+fn what_was_granted_for_a_run_ends_with_it() {
+    wait(async {
+        let token = WaitToken::new("x", 5).build().unwrap();
+        let run = open(token, nobody(), Arc::new(Unwatched)).await;
+        let granted = WaitToken::new("more", 5).max_uses(2).build().unwrap();
+        run.set.add_for_run(granted).unwrap();
+        let part = run.set.split([("more", 1)]).unwrap();
+        part.mark_reported();
+        assert_eq!((run.set.uses_left("more"), part.uses_left("more")), (Some(1), Some(1)));
+        run.dispatcher.close("complete", Default::default(), false).await.unwrap();
+        assert_eq!((run.set.uses_left("more"), part.uses_left("more")), (None, Some(0)));
+        assert_eq!(run.set.uses_left("x"), Some(1), "the set's own stay");
+    });
+}
+
+/// Never decides.
+struct Undecided;
+
+#[async_trait]
+impl CapabilityProvider for Undecided {
+    fn kind(&self) -> &str {
+        "test"
+    }
+
+    async fn choose(&self, _: &CapabilityRequest, _: &[Token], _: &dyn ApprovalGate) -> Choice {
+        std::future::pending().await
+    }
+}
+
+fn a_provider_hears_the_stop() {
+    wait(async {
+        let token = WaitToken::new("x", 5).build().unwrap();
+        let run = open(token, nobody(), Arc::new(Unwatched)).await;
+        let candidate = WaitToken::new("more", 5).build().unwrap();
+        let negotiator = Negotiator::new(vec![candidate], 3, Box::new(Undecided));
+        let call = RawCall {
+            id: "toolu_1".to_owned(),
+            name: "request_capability".to_owned(),
+            input: r#"{"scope": "more", "justification": "because"}"#.to_owned(),
+            malformed: None,
+        };
+        let site = call_site(1);
+        let stop = run.dispatcher.stop().clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stop.request(Cause::Timeout);
+        });
+        let asking = negotiator.call(&run.dispatcher, &site, &call);
+        let answer = tokio::time::timeout(Duration::from_secs(20), asking).await;
+        let refusal = answer.expect("it hears the stop").unwrap().unwrap_err();
+        assert_eq!(refusal.error_type(), "RunStoppedError");
+        let records = run.memory.records(&self::run(), 1, 100).await.unwrap();
+        let asked = records.iter().any(|sealed| {
+            matches!(sealed.read().unwrap().body, Body::Negotiation(asked) if asked.granted_token.is_none())
+        });
+        assert!(asked, "the request is recorded");
+    });
 }
