@@ -539,6 +539,10 @@ class CapabilitySet:
         ledger: _Path | None = None,
         grant: str | None = None,
         min_tier: str | None = None,
+        approvers: Sequence[str] | None = None,
+        required_approvals: int = 1,
+        not_the_runner: bool = False,
+        runner: str | None = None,
     ) -> Self: ...
     @property
     def tokens(self) -> tuple[LinearToken, ...]: ...

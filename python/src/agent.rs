@@ -262,6 +262,9 @@ impl Agent {
         if let Some(tier) = self.min_tier {
             options = options.min_tier(tier);
         }
+        if let Some(runner) = &home.settings.runner {
+            options = options.runner(runner);
+        }
         if let Some(task) = &self.task {
             options = options.task(task.clone());
         }
@@ -289,7 +292,14 @@ impl Agent {
             .filter(|candidate| set.uses_left(candidate.get().token().name()).is_none());
         let open: Vec<Py<LinearToken>> = open.map(|candidate| candidate.clone_ref(py)).collect();
         if !open.is_empty() {
-            let tokens = open.iter().map(|candidate| candidate.get().token().clone()).collect();
+            let asking = |candidate: &Py<LinearToken>| {
+                let token = candidate.get().token().clone();
+                match &home.settings.approvers {
+                    Some(approvers) => token.or_approvers(approvers),
+                    None => token,
+                }
+            };
+            let tokens = open.iter().map(asking).collect();
             let provider = self.capability_provider.as_ref().map(|provider| provider.bind(py));
             options = options.candidates(tokens, people::provider(provider, open, callers));
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use linear_agentics::ledger::GrantId;
 use linear_agentics::{
-    Budget, CapabilitySet, Cause, ComposeError, GrantChoice, Ledger, Proof, RunOptions, Session,
-    SessionError, Tier, default_ledger, open_ledger, recover,
+    Approvers, Budget, CapabilitySet, Cause, ComposeError, GrantChoice, Ledger, Proof, RunOptions,
+    Session, SessionError, Tier, default_ledger, open_ledger, recover,
 };
 use pyo3::prelude::*;
 
@@ -34,6 +34,10 @@ pub struct Settings {
     pub min_tier: Option<Tier>,
     /// Whose calls go on.
     pub callers: Arc<Callers>,
+    /// Who approves by a signature, whatever token of the set asks.
+    pub approvers: Option<Approvers>,
+    /// Who starts the runs, where that may be no approver.
+    pub runner: Option<String>,
 }
 
 /// A tier by its letter.
@@ -46,6 +50,19 @@ pub fn grant(id: &str) -> PyResult<GrantChoice> {
     let id = GrantId::new(id.to_owned());
     let id = id.map_err(|error| errors::SetupError::new_err(format!("`grant`: {error}")))?;
     Ok(GrantChoice { id, ledger: None })
+}
+
+/// Who approves by a signature, as it is written in Python.
+pub fn approvers(
+    lines: Option<Vec<String>>,
+    required: u32,
+    not_the_runner: bool,
+) -> PyResult<Option<Approvers>> {
+    let Some(lines) = lines else { return Ok(None) };
+    let approvers = Approvers::new(lines, required, not_the_runner);
+    let approvers =
+        approvers.map_err(|error| errors::SetupError::new_err(format!("`approvers`: {error}")))?;
+    Ok(Some(approvers))
 }
 
 /// A session and its settings.
@@ -73,6 +90,9 @@ impl Home {
     }
 
     fn make(set: CapabilitySet, settings: Settings, is_lone: bool) -> Arc<Self> {
+        if let Some(approvers) = &settings.approvers {
+            set.resolve(|token| token.or_approvers(approvers));
+        }
         // Python warns of what is left unused.
         set.mark_reported();
         let settings = Arc::new(settings);
@@ -91,6 +111,9 @@ impl Home {
                 }
                 if let Some(grant) = &settings.grant {
                     options = options.grant(grant.clone());
+                }
+                if let Some(runner) = &settings.runner {
+                    options = options.runner(runner);
                 }
                 if let Some(gate) = &settings.gate {
                     options = people::approvals(options, gate, &settings.callers);

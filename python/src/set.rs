@@ -33,6 +33,11 @@ use crate::trail::AuditTrail;
 ///         the file in your state directory.
 ///     grant: the id of a grant (`lar grants issue`), whose uses every run with it draws from.
 ///     min_tier: the weakest confinement of commands that will do, as an agent's.
+///     approvers: SSH public keys of people who approve by a signature (`lar approve`), each with a name,
+///         as in ``"alice@example.com ssh-ed25519 AAAA…"``; then no gate is asked about a use.
+///     required_approvals: how many of these people must approve.
+///     not_the_runner: whether whoever starts the run can't be one of them.
+///     runner: the name, among approvers, of whoever starts the run.
 ///
 /// Example:
 ///     >>> capabilities = CapabilitySet([
@@ -99,6 +104,8 @@ impl CapabilitySet {
             budget: held.budget,
             grant: held.grant.clone(),
             min_tier: held.min_tier,
+            approvers: held.approvers.clone(),
+            runner: held.runner.clone(),
             ..Settings::default()
         }
     }
@@ -144,8 +151,13 @@ fn lone(token: &LinearToken) -> PyResult<Set> {
 impl CapabilitySet {
     #[new]
     #[pyo3(signature = (
-        tokens, *, budget=None, approval_gate=None, ledger=None, grant=None, min_tier=None
+        tokens, *, budget=None, approval_gate=None, ledger=None, grant=None, min_tier=None,
+        approvers=None, required_approvals=1, not_the_runner=false, runner=None
     ))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are the keyword arguments of a Python class"
+    )]
     fn new(
         tokens: &Bound<'_, PyAny>,
         budget: Option<&Bound<'_, Budget>>,
@@ -153,7 +165,12 @@ impl CapabilitySet {
         ledger: Option<PathBuf>,
         grant: Option<&str>,
         min_tier: Option<&str>,
+        approvers: Option<Vec<String>>,
+        required_approvals: u32,
+        not_the_runner: bool,
+        runner: Option<String>,
     ) -> PyResult<Self> {
+        let approvers = home::approvers(approvers, required_approvals, not_the_runner)?;
         let grant = grant.map(home::grant).transpose()?;
         let min_tier = min_tier.map(home::tier).transpose()?;
         let tokens = tokens_of(tokens)?;
@@ -168,6 +185,8 @@ impl CapabilitySet {
                 budget,
                 grant,
                 min_tier,
+                approvers,
+                runner,
                 ..Settings::default()
             },
         );
@@ -198,6 +217,9 @@ impl CapabilitySet {
             ));
         }
         let set = lone(token.get())?;
+        if let Some(approvers) = &self.home.settings.approvers {
+            set.resolve(|token| token.or_approvers(approvers));
+        }
         self.home.session.set().absorb(&set).map_err(errors::set)?;
         token.get().move_to(&self.home);
         self.held().push(token);

@@ -1,10 +1,25 @@
-//! How a human is asked.
+//! How a human is asked, and how people who aren't at the run's terminal say yes or no: by statements
+//! that they sign with keys that the issuer listed.
+
+mod approvers;
+mod judge;
+mod page;
+mod question;
+mod statement;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::id::AttemptId;
 use crate::json::Digest;
+use crate::time::Timestamp;
+
+pub use approvers::{ApproverKey, Approvers, ApproversError, MOST_KEYS, MOST_REQUIRED, Runner};
+pub use judge::{Case, Judged, Ruling};
+pub use page::{Size, page};
+pub use question::{Question, Shown};
+pub use statement::{Flaw, MOST_BYTES, NAMESPACE, Signed, Statement, Subject, Word, to_be_signed};
 
 /// What is put before a person. All text in it is raw; whoever shows it must escape it
 /// ([`display`](crate::display)).
@@ -76,6 +91,60 @@ pub trait ApprovalGate: Send + Sync + 'static {
 
     /// Asks.
     async fn ask(&self, request: &ApprovalRequest) -> Answer;
+
+    /// How signed decisions are waited for, where the run can.
+    fn signed(&self) -> Option<&dyn SignedApprovals> {
+        None
+    }
+}
+
+/// How a run waits for decisions that listed people sign elsewhere. It decides nothing: whether a
+/// decision counts is [`Case::judge`]'s.
+#[async_trait]
+pub trait SignedApprovals: Send + Sync {
+    /// The question as it is recorded and shown: secrets removed, and with what the kernel enforces.
+    fn question(&self, request: &ApprovalRequest) -> Question;
+
+    /// Which ledger it is: the name of its log.
+    fn origin(&self) -> &str;
+
+    /// Who started the run, and who went on with it.
+    fn runners(&self) -> &[Runner];
+
+    /// How long the decisions may take.
+    fn patience(&self) -> Duration;
+
+    /// Tells whoever watches that these are waited for.
+    fn announce(&self, waiting: &Awaited<'_>);
+
+    /// Waits until it is worth looking again. Both times are the ledger's: when it was asked, and now.
+    async fn pause(&self, asked: Timestamp, now: Timestamp) -> Pause;
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// It is worth looking again.
+    Again,
+    /// Nobody decided in time.
+    Silence,
+    /// The run is being stopped.
+    Stopped,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+pub struct Awaited<'a> {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// The token.
+    pub token_name: &'a str,
+    /// Who may approve.
+    pub approvers: &'a Approvers,
+    /// Who approved so far.
+    pub by: &'a [String],
+    /// A decision that came and doesn't count, and why.
+    pub flaw: Option<&'a Flaw>,
 }
 
 /// The gate where nobody can be asked: every request is denied, with the reason.

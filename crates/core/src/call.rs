@@ -9,6 +9,7 @@
 //! but the ledger's word that nothing ever began.
 
 mod sealing;
+mod signed;
 
 use std::sync::Arc;
 
@@ -110,6 +111,9 @@ impl Authorized {
             let Self { held, token, invocation } = self;
             return Ok(Approved { held, token, invocation, consent: None });
         }
+        if let Some(approvers) = self.token.approvers().cloned() {
+            return signed::approve(self, approvers, gate, ledger).await;
+        }
         let message = format!("{} ({})", self.invocation.tool(), self.token.scope().summary());
         let request = self.request(&message);
         let asked = Body::ApprovalRequest(ApprovalRequested {
@@ -117,6 +121,7 @@ impl Authorized {
             attempt: Some(self.invocation.attempt()),
             action_digest: Some(self.invocation.digest()),
             message: message.clone(),
+            question: None,
         });
         // The hold outlasts the answer by a minute, for the way from the yes to the spend.
         let lease = gate.patience().saturating_add(std::time::Duration::from_secs(60));
@@ -147,6 +152,7 @@ impl Authorized {
             approved,
             approver: approver.to_owned(),
             approver_identity: identity.to_owned(),
+            statements: Vec::new(),
         });
         // The yes holds as long as the use is held for it.
         let transition = if approved {
@@ -302,11 +308,11 @@ fn change(invocation: &Invocation, transition: Transition) -> Change {
     }
 }
 
-/// The record in which this attempt was approved before.
+/// The record in which this attempt was approved last.
 async fn approval_of(ledger: &RunLedger, invocation: &Invocation) -> Result<u64, Refusal> {
     const PAGE: u64 = 512;
     let (attempt, digest) = (Some(invocation.attempt()), Some(invocation.digest()));
-    let mut from = 1;
+    let (mut from, mut found) = (1, None);
     loop {
         let page = ledger.ledger().records(ledger.run(), from, PAGE).await?;
         for sealed in &page {
@@ -314,14 +320,15 @@ async fn approval_of(ledger: &RunLedger, invocation: &Invocation) -> Result<u64,
                 && yes.approved
                 && (yes.attempt, yes.action_digest) == (attempt, digest)
             {
-                return Ok(sealed.seq);
+                found = Some(sealed.seq);
             }
         }
-        let Some(last) = page.last() else {
-            let lost = "an approval stands in no record; restore the ledger from a backup";
-            return Err(LedgerError::Damaged(lost.to_owned()).into());
-        };
-        from = last.seq + 1;
+        if let Some(last) = page.last() {
+            from = last.seq + 1;
+            continue;
+        }
+        let lost = "an approval stands in no record; restore the ledger from a backup";
+        return found.ok_or_else(|| LedgerError::Damaged(lost.to_owned()).into());
     }
 }
 

@@ -21,8 +21,8 @@ pub use grant::{
 };
 pub use protocol::{Conflict, Fence, Transition, UseState};
 pub use run::{
-    Attempt, Change, Closing, Entry, Hold, Opened, Opening, Receipt, Resolution, Resolver,
-    RunLedger, RunSummary, Source, Taking,
+    Attempt, Change, Closing, Decision, Decisions, Entry, Hold, Opened, Opening, Receipt,
+    Resolution, Resolver, RunLedger, RunSummary, Source, Taking,
 };
 
 /// A durable store of grants, runs, uses and records.
@@ -109,7 +109,17 @@ pub trait Ledger: Send + Sync + 'static {
     /// and the run may be closed. The use stays spent.
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt, LedgerError>;
 
+    /// Keeps what somebody signed about an attempt that waits for approvals, and answers its place among
+    /// them, from 1. No hold on the run is needed. Whether it counts is judged by whoever spends: from
+    /// the moment at which a yes is committed ([`Transition::Approve`]) nothing more is taken
+    /// ([`LedgerError::NotWaiting`]), so that all that was taken can be heard before the spend. The
+    /// same again changes nothing.
+    async fn decide(&self, decision: Decision) -> Result<u64, LedgerError>;
+
     // What is known. Reading changes nothing.
+
+    /// What was signed about an attempt, with the ledger's time.
+    async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions, LedgerError>;
 
     /// What is known of an attempt. This is how a lost answer is found out: a start whose attempt
     /// stands here as started by the asker's own hold was made.
@@ -167,6 +177,9 @@ pub const CLOCK_SLACK_MS: u64 = 5_000;
 /// The most bytes that one page of a journal may have: 16 MiB.
 pub const MOST_JOURNAL_BYTES: usize = 16 << 20;
 
+/// The most decisions that are kept about one attempt.
+pub const MOST_DECISIONS: u64 = 64;
+
 /// The ledger refused, or can't be relied on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
@@ -194,6 +207,14 @@ pub enum LedgerError {
         run: String,
         /// The attempt.
         attempt: String,
+    },
+    /// The attempt waits for no decision.
+    #[error("attempt `{attempt}` waits for no decision: {why}")]
+    NotWaiting {
+        /// The attempt.
+        attempt: String,
+        /// Why.
+        why: String,
     },
     /// There is no such grant.
     #[error(

@@ -7,6 +7,7 @@ mod build;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::approval::Approvers;
 use crate::error::Refusal;
 use crate::json::{Digest, JsonRefusal, canonical};
 use crate::scope::Scope;
@@ -35,6 +36,8 @@ pub struct Token {
     within: Vec<Scope>,
     max_uses: u32,
     requires_approval: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvers: Option<Approvers>,
     required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -125,6 +128,21 @@ impl Token {
         self.requires_approval
     }
 
+    /// Who may approve, where that is not just whoever sits at the run's terminal.
+    pub fn approvers(&self) -> Option<&Approvers> {
+        self.approvers.as_ref()
+    }
+
+    /// The same token, each use of which these people must approve; it must be one that requires
+    /// approval. What the token says by itself stays.
+    #[must_use]
+    pub fn or_approvers(mut self, approvers: &Approvers) -> Self {
+        if self.requires_approval && self.approvers.is_none() {
+            self.approvers = Some(approvers.clone());
+        }
+        self
+    }
+
     /// Whether a run fails when this token was never spent with success.
     pub fn required(&self) -> bool {
         self.required
@@ -182,6 +200,7 @@ impl Token {
             within: Vec::new(),
             max_uses: self.max_uses,
             requires_approval: false,
+            approvers: None,
             required: false,
             expires: self.expires,
             witness: self.witness,

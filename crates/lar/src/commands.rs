@@ -1,5 +1,6 @@
 //! The subcommands, one file each. Every one has its `Args` and a `run` that says how it ended.
 
+pub mod approvals;
 pub mod audit;
 pub mod check;
 pub mod doctor;

@@ -41,6 +41,12 @@ enum Command {
     Tools(commands::tools::Args),
     /// List, show and verify the records of runs
     Audit(commands::audit::Args),
+    /// List and show what waits for approval, and approve or deny it with a listed key
+    Approvals(commands::approvals::Args),
+    /// Sign with a listed key that what waits may run
+    Approve(commands::approvals::DecideArgs),
+    /// Sign with a listed key that what waits may not run
+    Deny(commands::approvals::DecideArgs),
     /// Issue, list, show and revoke grants
     Grants(commands::grants::Args),
     /// Show a ledger's id, begin a new epoch in it, and go on after a restore or a wrong clock
@@ -80,6 +86,9 @@ fn command(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Test(args) => commands::test::run(args),
         Command::Tools(args) => commands::tools::run(args),
         Command::Audit(args) => commands::audit::run(args),
+        Command::Approvals(args) => commands::approvals::run(args),
+        Command::Approve(args) => commands::approvals::approve(args),
+        Command::Deny(args) => commands::approvals::deny(args),
         Command::Grants(args) => commands::grants::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Keys(args) => commands::keys::run(args),

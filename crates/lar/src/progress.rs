@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use linear_agentics::approval::Awaited;
+use linear_agentics::approvals::short;
 use linear_agentics::display::{Mode, clip, escape, fold};
 use linear_agentics::outcome::Verdict;
 use linear_agentics::{Event, Observer};
@@ -99,6 +101,11 @@ impl State {
             Event::Asking { .. } => {
                 self.flush();
                 self.rest();
+            }
+            Event::Waiting(waiting) => {
+                self.flush();
+                self.rest();
+                self.line(&awaited(waiting));
             }
             Event::Answered { approved } => {
                 let word = if approved { "approved" } else { "not approved" };
@@ -216,6 +223,27 @@ fn time(duration: Duration) -> String {
     match duration.as_millis() {
         millis @ 0..1_000 => format!("{millis} ms"),
         _ => format!("{:.1} s", duration.as_secs_f32()),
+    }
+}
+
+/// Who is waited for, and how they answer.
+fn awaited(waiting: &Awaited<'_>) -> String {
+    let id = short(&waiting.attempt);
+    let token = escape(waiting.token_name, Mode::Line);
+    match (waiting.flaw, waiting.by) {
+        (Some(flaw), _) => {
+            format!("    a decision doesn't count: {}", escape(&flaw.to_string(), Mode::Line))
+        }
+        (None, []) => {
+            let people = escape(&waiting.approvers.summary(), Mode::Line);
+            format!(
+                "  token {token} needs the approval of {people}; it waits for `lar approve {id}` on this ledger"
+            )
+        }
+        (None, by) => {
+            let (count, required) = (by.len(), waiting.approvers.required());
+            format!("    approved by {}: {count} of {required}", escape(&by.join(", "), Mode::Line))
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! No advisory lock guards a use. Nothing is tried again blindly: a change whose answer was lost is
 //! looked up by its name first.
 
+mod decisions;
 mod item;
 mod lanes;
 mod log;
@@ -29,8 +30,9 @@ use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Conflict, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
-    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
+    Attempt, ClockReset, Closing, Conflict, Decision, Decisions, Entry, Grant, GrantId, Hold,
+    Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
+    Taking,
 };
 use lar_core::time::Timestamp;
 use lar_postgres::Address;
@@ -141,6 +143,14 @@ impl Ledger for Postgres {
         };
         let (change, record) = resolution.into_change(found.token, found.action);
         self.lanes.commit(Item::from_outside(run, change, &record)?).await
+    }
+
+    async fn decide(&self, decision: Decision) -> Result<u64, LedgerError> {
+        decisions::decide(&self.sessions, decision).await
+    }
+
+    async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions, LedgerError> {
+        decisions::decisions(&self.sessions, run, attempt).await
     }
 
     async fn attempt(

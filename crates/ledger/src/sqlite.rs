@@ -24,8 +24,8 @@ use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
-    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
+    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Grant, GrantId, Hold, Identity,
+    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
 };
 use lar_core::time::Timestamp;
 
@@ -177,6 +177,20 @@ impl Ledger for Sqlite {
 
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
         self.request(|store, now| transact::resolve(store, now, resolution)).await
+    }
+
+    async fn decide(&self, decision: Decision) -> Result<u64> {
+        self.request(|store, _| transact::decide(store, decision)).await
+    }
+
+    async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions> {
+        let (run, attempt) = (run.clone(), *attempt);
+        // With the time that a change would be given.
+        let read = move |connection: &rusqlite::Connection, now| {
+            let signed = Store::new(connection).decisions(&run, &attempt)?;
+            Ok(Decisions { now, signed })
+        };
+        self.change(read).await
     }
 
     async fn attempt(&self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {

@@ -4,22 +4,21 @@
 mod error;
 mod name;
 mod opening;
+mod people;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lar_core::approval::ApprovalGate;
+use lar_core::approval::{ApprovalGate, Approvers, Runner};
 use lar_core::budget::Budget;
 use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{
-    Definitions, GrantId, Ledger, LedgerError, Opening, RunLedger, RunSummary, Source,
-};
+use lar_core::ledger::{Definitions, Ledger, Opening, RunLedger, RunSummary, Taking};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
 use lar_runtime::agent::{Agent, DEFAULT_TASK, read_records};
-use lar_runtime::approval::TerminalGate;
+use lar_runtime::approval::{Signatures, TerminalGate};
 use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer};
@@ -33,7 +32,8 @@ use lar_runtime::tools::{Accounts, Operator, Programs, Tools};
 use lar_runtime::witness::{Witnesses, Witnessing};
 use tokio::task::JoinHandle;
 
-use crate::grant::{GrantChoice, difference, pinned};
+use crate::approvals::origin_of;
+use crate::grant::{GrantChoice, pinned};
 use crate::options::{Approvals, Decider, RunOptions, Store};
 use crate::place::opened;
 use crate::walls;
@@ -142,6 +142,9 @@ pub(crate) struct Prepared {
     grant: Option<GrantChoice>,
     ledger: Arc<dyn Ledger>,
     approvals: Approvals,
+    /// The name of the ledger's log, where approvals are signed.
+    origin: String,
+    runner: Option<Runner>,
     programs: Programs,
     accounts: Accounts,
     secrets: Secrets,
@@ -238,6 +241,14 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
             return Err(ComposeError::Witness(why));
         }
     };
+    let all = all.iter().filter_map(Token::approvers);
+    let approvers: Vec<Approvers> = all.cloned().collect();
+    let runner = people::runner(&approvers, options.runner.as_deref())
+        .inspect_err(|_| capabilities.mark_reported())?;
+    let origin = match approvers.is_empty() {
+        true => String::new(),
+        false => origin_of(ledger.as_ref()).await?,
+    };
     options.observer.notice(Event::Confined { tier: walls.tier() });
     Ok(Prepared {
         capabilities,
@@ -250,6 +261,8 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         grant: options.grant,
         ledger,
         approvals: options.approvals,
+        origin,
+        runner,
         programs,
         accounts,
         secrets,
@@ -284,7 +297,8 @@ impl Prepared {
             Err(error) => Err(error.into()),
         };
         let opened = opened.inspect_err(|_| self.capabilities.mark_reported())?;
-        self.assemble(opened, enforcement)
+        let runners = self.runner.clone().into_iter().collect();
+        self.assemble(opened, enforcement, runners)
     }
 
     /// Takes over a run that was cut off.
@@ -296,7 +310,10 @@ impl Prepared {
         let carried = Carried::read(&records);
         let here = self.pinned()?;
         let taken = match recover::taking(run, Some(here.clone())) {
-            Ok(taking) => self.ledger.take_run(taking).await,
+            Ok(taking) => {
+                let runner = self.runner.clone();
+                self.ledger.take_run(Taking { runner, ..taking }).await
+            }
             Err(error) => Err(error),
         };
         let taken = match taken {
@@ -305,7 +322,9 @@ impl Prepared {
         };
         let opened = taken.inspect_err(|_| self.capabilities.mark_reported())?;
         let enforcement = self.walls.tier().to_string();
-        let (dispatcher, negotiator) = self.assemble(opened, enforcement)?;
+        let mut runners = people::of_records(&records);
+        runners.extend(self.runner.clone());
+        let (dispatcher, negotiator) = self.assemble(opened, enforcement, runners)?;
         dispatcher.carry(&carried);
         negotiator.carry(&carried);
         Ok((dispatcher, negotiator, carried))
@@ -322,6 +341,7 @@ impl Prepared {
         self,
         opened: lar_core::ledger::Opened,
         enforcement: String,
+        runners: Vec<Runner>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let mut candidates = self.candidates;
         for token in &opened.tokens {
@@ -336,6 +356,18 @@ impl Prepared {
             }
             self.capabilities.limit(&token.granted.name, token.uses_left);
         }
+        let patience = match &self.approvals {
+            Approvals::Terminal { patience } => *patience,
+            Approvals::Gate(gate) => gate.patience(),
+        };
+        let signatures = Signatures {
+            origin: self.origin,
+            runners,
+            patience,
+            redactor: Arc::clone(&self.redactor),
+            enforcement: enforcement.clone(),
+            observer: Arc::clone(&self.observer),
+        };
         let approvals: Arc<dyn ApprovalGate> = match self.approvals {
             Approvals::Terminal { patience } => {
                 Arc::new(TerminalGate::new(patience, Arc::clone(&self.redactor), enforcement))
@@ -358,6 +390,7 @@ impl Prepared {
             capabilities: self.capabilities,
             ledger: RunLedger::new(self.ledger, opened.hold),
             approvals,
+            signatures: Some(signatures),
             tools,
             witnesses: self.witnesses,
             stop: self.stop,
@@ -365,41 +398,5 @@ impl Prepared {
         });
         dispatcher.keep_hold();
         Ok((dispatcher, Negotiator::new(candidates, self.max_requests, self.provider)))
-    }
-
-    /// Opens the run in the ledger; where a grant doesn't fit, says in what.
-    async fn draw(&self, opening: Opening) -> Result<lar_core::ledger::Opened, ComposeError> {
-        let here = match &opening.source {
-            Source::Own { definitions, .. } | Source::Named { definitions, .. } => {
-                definitions.clone()
-            }
-        };
-        let grant = match &opening.source {
-            Source::Own { .. } => GrantId::of_run(&opening.run),
-            Source::Named { grant, .. } => grant.clone(),
-        };
-        match self.ledger.open_run(opening).await {
-            Ok(opened) => Ok(opened),
-            Err(error) => Err(self.explain(error, &grant, &here).await),
-        }
-    }
-
-    /// Where definitions differ, says in what.
-    async fn explain(
-        &self,
-        error: LedgerError,
-        grant: &GrantId,
-        here: &Definitions,
-    ) -> ComposeError {
-        if !matches!(error, LedgerError::OtherDefinitions(_)) {
-            return error.into();
-        }
-        match self.ledger.grant(grant).await {
-            Ok(Some(found)) => ComposeError::OtherDefinitions {
-                grant: grant.to_string(),
-                lines: difference(&found.definitions, here),
-            },
-            _ => error.into(),
-        }
     }
 }

@@ -9,6 +9,7 @@ mod csv;
 mod html;
 mod ocsf;
 mod otel;
+mod sshsig;
 mod statement;
 
 pub use bundle::{Incomplete, bundle};
@@ -16,6 +17,7 @@ pub use csv::render as csv;
 pub use html::render as html;
 pub use ocsf::render as ocsf;
 pub use otel::render as otel;
+pub use sshsig::sshsig;
 pub use statement::{Envelope, P256Key, dsse, in_toto, pae};
 
 /// The version of the program that writes an export.

@@ -27,6 +27,7 @@
 //! The parts: [`tokens`] to declare, [`manifest`] to read them from TOML, [`start`] to run an agent,
 //! [`AuditTrail`] for what it did, [`table`] and [`report`] to show it.
 
+pub mod approvals;
 mod check;
 mod compose;
 pub mod export;
@@ -44,7 +45,9 @@ pub mod witness;
 pub use check::{check_run, check_trail, flaw_of};
 pub use compose::{ComposeError, default_ledger, resume, start};
 pub use grant::{GrantChoice, difference, issue};
-pub use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, NoApprover};
+pub use lar_core::approval::{
+    self, Answer, ApprovalGate, ApprovalRequest, Approver, Approvers, NoApprover,
+};
 pub use lar_core::audit::trail::Proof;
 pub use lar_core::audit::{self, AuditTrail};
 pub use lar_core::budget::Budget;
@@ -55,7 +58,7 @@ pub use lar_core::{
     action, definition, display, id, invocation, json, ledger, outcome, scope, time,
 };
 pub use lar_runtime::agent::{Agent, AgentResult, StopReason, read_trail};
-pub use lar_runtime::approval::{TerminalGate, account};
+pub use lar_runtime::approval::{TerminalGate, account, confirm_at_terminal};
 pub use lar_runtime::confine::{self, ConfineError, Tier, Walls};
 pub use lar_runtime::dispatch::{Dispatcher, judge, told};
 pub use lar_runtime::event::{Event, Observer, Unwatched};

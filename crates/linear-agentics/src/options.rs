@@ -77,6 +77,7 @@ pub struct RunOptions {
     pub(crate) programs: Option<Programs>,
     pub(crate) record: Option<PathBuf>,
     pub(crate) approvals: Approvals,
+    pub(crate) runner: Option<String>,
     pub(crate) provider: Box<dyn CapabilityProvider>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) prompt: Option<Box<dyn Prompt>>,
@@ -157,6 +158,7 @@ impl RunOptions {
             programs: None,
             record: None,
             approvals: Approvals::Terminal { patience: manifest::DEFAULT_APPROVAL_TIMEOUT },
+            runner: None,
             provider: Box::new(HumanCapabilityProvider),
             observer: Arc::new(Unwatched),
             prompt: None,
@@ -278,6 +280,14 @@ impl RunOptions {
     #[must_use]
     pub fn approvals(mut self, gate: Arc<dyn ApprovalGate>) -> Self {
         self.approvals = Approvals::Gate(gate);
+        self
+    }
+
+    /// The name, among approvers, of whoever starts the run. Needed where an approver must be somebody
+    /// else and the account's name is none of theirs.
+    #[must_use]
+    pub fn runner(mut self, name: impl Into<String>) -> Self {
+        self.runner = Some(name.into());
         self
     }
 

@@ -56,6 +56,7 @@ fn dispatcher(runtime: &tokio::runtime::Runtime) -> Dispatcher {
         ledger,
         approvals: Arc::new(NoApprover("a bench".to_owned())),
         witnesses: None,
+        signatures: None,
         tools,
         stop: Stop::default(),
         observer: Arc::new(Unwatched),

@@ -1,5 +1,7 @@
 //! Ways to reach a person. The contract is [`lar_core::approval::ApprovalGate`].
 
+mod signed;
 mod terminal;
 
-pub use terminal::{TerminalGate, account};
+pub use signed::Signatures;
+pub use terminal::{TerminalGate, account, confirm_at_terminal};

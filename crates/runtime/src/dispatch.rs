@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::approval::Signatures;
 use crate::event::{Event, Observer};
 use crate::journal::Carried;
 use crate::stop::Stop;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub ledger: RunLedger,
     /// How a person is asked.
     pub approvals: Arc<dyn ApprovalGate>,
+    /// How signed approvals are waited for, where the run can.
+    pub signatures: Option<Signatures>,
     /// What carries actions out.
     pub tools: Tools,
     /// Who cosigns the log's head.
@@ -100,7 +103,8 @@ impl Dispatcher {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let (gate, observer) = (parts.approvals, Arc::clone(&parts.observer));
-        let approvals = Stoppable::new(gate, parts.stop.clone(), observer);
+        let signatures = parts.signatures;
+        let approvals = Stoppable::new(gate, signatures, parts.stop.clone(), observer);
         Self {
             inner: Arc::new(Inner {
                 capabilities: parts.capabilities,

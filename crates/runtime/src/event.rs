@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lar_core::approval::Awaited;
 use lar_core::audit::trail::Proof;
 use lar_core::id::RunId;
 
@@ -65,6 +66,8 @@ pub enum Event<'a> {
         /// Whether it was a yes.
         approved: bool,
     },
+    /// People elsewhere are waited for: who may approve, who did so far, or what came and doesn't count.
+    Waiting(&'a Awaited<'a>),
     /// An earlier run, whose process was gone, was sealed.
     Recovered {
         /// That run.

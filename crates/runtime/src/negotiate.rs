@@ -207,6 +207,7 @@ impl Negotiator {
                 attempt: None,
                 action_digest: None,
                 message: message.clone(),
+                question: None,
             }))
             .await?;
         let answer = dispatcher
@@ -238,6 +239,7 @@ impl Negotiator {
                 approved,
                 approver: who.map_or("none", |who| &who.name).to_owned(),
                 approver_identity: who.map_or("none", |who| &who.identity).to_owned(),
+                statements: Vec::new(),
             }))
             .await?;
         match answer {

@@ -100,7 +100,8 @@ pub fn taking(run: &RunSummary, definitions: Option<Definitions>) -> Result<Taki
     let Some(gone) = gone(run) else {
         return Err(LedgerError::RunHeld { run: run.run.to_string(), until: run.lease_until });
     };
-    Ok(Taking { run: run.run.clone(), owner: owner(), lease_ms: LEASE_MS, gone, definitions })
+    let (owner, lease_ms) = (owner(), LEASE_MS);
+    Ok(Taking { run: run.run.clone(), owner, lease_ms, gone, definitions, runner: None })
 }
 
 /// `None` while the holder lives on this machine. Else the holder, when it is known to be gone; where

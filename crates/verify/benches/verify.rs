@@ -46,6 +46,8 @@ fn make() -> Made {
         budget: serde_json::json!({}),
         tokens: Vec::new(),
         enforcement: "none".into(),
+        approvals: Vec::new(),
+        runner: None,
     });
     let error = Body::Error(ErrorRecord {
         token_name: "pods".into(),

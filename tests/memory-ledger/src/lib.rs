@@ -18,8 +18,9 @@ use lar_core::audit::record::{Body, RunOpen, SealedRecord};
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Definitions, Entry, Grant, GrantId, Granted, Hold, Identity,
-    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Source, Taking,
+    Attempt, ClockReset, Closing, Decision, Decisions, Definitions, Entry, Grant, GrantId, Granted,
+    Hold, Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
+    Source, Taking,
 };
 use lar_core::time::Timestamp;
 use tables::Tables;
@@ -39,6 +40,13 @@ struct Inner {
     commits: u64,
     lose_every: u64,
     refuse: u64,
+}
+
+impl Inner {
+    fn time(&self) -> Timestamp {
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        Timestamp::from_millis(self.now.unwrap_or(i64::try_from(system).unwrap()))
+    }
 }
 
 impl Memory {
@@ -75,9 +83,7 @@ impl Memory {
             inner.refuse -= 1;
             return Err(LedgerError::Unavailable("it doesn't answer".to_owned()));
         }
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        let now = inner.now.unwrap_or(i64::try_from(system).unwrap());
-        let now = Timestamp::from_millis(now);
+        let now = inner.time();
         let (answer, changes) = decide(&mut inner.tables, now)?;
         inner.tables.write(changes);
         inner.commits += 1;
@@ -115,6 +121,8 @@ pub fn opening(run: &RunId, source: Source) -> Opening {
             budget: Default::default(),
             tokens: Vec::new(),
             enforcement: "none".to_owned(),
+            approvals: Vec::new(),
+            runner: None,
         }),
         journal: None,
     }
@@ -172,6 +180,16 @@ impl Ledger for Memory {
 
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
         self.request(|tables, now| transact::resolve(tables, now, resolution))
+    }
+
+    async fn decide(&self, decision: Decision) -> Result<u64> {
+        self.request(|tables, _| transact::decide(tables, decision))
+    }
+
+    async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions> {
+        let mut inner = self.inner();
+        let now = inner.time();
+        Ok(Decisions { now, signed: inner.tables.decisions(run, attempt)? })
     }
 
     async fn attempt(&self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {

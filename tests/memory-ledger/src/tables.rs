@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lar_core::approval::Signed;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::protocol::GrantPosition;
@@ -23,6 +24,7 @@ pub struct Tables {
     attempts: BTreeMap<(RunId, AttemptId), Attempt>,
     records: BTreeMap<RunId, Vec<SealedRecord>>,
     journals: BTreeMap<RunId, Vec<Vec<u8>>>,
+    decisions: BTreeMap<(RunId, AttemptId), Vec<Signed>>,
 }
 
 impl Default for Tables {
@@ -35,6 +37,7 @@ impl Default for Tables {
             attempts: BTreeMap::new(),
             records: BTreeMap::new(),
             journals: BTreeMap::new(),
+            decisions: BTreeMap::new(),
         }
     }
 }
@@ -67,6 +70,11 @@ impl Tables {
         }
         if let Some(run) = changes.journal_dropped {
             self.journals.remove(&run);
+        }
+        if let Some((decision, place)) = changes.decided {
+            let all = self.decisions.entry((decision.run, decision.attempt)).or_default();
+            all.push(decision.signed);
+            assert_eq!(all.len() as u64, place, "decisions are numbered from 1");
         }
     }
 
@@ -136,6 +144,10 @@ impl View for Tables {
     fn attempts(&mut self, run: &RunId) -> Result<Vec<Attempt>> {
         let of_run = self.attempts.iter().filter(|((of, _), _)| of == run);
         Ok(of_run.map(|(_, attempt)| attempt.clone()).collect())
+    }
+
+    fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>> {
+        Ok(self.decisions.get(&(run.clone(), *attempt)).cloned().unwrap_or_default())
     }
 
     fn expired_holds(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::note::{KeyKind, NoteKey};
+use crate::approval::ApproverKey;
 
 /// The four things that are judged apart from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,10 @@ pub struct Policy {
     /// How many of them must have cosigned; all of them without a word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required_witnesses: Option<usize>,
+    /// Keys of people whose approvals count. Where any is named, every spend that was approved must have
+    /// been approved by their signatures alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<ApproverKey>,
     /// What must be `ok`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Vec<Judged>>,
@@ -108,7 +113,9 @@ impl Policy {
         match (&self.require, judged) {
             (Some(required), _) => required.contains(&judged),
             (None, Judged::Integrity | Judged::Completeness) => true,
-            (None, Judged::Authenticity) => !self.keys.is_empty() || !self.roots.is_empty(),
+            (None, Judged::Authenticity) => {
+                !self.keys.is_empty() || !self.roots.is_empty() || !self.approvers.is_empty()
+            }
             (None, Judged::Witnessing) => !self.witnesses.is_empty(),
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::epoch::KeyRotate;
 use super::tree;
+use crate::approval::{Approvers, Question, Runner, Signed};
 use crate::id::{AttemptId, RunId};
 use crate::json::{Digest, JsonRefusal, canonical};
 use crate::ledger::GrantId;
@@ -84,6 +85,21 @@ pub struct RunOpen {
     pub tokens: Vec<TokenLine>,
     /// What the kernel will enforce on children, in words.
     pub enforcement: String,
+    /// Who may approve the uses of which tokens, where keys are listed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub approvals: Vec<ApprovalPolicy>,
+    /// Who started the run, where an approver must be somebody else.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runner: Option<Runner>,
+}
+
+/// Who may approve the uses of some tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalPolicy {
+    /// The tokens, candidates included.
+    pub tokens: Vec<String>,
+    /// Who.
+    pub policy: Approvers,
 }
 
 /// A token in the first record.
@@ -134,6 +150,9 @@ pub struct ApprovalRequested {
     pub action_digest: Option<Digest>,
     /// What is asked, in one line.
     pub message: String,
+    /// The question as it is shown, where people decide about it elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub question: Option<Question>,
 }
 
 /// A person answered, or didn't.
@@ -153,9 +172,12 @@ pub struct Approval {
     pub approved: bool,
     /// Who said so.
     pub approver: String,
-    /// How that is known: `os-user` is the name of the account at the terminal and proves no more;
-    /// `none` when nobody answered.
+    /// How that is known: `ssh-key` is proved by the signatures beneath `statements`; `os-user` is the
+    /// name of the account at the terminal and proves no more; `none` when nobody answered.
     pub approver_identity: String,
+    /// What listed people signed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub statements: Vec<Signed>,
 }
 
 /// A use is spent.
@@ -273,6 +295,9 @@ pub struct RunResume {
     pub fence: u64,
     /// Why the holder before lost it.
     pub reason: String,
+    /// Who goes on with it, where an approver must be somebody else.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runner: Option<Runner>,
 }
 
 /// Witnesses have seen that a use is spent, before its effect begins.

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod anchors;
+mod approvals;
 mod chain;
 mod line;
 mod report;
@@ -69,7 +70,7 @@ impl<'p> Verifier<'p> {
             head: genesis(),
             suspect: None,
             integrity: None,
-            accounts: Accounts::default(),
+            accounts: Accounts::new(&policy.approvers),
             anchors: Anchors::default(),
             single: false,
         }

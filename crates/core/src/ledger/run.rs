@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::grant::{Definitions, GrantId, Granted, LedgerId, TokenState};
 use super::protocol::{Fence, Transition, UseState};
 use super::{Ledger, LedgerError};
+use crate::approval::{Runner, Signed};
 use crate::audit::record::{Body, ResolutionRecord, RunEnd};
 use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
@@ -87,6 +88,8 @@ pub struct Taking {
     /// What the taker pins; it must be what the run's grant pins. Recovery, which only seals the
     /// run, leaves it out.
     pub definitions: Option<Definitions>,
+    /// Who goes on with the run, where an approver must be somebody else.
+    pub runner: Option<Runner>,
 }
 
 /// One change.
@@ -184,6 +187,26 @@ impl Resolution {
         let transition = Transition::Resolve { by, verdict };
         (Change { attempt, token, action, transition }, record)
     }
+}
+
+/// What somebody signed about an attempt that waits for approvals.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// What was signed.
+    pub signed: Signed,
+}
+
+/// What was signed about an attempt so far.
+#[derive(Debug, Clone)]
+pub struct Decisions {
+    /// The ledger's time.
+    pub now: Timestamp,
+    /// In the order in which it came.
+    pub signed: Vec<Signed>,
 }
 
 /// Who says later how an attempt ended.

@@ -4,14 +4,16 @@
 //! [`Changes`] that belong to it, or refuses and changes nothing. A ledger calls it inside its
 //! transaction and writes the changes there. Which state follows which is [`protocol::next`]'s.
 
+mod decisions;
 mod runs;
 
 use std::collections::BTreeMap;
 
 use super::grant::{Grant, GrantId, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
-use super::run::{Attempt, Change, Entry, Hold, Receipt, Resolution, RunSummary};
+use super::run::{Attempt, Change, Decision, Entry, Hold, Receipt, Resolution, RunSummary};
 use super::{LedgerError, MOST_JOURNAL_BYTES};
+use crate::approval::Signed;
 use crate::audit::record::{
     self, Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord,
 };
@@ -19,6 +21,7 @@ use crate::id::{AttemptId, RunId};
 use crate::json::Digest;
 use crate::time::Timestamp;
 
+pub use decisions::decide;
 pub use runs::{close_run, open_run, renew_run, take_run};
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -46,6 +49,8 @@ pub trait View {
         token: &str,
         now: Timestamp,
     ) -> Result<Vec<(RunId, Attempt)>>;
+    /// What was signed about an attempt, in the order in which it came.
+    fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>>;
 }
 
 /// What a request changes, all of it or none.
@@ -75,6 +80,8 @@ pub struct Changes {
     pub page: Option<(RunId, u64, Vec<u8>)>,
     /// A run whose journal goes.
     pub journal_dropped: Option<RunId>,
+    /// What was signed about an attempt, and its place, from 1.
+    pub decided: Option<(Decision, u64)>,
 }
 
 /// A request while it is being decided: what it has read, and what it has changed so far.

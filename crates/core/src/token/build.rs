@@ -11,6 +11,7 @@ mod wait;
 use std::time::Duration;
 
 use super::{Examples, MAX_USES, Token, TokenError, Witness};
+use crate::approval::Approvers;
 use crate::scope::{Reach, Scope};
 use crate::time::Timestamp;
 
@@ -28,6 +29,7 @@ pub(super) struct Common {
     pub(super) name: String,
     pub(super) max_uses: u32,
     pub(super) requires_approval: bool,
+    pub(super) approvers: Option<Approvers>,
     pub(super) required: bool,
     pub(super) expires: Option<Timestamp>,
     pub(super) witness: Option<Witness>,
@@ -40,6 +42,7 @@ impl Common {
             name: name.to_owned(),
             max_uses: 1,
             requires_approval: false,
+            approvers: None,
             required: false,
             expires: None,
             witness: None,
@@ -54,12 +57,19 @@ impl Common {
                 message: format!("{} is not between 1 and {MAX_USES}", self.max_uses),
             });
         }
+        if self.approvers.is_some() && !self.requires_approval {
+            return Err(TokenError::Field {
+                field: "approvers",
+                message: "nobody is asked unless `requires_approval` is true".to_owned(),
+            });
+        }
         let token = Token {
             name: self.name,
             scope,
             within: Vec::new(),
             max_uses: self.max_uses,
             requires_approval: self.requires_approval,
+            approvers: self.approvers,
             required: self.required,
             expires: self.expires,
             witness: self.witness,
@@ -101,6 +111,12 @@ macro_rules! common_setters {
             /// Makes a human approve every use.
             pub fn requires_approval(mut self, yes: bool) -> Self {
                 self.common.requires_approval = yes;
+                self
+            }
+
+            /// Makes these people approve every use, by a signature. The token must require approval.
+            pub fn approvers(mut self, approvers: crate::approval::Approvers) -> Self {
+                self.common.approvers = Some(approvers);
                 self
             }
 

@@ -43,6 +43,8 @@ fn open() -> Body {
             witness: Some(Witness::BeforeEffect),
         }],
         enforcement: "none".into(),
+        approvals: Vec::new(),
+        runner: None,
     })
 }
 

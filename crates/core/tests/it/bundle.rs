@@ -53,6 +53,8 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
         budget: serde_json::json!({"max_steps": 3}),
         tokens: vec![token("deploy", 9), token("unused", 2)],
         enforcement: "none".into(),
+        approvals: Vec::new(),
+        runner: None,
     })];
     for n in 0..spends {
         all.push(Body::Approval(Approval {
@@ -63,6 +65,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
             approved: true,
             approver: "alice".into(),
             approver_identity: "os-user".into(),
+            statements: Vec::new(),
         }));
         all.push(Body::Intent(Intent {
             token_name: "deploy".into(),

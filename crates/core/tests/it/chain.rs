@@ -21,6 +21,8 @@ fn bodies(errors: usize) -> Vec<Body> {
         budget: serde_json::json!({"max_steps": 3}),
         tokens: Vec::new(),
         enforcement: "none".into(),
+        approvals: Vec::new(),
+        runner: None,
     });
     let error = |n| {
         Body::Error(ErrorRecord {

@@ -59,6 +59,7 @@ async fn take_and_close(held: &Held) {
         lease_ms: 60_000,
         gone: Some("test 1 1".to_owned()),
         definitions: None,
+        runner: None,
     };
     let hold = held.memory.take_run(taking).await.unwrap().hold;
     let closing = lar_core::ledger::Closing {
@@ -157,6 +158,7 @@ async fn a_use_that_is_held_elsewhere_is_not_used_up() {
         attempt: Some(other.attempt()),
         action_digest: Some(other.digest()),
         message: "may it".to_owned(),
+        question: None,
     });
     let hold = change(Transition::Reserve { lease_ms: 60_000 });
     let fence = held.ledger.change(hold, record.clone()).await.unwrap().fence;

@@ -10,6 +10,7 @@
 )]
 
 mod anchors;
+mod approvals;
 mod attenuate;
 mod bundle;
 mod canary;

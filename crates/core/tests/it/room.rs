@@ -78,6 +78,8 @@ async fn a_run_of_as_many_tokens_as_fit_is_opened_and_closed() {
         budget: Default::default(),
         tokens: tokens.iter().map(line).collect(),
         enforcement: "A (namespaces, Landlock, seccomp, resource limits)".to_owned(),
+        approvals: Vec::new(),
+        runner: None,
     });
     let granted: Vec<Granted> = tokens.iter().map(|token| Granted::of(token).unwrap()).collect();
     let memory = Memory::default();

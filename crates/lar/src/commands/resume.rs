@@ -33,6 +33,9 @@ pub struct Args {
     /// manifest's
     #[arg(long, value_name = "TIER")]
     min_tier: Option<Tier>,
+    /// Who goes on with the run, as with `lar run --runner`
+    #[arg(long, value_name = "NAME")]
+    runner: Option<String>,
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
@@ -48,6 +51,7 @@ impl Args {
             manifest: None,
             replay: None,
             min_tier: None,
+            runner: None,
             shown: Shown::default(),
             ledger: LedgerChoice::at(place),
         }
@@ -121,6 +125,9 @@ async fn options(
         Some(file) => options.model(format!("replay:{}", file.display())),
         None => options.model(start.model),
     };
+    if let Some(name) = &args.runner {
+        options = options.runner(name);
+    }
     // The run draws from the grant that it was opened with, whatever the manifest says now.
     if run.grant.is_named() {
         options = options.grant(GrantChoice { id: run.grant.clone(), ledger: None });

@@ -41,6 +41,10 @@ pub struct Args {
     /// `lar doctor`)
     #[arg(long, value_name = "TIER")]
     min_tier: Option<Tier>,
+    /// Who starts the run, as a name among approvers, or of a pipeline: where the manifest says
+    /// `not_the_runner`, they can't approve
+    #[arg(long, value_name = "NAME")]
+    runner: Option<String>,
 }
 
 /// Runs it.
@@ -123,6 +127,9 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, E
     }
     if let Some(place) = args.ledger.place() {
         options = options.ledger(place.clone());
+    }
+    if let Some(name) = &args.runner {
+        options = options.runner(name);
     }
     if let Some(id) = &args.grant {
         // The manifest's ledger belongs to the manifest's grant.

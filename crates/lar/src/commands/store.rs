@@ -100,9 +100,10 @@ pub fn exit_of(error: &LedgerError) -> Exit {
         | LedgerError::OtherLedger { .. }
         | LedgerError::OtherDefinitions(_)
         | LedgerError::RunClosed(_) => Exit::Usage,
-        LedgerError::GrantEnded { .. } | LedgerError::RunHeld { .. } | LedgerError::Conflict(_) => {
-            Exit::Refused
-        }
+        LedgerError::GrantEnded { .. }
+        | LedgerError::RunHeld { .. }
+        | LedgerError::NotWaiting { .. }
+        | LedgerError::Conflict(_) => Exit::Refused,
         LedgerError::BadRecord(_) | LedgerError::Unavailable(_) | LedgerError::Damaged(_) => {
             Exit::Error
         }

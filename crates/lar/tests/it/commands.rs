@@ -7,6 +7,7 @@ mod export;
 mod grants;
 mod init;
 mod tamper;
+mod tamper_approvals;
 mod try_call;
 
 use std::io::Write;

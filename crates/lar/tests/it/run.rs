@@ -22,5 +22,6 @@ mod postgres;
 pub mod programs;
 mod resume;
 mod secrets;
+pub mod signed;
 mod tiers;
 mod witness;

@@ -7,22 +7,27 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
-const TABLES: [&str; 2] =
-    [include_str!("schema/tables.sql"), include_str!("schema/log_tables.sql")];
+const TABLES: [&str; 3] = [
+    include_str!("schema/tables.sql"),
+    include_str!("schema/log_tables.sql"),
+    include_str!("schema/decision_tables.sql"),
+];
 
 /// The functions, and who may call them. Made anew by every version.
-const FUNCTIONS: [&str; 5] = [
+const FUNCTIONS: [&str; 6] = [
     include_str!("schema/rule.sql"),
     include_str!("schema/functions.sql"),
     include_str!("schema/runs.sql"),
     include_str!("schema/log.sql"),
+    include_str!("schema/decisions.sql"),
     include_str!("schema/rights.sql"),
 ];
 
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 2] = ["", include_str!("schema/log_tables.sql")];
+const CHANGES: [&str; 3] =
+    ["", include_str!("schema/log_tables.sql"), include_str!("schema/decision_tables.sql")];
 
 /// Removes the functions of an older version.
 const REMOVE: &str = "
@@ -38,6 +43,11 @@ const REMOVE: &str = "
 
 /// Any number that other programs don't use: two openers of an empty database take turns.
 const TURN: &str = "SELECT pg_advisory_xact_lock(7809644653623407981)";
+
+/// Gives the roles that were let in what this version lets them do.
+const ADMIT: &str = "
+    SELECT lar.admit(role) FROM lar.admitted;
+    SELECT lar.admit_approver(role) FROM lar.approving";
 
 const IDENTITY: &str = "
     INSERT INTO lar.ledger (id, version, epoch)
@@ -96,7 +106,7 @@ pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
     for part in FUNCTIONS {
         within(transaction.batch_execute(part)).await?;
     }
-    within(transaction.batch_execute("SELECT lar.admit(role) FROM lar.admitted")).await?;
+    within(transaction.batch_execute(ADMIT)).await?;
     within(transaction.commit()).await.map(|()| true)
 }
 

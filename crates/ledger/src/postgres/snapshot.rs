@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lar_core::approval::Signed;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::protocol::GrantPosition;
 use lar_core::ledger::transact::View;
@@ -145,6 +146,11 @@ impl View for Snapshot {
         _: Timestamp,
     ) -> Result<Vec<(RunId, Attempt)>, LedgerError> {
         // Only a spend gives back what others hold, and the database makes those.
+        Ok(Vec::new())
+    }
+
+    fn decisions(&mut self, _: &RunId, _: &AttemptId) -> Result<Vec<Signed>, LedgerError> {
+        // The database takes decisions by itself.
         Ok(Vec::new())
     }
 }

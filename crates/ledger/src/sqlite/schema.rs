@@ -117,6 +117,19 @@ pub(super) struct Connections {
     pub(super) reading: Connection,
 }
 
+/// What people signed about attempts. Made in files of this version that were made before it was
+/// known, too: whoever doesn't know it loses nothing by it.
+const DECISIONS: &str = "
+    CREATE TABLE IF NOT EXISTS decisions (
+        run       INTEGER NOT NULL REFERENCES runs (n),
+        attempt   BLOB NOT NULL,
+        place     INTEGER NOT NULL,
+        statement TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        PRIMARY KEY (run, attempt, place)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Opens the file, makes it when it is new, and checks that it is a ledger of a known version.
 pub(super) fn open(path: &Path) -> Result<Connections, LedgerError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -317,6 +330,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         };
         make().map_err(|error| unavailable(&error))?;
     }
+    transaction.execute_batch(DECISIONS).map_err(|error| unavailable(&error))?;
     transaction.commit().map_err(|error| unavailable(&error))
 }
 

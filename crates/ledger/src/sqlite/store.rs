@@ -1,11 +1,13 @@
 //! How the requests of [`transact`](lar_core::ledger::transact) read and change the tables. All of it
 //! runs inside one transaction.
 
+use lar_core::approval::Signed;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::protocol::GrantPosition;
 use lar_core::ledger::transact::{Changes, View};
 use lar_core::ledger::{
-    Attempt, Grant, GrantId, Identity, LedgerError, LedgerId, RunSummary, TokenState, UseState,
+    Attempt, Decision, Grant, GrantId, Identity, LedgerError, LedgerId, RunSummary, TokenState,
+    UseState,
 };
 use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
@@ -119,6 +121,19 @@ impl<'c> Store<'c> {
         }
         if let Some(run) = changes.journal_dropped {
             self.execute("DELETE FROM journal WHERE run = ?1", [self.run_row(&run)?])?;
+        }
+        if let Some((Decision { run, attempt, signed }, place)) = changes.decided {
+            self.execute(
+                "INSERT INTO decisions (run, attempt, place, statement, signature)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    self.run_row(&run)?,
+                    attempt.digest().as_bytes(),
+                    place,
+                    signed.statement,
+                    signed.signature
+                ],
+            )?;
         }
         Ok(())
     }
@@ -327,6 +342,15 @@ impl View for Store<'_> {
                 let run: String = row.get(10)?;
                 Ok((RunId::new(run).map_err(|_| unreadable(10))?, read::attempt_of(row)?))
             },
+        )
+    }
+
+    fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>> {
+        self.all(
+            "SELECT statement, signature FROM decisions
+             WHERE run = (SELECT n FROM runs WHERE id = ?1) AND attempt = ?2 ORDER BY place",
+            params![run.as_str(), attempt.digest().as_bytes()],
+            |row| Ok(Signed { statement: row.get(0)?, signature: row.get(1)? }),
         )
     }
 }

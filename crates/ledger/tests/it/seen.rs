@@ -190,6 +190,7 @@ async fn a_clock_that_was_ahead_is_set_right_by_the_operator() {
         lease_ms: 1_000,
         gone: None,
         definitions: None,
+        runner: None,
     };
     ledger.take_run(taking).await.unwrap();
     let again = ledger.reset_clock().await.unwrap();

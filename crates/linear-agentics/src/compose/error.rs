@@ -68,6 +68,15 @@ pub enum ComposeError {
     /// No grant is named.
     #[error("no grant is named; say `id` under `[grant]`, or `--grant ID`")]
     NoGrant,
+    /// Somebody is excluded from approving, and it isn't known who.
+    #[error(
+        "an approver must be somebody else than whoever starts the run, and `{0}` is no name of an \
+         approver; say who starts it with `--runner NAME`, such as an approver's name or that of a pipeline"
+    )]
+    UnknownRunner(String),
+    /// The runner's name can't be one.
+    #[error("`{0}` is no name of a runner: between 1 and 128 printable characters")]
+    BadRunner(String),
     /// An agent without limits.
     #[error("an agent needs a budget; say `max_steps` and a timeout")]
     NoBudget,

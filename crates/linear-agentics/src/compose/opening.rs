@@ -1,17 +1,56 @@
-//! What the ledger is told when a run begins.
+//! The first record of a run, and how the ledger takes it.
 
 use lar_core::audit::record::{Body, RunOpen, TokenLine};
 use lar_core::display::first_chars;
 use lar_core::id::RunId;
 use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{Opening, Source};
+use lar_core::ledger::{Definitions, GrantId, LedgerError, Opening, Source};
 use lar_core::token::Token;
 use lar_runtime::recover;
 
-use super::Prepared;
-use crate::grant::{GrantChoice, granted};
+use super::{ComposeError, Prepared, people};
+use crate::grant::{GrantChoice, difference, granted};
 
 impl Prepared {
+    /// Opens the run in the ledger; where a grant doesn't fit, says in what.
+    pub(super) async fn draw(
+        &self,
+        opening: Opening,
+    ) -> Result<lar_core::ledger::Opened, ComposeError> {
+        let here = match &opening.source {
+            Source::Own { definitions, .. } | Source::Named { definitions, .. } => {
+                definitions.clone()
+            }
+        };
+        let grant = match &opening.source {
+            Source::Own { .. } => GrantId::of_run(&opening.run),
+            Source::Named { grant, .. } => grant.clone(),
+        };
+        match self.ledger.open_run(opening).await {
+            Ok(opened) => Ok(opened),
+            Err(error) => Err(self.explain(error, &grant, &here).await),
+        }
+    }
+
+    /// Where definitions differ, says in what.
+    pub(super) async fn explain(
+        &self,
+        error: LedgerError,
+        grant: &GrantId,
+        here: &Definitions,
+    ) -> ComposeError {
+        if !matches!(error, LedgerError::OtherDefinitions(_)) {
+            return error.into();
+        }
+        match self.ledger.grant(grant).await {
+            Ok(Some(found)) => ComposeError::OtherDefinitions {
+                grant: grant.to_string(),
+                lines: difference(&found.definitions, here),
+            },
+            _ => error.into(),
+        }
+    }
+
     /// The first record of the run, and what the ledger keeps of its tokens.
     pub(super) fn opening(
         &self,
@@ -67,6 +106,8 @@ impl Prepared {
                 budget: serde_json::to_value(self.budget).unwrap_or_default(),
                 tokens: lines.collect::<Result<_, JsonRefusal>>()?,
                 enforcement: enforcement.to_owned(),
+                approvals: people::policies(all.iter().chain(&self.candidates)),
+                runner: self.runner.clone(),
             }),
             journal: None,
         })

@@ -54,6 +54,9 @@ macro_rules! with_common {
         if let Some(yes) = common.requires_approval {
             $builder = $builder.requires_approval(yes);
         }
+        if let Some(approvers) = $self.approvers(&common)? {
+            $builder = $builder.approvers(approvers);
+        }
         if let Some(yes) = common.required {
             $builder = $builder.required(yes);
         }

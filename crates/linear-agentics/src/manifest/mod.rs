@@ -6,6 +6,7 @@
 //! What this module never does: it opens no file, reads no environment variable and no clock, and
 //! holds no secret's value; one that was written into a manifest is refused and never shown.
 
+mod approvers;
 mod build;
 mod database;
 mod diagnostic;
@@ -27,6 +28,7 @@ mod worst;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lar_core::approval::Approvers;
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
 use lar_core::time::Timestamp;
@@ -41,6 +43,7 @@ pub use lar_runtime::model::DEFAULT_MODEL;
 pub use profiles::Load;
 pub use report::{Ability, Report, TokenReport, Verb, Warning};
 pub use schema::schema;
+pub use value::duration as parse_duration;
 pub use worst::{Surroundings, worst};
 
 /// How long a person may take to answer when the manifest doesn't say: 5 minutes.
@@ -61,6 +64,8 @@ pub struct Manifest {
     pub grant: Option<GrantSettings>,
     /// How long a person may take to answer; silence denies.
     pub approval_timeout: Duration,
+    /// Who may approve by a signature, where a token lists nobody of its own.
+    pub approvers: Option<Approvers>,
     /// How many capabilities the model may ask for in one run, denials included.
     pub max_requests: u32,
     /// The weakest tier with which the run may start; `None` for the default, A on Linux.

@@ -90,6 +90,16 @@ pub(super) struct GrantTable {
 pub(super) struct ApprovalTable {
     /// How long a person may take to answer; silence denies. At most a day. Default: `5m`.
     pub timeout: Option<DurationText>,
+    /// Who may approve, by a signature from wherever they are: SSH public keys, each with the person's name,
+    /// as in `alice@example.com ssh-ed25519 AAAA…`. For all tokens that require approval and list nobody of
+    /// their own. Default: whoever sits at the run's own terminal.
+    #[schemars(length(min = 1, max = 64))]
+    pub approvers: Option<Vec<String>>,
+    /// How many of them must approve. Default: 1.
+    #[schemars(range(min = 1, max = 16))]
+    pub required: Option<u32>,
+    /// Whether whoever started the run can't be one of them. Default: false.
+    pub not_the_runner: Option<bool>,
 }
 
 /// How the kernel must confine the programs that are run.
@@ -228,6 +238,9 @@ impl JsonSchema for Inner {
 pub(super) struct Common {
     pub max_uses: Option<u32>,
     pub requires_approval: Option<bool>,
+    pub approvers: Option<Vec<String>>,
+    pub required_approvals: Option<u32>,
+    pub not_the_runner: Option<bool>,
     pub required: Option<bool>,
     pub expires: Option<TimeText>,
     pub witness: Option<WitnessWord>,
@@ -252,6 +265,16 @@ macro_rules! token_table {
             pub max_uses: Option<u32>,
             /// Whether a human must approve every use. Default: false.
             pub requires_approval: Option<bool>,
+            /// Who may approve the uses of this token, instead of those under `[approval]`: SSH public keys,
+            /// each with the person's name, as in `alice@example.com ssh-ed25519 AAAA…`.
+            #[schemars(length(min = 1, max = 64))]
+            pub approvers: Option<Vec<String>>,
+            /// How many of its `approvers` must approve. Default: 1.
+            #[schemars(range(min = 1, max = 16))]
+            pub required_approvals: Option<u32>,
+            /// Whether whoever started the run can't be one of its `approvers`. Default: what `[approval]`
+            /// says.
+            pub not_the_runner: Option<bool>,
             /// Whether the run fails when this token was never spent with success. Default: false.
             pub required: Option<bool>,
             /// When the token ends.
@@ -274,6 +297,9 @@ macro_rules! token_table {
                 Common {
                     max_uses: self.max_uses,
                     requires_approval: self.requires_approval,
+                    approvers: self.approvers.clone(),
+                    required_approvals: self.required_approvals,
+                    not_the_runner: self.not_the_runner,
                     required: self.required,
                     expires: self.expires.clone(),
                     witness: self.witness,

@@ -77,7 +77,8 @@ pub(super) fn read(text: &str, base: &Path, load: Load<'_>) -> Result<Manifest, 
         }
         return Err(refused(sink, text));
     }
-    let mut reader = Reader { sink: &mut sink, text, base, load, profiles: Arc::default() };
+    let profiles = Arc::default();
+    let mut reader = Reader { sink: &mut sink, text, base, load, profiles, not_the_runner: false };
     let manifest = reader.root(&root);
     match manifest {
         Some(manifest) if sink.count() == 0 => Ok(manifest),
@@ -104,6 +105,8 @@ pub(super) struct Reader<'r> {
     pub load: Load<'r>,
     /// What commands are judged by.
     pub profiles: Arc<Profiles>,
+    /// Whether whoever starts the run can't approve, where a token doesn't say.
+    pub not_the_runner: bool,
 }
 
 impl Reader<'_> {
@@ -114,12 +117,15 @@ impl Reader<'_> {
         self.walker().keys(schema, table, root.span(), &place);
         let agent: Option<AgentTable> = self.part(table, "agent");
         let budget = self.part(table, "budget").and_then(|budget| self.budget(&budget, table));
-        let approval_timeout = match self.part::<ApprovalTable>(table, "approval") {
-            Some(ApprovalTable { timeout: Some(timeout) }) => {
-                self.duration(&timeout, &["approval", "timeout"], table)
-            }
-            _ => Some(DEFAULT_APPROVAL_TIMEOUT),
-        };
+        let approval: Option<ApprovalTable> = self.part(table, "approval");
+        let approval_timeout =
+            match approval.as_ref().and_then(|approval| approval.timeout.as_ref()) {
+                Some(timeout) => self.duration(timeout, &["approval", "timeout"], table),
+                None => Some(DEFAULT_APPROVAL_TIMEOUT),
+            };
+        let approvers = self.approvers(approval.as_ref(), table);
+        self.not_the_runner =
+            approval.and_then(|approval| approval.not_the_runner).unwrap_or(false);
         let grant = match self.part::<GrantTable>(table, "grant") {
             Some(grant) => Some(self.grant(&grant, table)?),
             None => None,
@@ -136,6 +142,13 @@ impl Reader<'_> {
         if witnessing.is_none() {
             self.need_witnesses(table, &tokens, &candidates);
         }
+        let approvers = approvers?;
+        let asking = |token: Token| match &approvers {
+            Some(approvers) => token.or_approvers(approvers),
+            None => token,
+        };
+        let tokens = tokens.into_iter().map(asking).collect();
+        let candidates = candidates.into_iter().map(asking).collect();
         Some(Manifest {
             agent: AgentSettings {
                 model: agent.model.unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
@@ -145,6 +158,7 @@ impl Reader<'_> {
             budget: budget?,
             grant,
             approval_timeout: approval_timeout?,
+            approvers,
             max_requests: negotiation
                 .and_then(|negotiation| negotiation.max_requests)
                 .unwrap_or(DEFAULT_MAX_REQUESTS),

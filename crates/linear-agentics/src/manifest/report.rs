@@ -32,6 +32,9 @@ pub struct TokenReport {
     pub max_uses: u32,
     /// Whether a human must approve every use.
     pub needs_human: bool,
+    /// Who must approve by a signature, in words; absent where whoever sits at the terminal does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<String>,
     /// What it can do.
     pub can: Vec<Ability>,
     /// What to look at.
@@ -105,7 +108,11 @@ impl fmt::Display for Report {
 impl fmt::Display for TokenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uses = count(u64::from(self.max_uses), "time");
-        let human = if self.needs_human { "each with a human's yes" } else { "without asking" };
+        let human = match &self.approvers {
+            Some(people) => format!("each approved by {people}"),
+            None if self.needs_human => "each with a human's yes".to_owned(),
+            None => "without asking".to_owned(),
+        };
         let granted = if self.candidate { ", once a human has granted it" } else { "" };
         write!(f, "{} ({}): {uses}, {human}{granted}", self.token, self.tool)?;
         for Ability { verb, what } in &self.can {

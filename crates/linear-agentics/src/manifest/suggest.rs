@@ -22,7 +22,6 @@ pub(super) fn unknown_key(
     // What the design names and this version doesn't have yet.
     let later = match (place.table, key) {
         ("root", "witness") => Some(format!("`[{key}]`")),
-        ("approval", "approvers" | "required" | "not_the_runner") => Some(format!("`{key}`")),
         _ => None,
     };
     if let Some(later) = later {

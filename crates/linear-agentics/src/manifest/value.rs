@@ -11,7 +11,7 @@ const DAY: u64 = 86_400;
 const LARGEST: u64 = (1 << 53) - 1;
 
 /// Reads `1h30m`, `15m` or `90s`: hours, minutes and seconds in that order, each at most once.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let shown = shown(text);
     let how = "write hours, minutes and seconds such as `1h30m`, `15m` or `90s`";
     let wrong = || format!("`{shown}` is not a duration; {how}");

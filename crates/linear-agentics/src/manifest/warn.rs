@@ -71,6 +71,12 @@ pub(super) fn about_the_set(manifest: &Manifest) -> Vec<Warning> {
         let message = "there are candidates, but `max_requests` is 0, so none can be asked for";
         push(&mut out, "unreachable-candidates", message);
     }
+    let all = || manifest.tokens.iter().chain(&manifest.candidates);
+    if manifest.approvers.is_some() && !all().any(Token::requires_approval) {
+        let message = "approvers are listed, and no token requires approval; say `requires_approval = true` \
+                       where they must be asked";
+        push(&mut out, "unused-approvers", message);
+    }
     let steps = manifest.budget.max_steps;
     let required = manifest.tokens.iter().filter(|token| token.required()).count() as u64;
     if required > steps {
@@ -97,6 +103,14 @@ pub(super) fn about(token: &Token, manifest: &Manifest, around: &Surroundings<'_
     if token.max_uses() > MANY_USES && !matches!(token.scope(), Scope::Wait(_)) {
         let message = format!("{} uses are many; grant as many as the job needs", token.max_uses());
         push(&mut out, "many-uses", message);
+    }
+    if let Some(approvers) = token.approvers()
+        && approvers.not_the_runner()
+        && approvers.people().len() == approvers.required() as usize
+    {
+        let message = "all who are listed must approve, and whoever starts the run can't; when one of them \
+                       starts it, nothing can be approved";
+        push(&mut out, "too-few-approvers", message);
     }
     if let (Some(end), Some(now)) = (token.expires(), around.now) {
         let run = u64::try_from(manifest.budget.timeout.as_millis()).unwrap_or(u64::MAX);

@@ -92,6 +92,7 @@ fn one(
         candidate,
         max_uses: token.max_uses(),
         needs_human: token.requires_approval(),
+        approvers: token.approvers().map(|approvers| visible(&approvers.summary())),
         can: abilities(token.scope(), &base, manifest.min_tier.unwrap_or(Tier::A)),
         warnings: warn::about(token, manifest, around),
     }

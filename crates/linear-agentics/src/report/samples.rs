@@ -36,6 +36,7 @@ pub fn whole() -> AuditTrail {
         approved: true,
         approver: "alice".into(),
         approver_identity: "os-user".into(),
+        statements: Vec::new(),
     }));
     bodies.push(intent(3, "staging", deploy));
     bodies.push(outcome(
@@ -127,6 +128,7 @@ pub fn hostile() -> AuditTrail {
         approved: false,
         approver: nasty.into(),
         approver_identity: nasty.into(),
+        statements: Vec::new(),
     }));
     bodies.push(Body::RunClose(RunClose {
         stop_reason: nasty.into(),
@@ -167,6 +169,8 @@ fn open_body(task: &str) -> Body {
             witness: None,
         }],
         enforcement: "none".into(),
+        approvals: Vec::new(),
+        runner: None,
     })
 }
 

@@ -12,16 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver};
-use lar_core::display::{Mode, escape, fold, width};
+use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver, Question, Size, page};
 use lar_core::redact::Redactor;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{QueueSelector, tcflush, tcgetwinsize};
 
-/// How much of one value is shown, in characters; the digest stands for the rest.
-const SHOWN: usize = 4_000;
-/// Where the further lines of a value begin that stands beneath its label, in columns.
-const CONTINUED: usize = 6;
 /// The longest answer that is read, in bytes.
 const LINE: usize = 256;
 
@@ -42,114 +37,22 @@ impl TerminalGate {
 
     /// The question as it stands on a terminal of this size.
     fn question(&self, request: &ApprovalRequest, size: Size) -> String {
-        let mut page = Page { redactor: &self.redactor, size, text: String::new(), hidden: 0 };
-        page.text.push('\n');
-        page.put("── approval needed: ", &request.message);
-        page.put("  token       ", &request.token_name);
-        page.put("  scope       ", &request.scope);
-        if request.uses_left > 0 {
-            page.put("  uses left   ", &format!("{} (this one included)", request.uses_left));
-        }
-        if !request.lines.is_empty() && request.action_digest.is_some() {
-            page.put("  exactly this will run:", "");
-        }
-        let columns = request.lines.iter().map(|(label, _)| label.chars().count()).max();
-        let columns = columns.unwrap_or(0);
-        for (label, value) in &request.lines {
-            page.put(&format!("    {:columns$}  ", escape(label, Mode::Line)), value);
-        }
-        if let Some(digest) = &request.action_digest {
-            page.put("  digest      ", &digest.to_string());
-            page.put("  confined    ", &self.enforcement);
-        }
-        if let Some(words) = &request.rationale {
-            page.put("  the model says (it may be wrong or lying): ", words);
-        }
-        for (index, choice) in request.choices.iter().enumerate() {
-            page.put(&format!("  [{}] ", index + 1), choice);
-        }
-        page.note_what_is_out_of_sight();
-        page.text.push_str(match request.choices.as_slice() {
+        let question = Question::of(request, &self.redactor, &self.enforcement);
+        let mut text = page(&question, size);
+        text.push_str(match request.choices.as_slice() {
             [] => "Type `yes` to approve, anything else to deny: ",
             _ => "Type `yes` and a number, such as `yes 1`, to grant that one; anything else grants none: ",
         });
-        page.text
+        text
     }
 }
 
-/// How large a terminal is, in characters.
-#[derive(Debug, Clone, Copy)]
-struct Size {
-    rows: usize,
-    columns: usize,
-}
-
-impl Size {
-    /// The size of this terminal. One that doesn't say gets the size of old.
-    fn of(tty: &File) -> Self {
-        let size = tcgetwinsize(tty).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
-        match size {
-            Some(size) => Self { rows: size.ws_row.into(), columns: size.ws_col.into() },
-            None => Self { rows: 24, columns: 80 },
-        }
-    }
-}
-
-/// A question that is being written.
-struct Page<'a> {
-    redactor: &'a Redactor,
-    size: Size,
-    text: String,
-    /// Characters that were left out.
-    hidden: usize,
-}
-
-impl Page<'_> {
-    /// Puts a value after its label, every hostile character visible. Where the value takes more
-    /// than one line, each further one begins with a mark of ours, so that nothing in a value can
-    /// pass for a line of the question.
-    fn put(&mut self, lead: &str, value: &str) {
-        let value = self.redactor.redact(value);
-        let (shown, left) = match value.char_indices().nth(SHOWN) {
-            Some((end, _)) => value.split_at(end),
-            None => (value.as_ref(), ""),
-        };
-        let mut shown = escape(shown, Mode::Line);
-        if !left.is_empty() {
-            let more = left.chars().count();
-            self.hidden += more;
-            shown.push_str(&format!(" … and {more} more characters"));
-        }
-        // What fits into a line of its own, such as a digest, is not broken; and a long label takes
-        // a line of its own where little room is left beside it.
-        let fits = |indent: usize| indent + width(&shown) <= self.size.columns;
-        let beside =
-            fits(width(lead)) || (width(lead) * 2 <= self.size.columns && !fits(CONTINUED));
-        let indent = if beside { width(lead) } else { CONTINUED };
-        let lines = fold(&shown, self.size.columns.saturating_sub(indent));
-        self.text.push_str(lead);
-        for (index, line) in lines.iter().enumerate() {
-            if index > 0 || !beside {
-                let mark = indent.saturating_sub(2);
-                self.text.push_str(&format!("\n{:mark$}┊ ", ""));
-            }
-            self.text.push_str(line);
-        }
-        self.text.push('\n');
-    }
-
-    /// A person must not say yes to what they can't see without knowing that there is more.
-    fn note_what_is_out_of_sight(&mut self) {
-        let rows = self.text.lines().count() + 1;
-        if rows > self.size.rows {
-            let above = "lines long; scroll up and read all of them";
-            self.text.push_str(&format!("  note: this question is {rows} {above}\n"));
-        }
-        if self.hidden > 0 {
-            let hidden = self.hidden;
-            let what = "characters of it are not shown; deny it unless you know them";
-            self.text.push_str(&format!("  note: {hidden} {what}\n"));
-        }
+/// The size of this terminal. One that doesn't say gets the size of old.
+fn size_of(tty: &File) -> Size {
+    let size = tcgetwinsize(tty).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    match size {
+        Some(size) => Size { rows: size.ws_row.into(), columns: size.ws_col.into() },
+        None => Size { rows: 24, columns: 80 },
     }
 }
 
@@ -194,6 +97,31 @@ impl Drop for Abandon {
     }
 }
 
+/// Asks at this process's own terminal, for as long as it takes, and takes only `yes`. `question` gets
+/// the terminal's size and ends with what is to be typed.
+///
+/// # Errors
+///
+/// Says why nobody can be asked.
+pub fn confirm_at_terminal(question: impl FnOnce(Size) -> String) -> Result<bool, String> {
+    let Ok(mut tty) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
+        return Err("there is no terminal at which a person could answer".to_owned());
+    };
+    let question = question(size_of(&tty));
+    if tty.write_all(question.as_bytes()).and_then(|()| tty.flush()).is_err() {
+        return Err("the terminal can't be written".to_owned());
+    }
+    // Whatever was typed before it could be read doesn't count.
+    if tcflush(tty.as_fd(), QueueSelector::IFlush).is_err() {
+        return Err("the terminal's input can't be cleared".to_owned());
+    }
+    let long = Instant::now() + Duration::from_secs(86_400);
+    match read_line(&mut tty, long, &AtomicBool::new(false)) {
+        Line::Text(line) => Ok(line == "yes"),
+        Line::Late | Line::Abandoned | Line::Gone => Err("the terminal was closed".to_owned()),
+    }
+}
+
 fn converse(
     gate: &TerminalGate,
     request: &ApprovalRequest,
@@ -206,7 +134,7 @@ fn converse(
     let Ok(mut tty) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
         return nobody("there is no terminal and no other approver");
     };
-    let question = gate.question(request, Size::of(&tty));
+    let question = gate.question(request, size_of(&tty));
     // The question first, then the flush: whatever was typed before it could be read doesn't count.
     if tty.write_all(question.as_bytes()).and_then(|()| tty.flush()).is_err() {
         return nobody("the terminal can't be written");
@@ -296,6 +224,8 @@ pub fn account() -> String {
 
 #[cfg(test)]
 mod tests {
+    use lar_core::display::width;
+
     use super::*;
 
     fn question(words: &str, value: &str, size: Size) -> String {

@@ -189,6 +189,7 @@ impl Bench {
             ledger: RunLedger::new(Arc::clone(&ledger), opened.hold),
             approvals: Arc::new(NoApprover("nobody is here".to_owned())),
             witnesses: None,
+            signatures: None,
             tools,
             stop: stop.clone(),
             observer: Arc::new(Unwatched),

@@ -80,6 +80,7 @@ async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Obser
         ledger: RunLedger::new(Arc::clone(&memory) as Arc<dyn Ledger>, opened.hold),
         approvals: gate,
         witnesses: None,
+        signatures: None,
         tools,
         stop: Stop::default(),
         observer,

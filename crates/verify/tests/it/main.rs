@@ -41,6 +41,8 @@ fn lines(records: u64, message: usize) -> Vec<Vec<u8>> {
                 budget: serde_json::json!({}),
                 tokens: Vec::new(),
                 enforcement: "none".into(),
+                approvals: Vec::new(),
+                runner: None,
             })
         } else if seq == records {
             Body::RunClose(RunClose {

@@ -9,8 +9,9 @@ use lar_core::audit::log::Log;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Entry, Grant, GrantId, Hold, Identity, Issuing, Ledger,
-    LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking, Transition,
+    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Grant, GrantId, Hold, Identity,
+    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
+    Transition,
 };
 use lar_core::time::Timestamp;
 
@@ -124,6 +125,14 @@ impl Ledger for Watched {
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
         let run = resolution.run.clone();
         self.change("resolve", &run, self.inner.resolve(resolution), |receipt| receipt).await
+    }
+
+    async fn decide(&self, decision: Decision) -> Result<u64> {
+        self.inner.decide(decision).await
+    }
+
+    async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions> {
+        self.inner.decisions(run, attempt).await
     }
 
     async fn attempt(&self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {

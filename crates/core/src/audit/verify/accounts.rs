@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
+use super::approvals::{Holds, Signatures};
 use super::{Fields, Finding};
+use crate::approval::ApproverKey;
 use crate::audit::record::RunOpen;
 use crate::audit::scan;
 use crate::display::{Mode, escape};
 use crate::token::ROLLBACK_SUFFIX;
 
 /// The types of records that are known, beside those that are looked at here.
-const KINDS: [&str; 6] =
-    ["anchor", "approval_request", "error", "key_rotate", "model_turn", "run_resume"];
+const KINDS: [&str; 4] = ["anchor", "error", "key_rotate", "model_turn"];
 
 /// The types that may follow the end of a run.
 const FOLLOWS_THE_END: [&str; 1] = ["resolution"];
@@ -68,6 +69,9 @@ struct Known {
 struct Approved {
     attempt: String,
     action: String,
+    token: String,
+    /// What its signatures say, where they must say something.
+    holds: Option<Holds>,
 }
 
 /// What must be kept of the records that were read: what is still open, never all of it.
@@ -80,13 +84,24 @@ pub(super) struct Accounts {
     /// Spends of which it isn't known how they ended, by attempt: the token.
     unknown: HashMap<String, String>,
     approvals: HashMap<u64, Approved>,
+    signatures: Signatures,
     closed: Option<Option<Finding>>,
     stop_reason: Option<String>,
 }
 
 impl Accounts {
-    /// Takes the run's first record.
-    pub(super) fn open(&mut self, open: &RunOpen) {
+    /// Accounts of a verifier that knows these approvers.
+    pub(super) fn new(pinned: &[ApproverKey]) -> Self {
+        Self { signatures: Signatures::new(pinned), ..Self::default() }
+    }
+
+    /// Takes the run's first record; `origin` is the log's name, where that is known.
+    pub(super) fn open(
+        &mut self,
+        run: &str,
+        origin: Option<&str>,
+        open: &RunOpen,
+    ) -> Result<(), String> {
         for token in &open.tokens {
             let known = Known {
                 uses: Some(u64::from(token.uses)),
@@ -94,6 +109,7 @@ impl Accounts {
             };
             self.tokens.insert(token.name.clone(), known);
         }
+        self.signatures.open(run, origin, open)
     }
 
     /// Takes a record that isn't the first.
@@ -113,10 +129,14 @@ impl Accounts {
             "outcome" => self.outcome(fields),
             "recovery" => self.recovery(fields),
             "resolution" => self.resolution(fields),
-            "approval" => {
-                self.approval(seq, fields);
+            "approval_request" => {
+                if let Ok(attempt) = text(fields.attempt) {
+                    self.signatures.asked(&attempt, fields);
+                }
                 Ok(())
             }
+            "approval" => self.approval(seq, fields, bytes),
+            "run_resume" => self.signatures.resume(bytes),
             "negotiation" => {
                 self.negotiation(fields);
                 Ok(())
@@ -148,7 +168,13 @@ impl Accounts {
         };
         match fields.approval_seq.and_then(scan::number) {
             Some(seq) => match self.approvals.remove(&seq) {
-                Some(approved) if approved.attempt == attempt && approved.action == action => {}
+                Some(approved)
+                    if approved.attempt == attempt
+                        && approved.action == action
+                        && approved.token == token =>
+                {
+                    self.signatures.used(seq, &attempt, approved.holds.as_ref(), fields)?;
+                }
                 Some(_) => {
                     return Err(format!(
                         "the approval in record {seq} was given for another action"
@@ -233,12 +259,20 @@ impl Accounts {
         Ok(())
     }
 
-    fn approval(&mut self, seq: u64, fields: &Fields<'_>) {
-        if fields.approved == Some("true")
-            && let (Ok(attempt), Ok(action)) = (text(fields.attempt), text(fields.action_digest))
-        {
-            self.approvals.insert(seq, Approved { attempt, action });
+    fn approval(&mut self, seq: u64, fields: &Fields<'_>, bytes: &[u8]) -> Result<(), String> {
+        // A question of the model's own has no attempt, and its answer confers nothing.
+        let (Ok(attempt), Ok(action)) = (text(fields.attempt), text(fields.action_digest)) else {
+            return Ok(());
+        };
+        let token = text(fields.token_name)?;
+        let holds = self.signatures.decided(&token, &attempt, fields, bytes)?;
+        if fields.approved != Some("true") {
+            // A no takes an earlier yes back.
+            self.approvals.retain(|_, approved| approved.attempt != attempt);
+        } else {
+            self.approvals.insert(seq, Approved { attempt, action, token, holds });
         }
+        Ok(())
     }
 
     fn negotiation(&mut self, fields: &Fields<'_>) {
@@ -246,7 +280,8 @@ impl Accounts {
         if let Some(name) = fields.granted_token.and_then(scan::plain) {
             let known = Known { uses: None, requires_approval: false };
             self.tokens.entry(format!("{name}{ROLLBACK_SUFFIX}")).or_insert(known);
-            self.tokens.entry(name.to_owned()).or_insert(known);
+            let requires_approval = self.signatures.bind(name);
+            self.tokens.entry(name.to_owned()).or_insert(Known { uses: None, requires_approval });
         }
     }
 
@@ -336,9 +371,9 @@ impl Accounts {
         }
     }
 
-    /// What is wrong with the approvals' signatures.
+    /// What is wrong with the approvals' signatures by the verifier's policy.
     pub(super) fn approvals(&self) -> Option<Finding> {
-        None
+        self.signatures.finding()
     }
 }
 

@@ -55,7 +55,8 @@ impl Verifier<'_> {
             }
             let open: RunOpen = serde_json::from_slice(bytes)
                 .map_err(|_| "it doesn't say what a run begins with")?;
-            self.accounts.open(&open);
+            let origin = self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint.origin.as_str());
+            self.accounts.open(self.run.as_deref().unwrap_or_default(), origin, &open)?;
             self.anchors.open(&open);
             return Ok(());
         }

@@ -83,7 +83,7 @@ pub fn take_run<V: View>(
     now: Timestamp,
     taking: Taking,
 ) -> Result<(Opened, Changes)> {
-    let Taking { run: id, owner, lease_ms, gone, definitions } = taking;
+    let Taking { run: id, owner, lease_ms, gone, definitions, runner } = taking;
     let mut draft = Draft::new(view, now);
     let run = draft.run(&id)?;
     if run.stop_reason.is_some() {
@@ -103,7 +103,7 @@ pub fn take_run<V: View>(
         same_definitions(&found, &definitions)?;
     }
     let why = if vouched { "its process was gone" } else { "its hold had run out" };
-    draft.append(&id, &Body::RunResume(RunResume { fence, reason: why.to_owned() }))?;
+    draft.append(&id, &Body::RunResume(RunResume { fence, reason: why.to_owned(), runner }))?;
     seal_open(&mut draft, &id, &grant)?;
     renew(&mut draft, &id)?;
     let receipt = draft.receipt(&id)?;

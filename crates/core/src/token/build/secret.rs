@@ -51,6 +51,7 @@ impl SecretToken {
         // The inner token's limits hold unless the wrapper is told otherwise, never less strictly.
         common.max_uses = inner.max_uses();
         common.requires_approval = inner.requires_approval();
+        common.approvers = inner.approvers().cloned();
         common.expires = inner.expires();
         common.witness = inner.witness();
         Self { common, source, injection: None, format: "{secret}".to_owned(), inner }
@@ -85,6 +86,16 @@ impl SecretToken {
         // The inner token's limits hold whatever the wrapper says.
         self.common.requires_approval |= self.inner.requires_approval();
         self.common.witness = self.common.witness.or(self.inner.witness());
+        match (&self.common.approvers, self.inner.approvers()) {
+            (Some(own), Some(inner)) if own != inner => {
+                return Err(TokenError::Field {
+                    field: "approvers",
+                    message: "the inner token lists others; list them in one place".into(),
+                });
+            }
+            (None, inner) => self.common.approvers = inner.cloned(),
+            _ => {}
+        }
         self.common.expires = match (self.common.expires, self.inner.expires()) {
             (Some(own), Some(inner)) => Some(own.min(inner)),
             (own, inner) => own.or(inner),

@@ -1,7 +1,7 @@
 //! `lar audit export`: one run in the forms that other tools read.
 
 use std::io::{BufWriter, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use linear_agentics::display::{Mode, escape};
@@ -54,6 +54,8 @@ enum Format {
     Ocsf,
     /// OpenTelemetry spans as OTLP/JSON
     Otel,
+    /// Signed approvals with their signatures, as a directory (`--out`) for `ssh-keygen -Y verify`
+    Sshsig,
 }
 
 /// Exports.
@@ -75,6 +77,10 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
             summary.run
         ));
         return Err(Exit::Error);
+    }
+    if args.format == Format::Sshsig {
+        let trail = read_trail(ledger, &summary.run).await.map_err(|error| failed(&error))?;
+        return write_approvals(&trail, &args);
     }
     let bytes = match args.format {
         Format::Bundle if args.out.is_some() || !std::io::stdout().is_terminal() => {
@@ -211,9 +217,37 @@ async fn of_trail(
             let text = serde_json::to_string(&envelope).unwrap_or_default();
             format!("{text}\n")
         }
-        // These are made of the bundle.
-        Format::Bundle | Format::Html => String::new(),
+        // These are made of the bundle, or are no text.
+        Format::Bundle | Format::Html | Format::Sshsig => String::new(),
     })
+}
+
+/// Writes signed approvals into a new directory.
+fn write_approvals(trail: &AuditTrail, args: &Args) -> Result<Exit, Exit> {
+    let files = export::sshsig(trail);
+    if files.is_empty() {
+        complain("nothing in this run was approved or denied by a signature");
+        return Err(Exit::Usage);
+    }
+    let Some(out) = &args.out else {
+        complain("these are several files; name a new directory with `--out DIR`");
+        return Err(Exit::Usage);
+    };
+    let written = std::fs::DirBuilder::new().mode(0o700).create(out).and_then(|()| {
+        for (name, text) in &files {
+            let mut file = std::fs::OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(out.join(name))?;
+            file.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    });
+    let shown = escape(&out.to_string_lossy(), Mode::Line);
+    if let Err(error) = written {
+        complain(&format!("`{shown}` can't be written ({})", error.kind()));
+        return Err(Exit::Error);
+    }
+    say(&format!("check them with OpenSSH: cd {shown} && sh verify.sh"));
+    Ok(Exit::Complete)
 }
 
 /// Writes the exact bytes to a file or a pipe. A terminal, which would obey what is in them, gets them

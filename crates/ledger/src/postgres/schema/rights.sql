@@ -12,7 +12,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lar TO %I', role);
     EXECUTE format(
         'GRANT EXECUTE ON FUNCTION lar.commit, lar.barrier, lar.open_run, lar.take_run, lar.close_run,
-             lar.renew_run, lar.lead, lar.resign, lar.integrate, lar.witness TO %I',
+             lar.renew_run, lar.lead, lar.resign, lar.integrate, lar.witness, lar.decide TO %I',
         role);
     INSERT INTO lar.admitted VALUES (role) ON CONFLICT DO NOTHING;
 END $$;
@@ -27,3 +27,14 @@ BEGIN
     EXECUTE format('REVOKE SELECT ON lar.journal FROM %I', role);
 END $$;
 REVOKE ALL ON FUNCTION lar.admit_reader FROM PUBLIC;
+
+-- Lets a role read, and put signed decisions beside attempts that wait for them: for those who approve
+-- and don't run.
+CREATE FUNCTION lar.admit_approver(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM lar.admit_reader(role);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION lar.decide TO %I', role);
+    INSERT INTO lar.approving VALUES (role) ON CONFLICT DO NOTHING;
+END $$;
+REVOKE ALL ON FUNCTION lar.admit_approver FROM PUBLIC;

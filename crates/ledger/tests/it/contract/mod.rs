@@ -1,6 +1,7 @@
 //! What every ledger must do. Each test gets a fresh ledger and doesn't know which one it is; a new
 //! backend is one line in [`contract!`].
 
+mod decisions;
 mod grants;
 mod runs;
 mod uses;

@@ -21,17 +21,18 @@ on_every_ledger! {
     a_commit_holds_the_run,
 }
 
-fn taking(hold: &Hold, gone: Option<&str>) -> Taking {
+pub fn taking(hold: &Hold, gone: Option<&str>) -> Taking {
     Taking {
         run: hold.run.clone(),
         owner: "other 2 2".to_owned(),
         lease_ms: 60_000,
         gone: gone.map(ToOwned::to_owned),
         definitions: Some(definitions()),
+        runner: None,
     }
 }
 
-const GONE: Option<&str> = Some("test 1 1");
+pub const GONE: Option<&str> = Some("test 1 1");
 
 async fn a_run_is_taken_over_only_when_its_holder_is_gone(fresh: Fresh) {
     let (ledger, other) = (fresh.ledger.as_ref(), (fresh.again)());

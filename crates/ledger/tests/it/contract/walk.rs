@@ -101,6 +101,7 @@ async fn make(ledger: &dyn Ledger, hold: &mut Hold, step: &Step) -> Answer {
                 lease_ms: 60_000,
                 gone: Some(gone),
                 definitions: Some(Definitions::from_text("{}")),
+                runner: None,
             };
             match ledger.take_run(taking).await {
                 Ok(opened) => {

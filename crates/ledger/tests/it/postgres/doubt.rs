@@ -145,6 +145,7 @@ async fn a_start_that_is_found_after_the_run_was_taken_over_is_not_acknowledged(
         lease_ms: 60_000,
         gone: Some(summary.owner),
         definitions: None,
+        runner: None,
     };
     other.take_run(taking).await.unwrap();
     admin.batch_execute("COMMIT").await.unwrap();

@@ -1,6 +1,7 @@
 //! What each role may do: the owner everything, the runtime's role the transitions, a reader nothing.
 
-use lar_core::ledger::{GrantId, Issuing, LedgerError, Source};
+use lar_core::approval::Signed;
+use lar_core::ledger::{Decision, GrantId, Issuing, LedgerError, Source};
 use lar_core::outcome::Verdict;
 use tokio_postgres::NoTls;
 
@@ -215,4 +216,30 @@ async fn a_reader_reads() {
     // What the model said and read is not for whoever may read the record.
     let error = ledger.journal(&hold.run, 1, 9).await.unwrap_err();
     assert!(error.to_string().contains("lacks a right"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approver_signs_and_does_nothing_else() {
+    let Some((owner, approver)) = owner_and_runtime() else { return };
+    admit(&approver, "admit_approver");
+    let (owner, ledger) = (connect(&owner), connect(&approver));
+    let hold = start(owner.as_ref(), "r", vec![with_approval("t", 1)]).await;
+    step(owner.as_ref(), &hold, 1, HOLD).await.unwrap();
+    let signed = Signed { statement: "yes".to_owned(), signature: "signed".to_owned() };
+    let attempt = attempt(&hold.run, 1);
+    let decision = Decision { run: hold.run.clone(), attempt, signed: signed.clone() };
+    assert_eq!(ledger.decide(decision).await, Ok(1));
+    let heard = owner.decisions(&hold.run, &attempt).await.unwrap();
+    assert_eq!(heard.signed, [signed]);
+    assert_eq!(ledger.records(&hold.run, 1, 9).await.unwrap().len(), 2);
+    for refused in [
+        step(ledger.as_ref(), &hold, 2, HOLD).await.err(),
+        ledger.renew_run(&hold).await.err(),
+        ledger.open_run(opening("mine", vec![granted("t", 1)])).await.err(),
+        ledger.close_run(closing(&hold)).await.err(),
+        ledger.journal(&hold.run, 1, 9).await.err(),
+    ] {
+        let refused = refused.expect("an approver did what only a run does").to_string();
+        assert!(refused.contains("lacks a right"), "{refused}");
+    }
 }
