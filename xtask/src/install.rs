@@ -28,6 +28,12 @@ const TOOLS: [Tool; 14] = [
     Tool { name: "curl", package: "curl", present: || on_path("curl").is_some(), required: false },
     Tool { name: "jq", package: "jq", present: || on_path("jq").is_some(), required: false },
     Tool {
+        name: "ssh-keygen and ssh-agent",
+        package: "openssh-client",
+        present: || on_path("ssh-keygen").is_some() && on_path("ssh-agent").is_some(),
+        required: false,
+    },
+    Tool {
         name: "bwrap",
         package: "bubblewrap",
         present: || on_path("bwrap").is_some(),

@@ -33,7 +33,7 @@ pub enum Ruling {
         by: Vec<String>,
     },
     /// Enough people said yes and nobody said no.
-    Approved {
+    Yes {
         /// Who.
         by: Vec<String>,
         /// Which of the statements, by their place.
@@ -42,7 +42,7 @@ pub enum Ruling {
         not_after: Timestamp,
     },
     /// Somebody who is listed said no.
-    Denied {
+    No {
         /// Who.
         by: String,
         /// Which of the statements, by its place.
@@ -81,7 +81,7 @@ impl Case<'_> {
             if !nonces.insert(statement.nonce) {
                 flaws.push((place, Flaw::Replayed));
             } else if statement.decision == Word::Deny {
-                denied.get_or_insert(Ruling::Denied { by: approver, place });
+                denied.get_or_insert(Ruling::No { by: approver, place });
             } else if self.now > statement.not_after {
                 flaws.push((place, Flaw::Expired(approver, statement.not_after)));
             } else if self.approvers.not_the_runner()
@@ -100,7 +100,7 @@ impl Case<'_> {
         let enough = people.len() >= self.approvers.required() as usize;
         let ruling = match (denied, not_after) {
             (Some(denied), _) => denied,
-            (None, Some(not_after)) if enough => Ruling::Approved { by: people, places, not_after },
+            (None, Some(not_after)) if enough => Ruling::Yes { by: people, places, not_after },
             (None, _) => Ruling::Waiting { by: people },
         };
         Judged { ruling, flaws }

@@ -47,8 +47,8 @@ pub(super) async fn approve(
     loop {
         let judged = asked.look(waiting).await?;
         let by = match judged.0.ruling {
-            Ruling::Approved { .. } => return asked.close(waiting, judged).await,
-            Ruling::Denied { ref by, .. } => {
+            Ruling::Yes { .. } => return asked.close(waiting, judged).await,
+            Ruling::No { ref by, .. } => {
                 let why = format!("`{by}` did not approve this use of token `{name}`");
                 return Err(asked.refuse(&judged, by.clone(), Refusal::ApprovalDenied(why)).await);
             }
@@ -204,7 +204,7 @@ impl Asked<'_> {
         let (judged, signed, _) = look;
         let fence = self.held.fence;
         let seq = match (self.held.approved_until, judged.ruling) {
-            (None, Ruling::Approved { by, places, not_after }) => {
+            (None, Ruling::Yes { by, places, not_after }) => {
                 let counted =
                     places.iter().filter_map(|place| signed.get(*place).cloned()).collect();
                 let yes = self.record(true, by.join(", "), counted);
@@ -217,13 +217,13 @@ impl Asked<'_> {
         };
         let last = self.look(waiting).await?;
         match &last.0.ruling {
-            Ruling::Approved { .. } => {
+            Ruling::Yes { .. } => {
                 let Authorized { held, token, invocation } = self.authorized;
                 Ok(Approved { held, token, invocation, consent: Some(Consent { fence, seq }) })
             }
             other => {
                 let by = match other {
-                    Ruling::Denied { by, .. } => by.clone(),
+                    Ruling::No { by, .. } => by.clone(),
                     _ => "none".to_owned(),
                 };
                 let why = format!(
@@ -239,7 +239,7 @@ impl Asked<'_> {
     async fn refuse(&self, look: &Look, approver: String, refusal: Refusal) -> Refusal {
         let (judged, signed, _) = look;
         let said = match &judged.ruling {
-            Ruling::Denied { place, .. } => signed.get(*place).cloned().into_iter().collect(),
+            Ruling::No { place, .. } => signed.get(*place).cloned().into_iter().collect(),
             _ => Vec::new(),
         };
         let no = self.record(false, approver, said);

@@ -98,7 +98,7 @@ fn a_yes_of_a_listed_person_for_this_counts() {
     let policy = approvers(1);
     let judged = judge(&policy, &[], &[given(&policy).sign()]);
     let until = Timestamp::from_millis(NOW + 1);
-    let yes = Ruling::Approved { by: vec!["alice".into()], places: vec![0], not_after: until };
+    let yes = Ruling::Yes { by: vec!["alice".into()], places: vec![0], not_after: until };
     assert_eq!(judged, Judged { ruling: yes, flaws: vec![] });
 }
 
@@ -133,7 +133,7 @@ fn a_yes_that_ran_out_is_refused_and_a_no_never_runs_out() {
     );
     let no = Given { word: Word::Deny, ..late };
     let judged = judge(&policy, &[], &[no.sign()]);
-    assert_eq!(judged.ruling, Ruling::Denied { by: "alice".into(), place: 0 });
+    assert_eq!(judged.ruling, Ruling::No { by: "alice".into(), place: 0 });
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_signature_of_other_bytes_or_for_another_purpose_is_refused() {
     let short = key(1).sign(NAMESPACE, HashAlg::Sha256, text.as_bytes()).unwrap();
     let signature = short.to_pem(LineEnding::LF).unwrap();
     let judged = judge(&policy, &[], &[Signed { statement: text, signature }]);
-    assert!(matches!(judged.ruling, Ruling::Approved { .. }));
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_person_counts_once_whatever_they_sign_with() {
     let bob =
         Given { nonce: 9, name: "bob", key: key(2), until: NOW + 50, ..given(&policy) }.sign();
     let judged = judge(&policy, &[], &[first, bob]);
-    let Ruling::Approved { by, not_after, .. } = judged.ruling else { panic!("{judged:?}") };
+    let Ruling::Yes { by, not_after, .. } = judged.ruling else { panic!("{judged:?}") };
     assert_eq!(by, ["alice", "bob"]);
     assert_eq!(not_after, Timestamp::from_millis(NOW + 1), "it holds as long as the first to end");
 }
@@ -217,15 +217,12 @@ fn a_no_outweighs_every_yes_before_and_after_it() {
         Given { word: Word::Deny, nonce: 8, name: "bob", key: key(2), ..given(&policy) }.sign();
     for order in [[yes.clone(), no.clone()], [no, yes.clone()]] {
         let judged = judge(&policy, &[], &order);
-        assert!(
-            matches!(judged.ruling, Ruling::Denied { ref by, .. } if by == "bob"),
-            "{judged:?}"
-        );
+        assert!(matches!(judged.ruling, Ruling::No { ref by, .. } if by == "bob"), "{judged:?}");
     }
     // Of somebody who isn't listed it is nothing.
     let stranger = Given { word: Word::Deny, nonce: 8, key: key(9), ..given(&policy) }.sign();
     let judged = judge(&policy, &[], &[yes, stranger]);
-    assert!(matches!(judged.ruling, Ruling::Approved { .. }), "{judged:?}");
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }), "{judged:?}");
 }
 
 #[test]
@@ -247,11 +244,11 @@ fn whoever_runs_it_approves_nothing_where_the_policy_says_so() {
         assert_eq!(judged.flaws, [(0, Flaw::Runner("alice".into()))], "{runners:?}");
     }
     let judged = judge(&policy, &[runner("bob", &[])], std::slice::from_ref(&alice));
-    assert!(matches!(judged.ruling, Ruling::Approved { .. }), "{judged:?}");
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }), "{judged:?}");
     // Saying no is everybody's.
     let no = Given { word: Word::Deny, ..given(&policy) }.sign();
     let judged = judge(&policy, &[runner("alice", &[])], &[no]);
-    assert!(matches!(judged.ruling, Ruling::Denied { .. }), "{judged:?}");
+    assert!(matches!(judged.ruling, Ruling::No { .. }), "{judged:?}");
 }
 
 #[test]
@@ -263,7 +260,7 @@ fn p256_keys_sign_too() {
     let policy = Approvers::new([line("carol", &key)], 1, false).unwrap();
     let signed = Given { name: "carol", key: key.clone(), ..given(&policy) }.sign();
     let judged = judge(&policy, &[], std::slice::from_ref(&signed));
-    assert!(matches!(judged.ruling, Ruling::Approved { .. }), "{judged:?}");
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }), "{judged:?}");
     let other = Given { name: "carol", key, nonce: 8, ..given(&policy) }.sign();
     let swapped = Signed { signature: other.signature, ..signed };
     assert_eq!(refused(&policy, swapped), Flaw::Forged("carol".into()));
@@ -301,7 +298,7 @@ fn a_security_key_must_say_that_a_person_was_there_and_who() {
     let text = given.statement().to_text().unwrap();
     let (_, good) = sk_sign(&secret, &text, 0x05, 0x05);
     let judged = judge(&policy, &[], &[good]);
-    assert!(matches!(judged.ruling, Ruling::Approved { .. }), "{judged:?}");
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }), "{judged:?}");
     for (flags, missing) in [(0x01, "whose finger"), (0x04, "a touch"), (0x00, "a touch")] {
         let (_, signed) = sk_sign(&secret, &text, flags, flags);
         let flaw = refused(&policy, signed).to_string();

@@ -94,8 +94,8 @@ async fn list(choice: &LedgerChoice, as_json: bool) -> Result<Exit, Exit> {
 fn progress(deciding: &Deciding) -> String {
     let by = match deciding.judge().ruling {
         Ruling::Waiting { by } => by,
-        Ruling::Approved { by, .. } => return format!("approved by {}", by.join(", ")),
-        Ruling::Denied { by, .. } => return format!("denied by {by}"),
+        Ruling::Yes { by, .. } => return format!("approved by {}", by.join(", ")),
+        Ruling::No { by, .. } => return format!("denied by {by}"),
     };
     let needs = format!("needs {}", deciding.approvers.summary());
     if by.is_empty() { needs } else { format!("{needs}; approved so far by {}", by.join(", ")) }
@@ -115,8 +115,8 @@ fn as_value(one: &Pending) -> Value {
     if let (Some(fields), Some(deciding)) = (value.as_object_mut(), &one.signed) {
         let (state, by) = match deciding.judge().ruling {
             Ruling::Waiting { by } => ("waiting", by),
-            Ruling::Approved { by, .. } => ("approved", by),
-            Ruling::Denied { by, .. } => ("denied", vec![by]),
+            Ruling::Yes { by, .. } => ("approved", by),
+            Ruling::No { by, .. } => ("denied", vec![by]),
         };
         fields.insert("state".into(), json!(state));
         fields.insert("decided_by".into(), json!(by));

@@ -160,9 +160,7 @@ impl Signatures {
             ));
         }
         match judged.ruling {
-            Ruling::Approved { by, not_after, .. }
-                if approved && by.join(", ") == record.approver =>
-            {
+            Ruling::Yes { by, not_after, .. } if approved && by.join(", ") == record.approver => {
                 let verify = |signed: &crate::approval::Signed| {
                     signed.verify(policy.approvers.keys()).ok().map(|(_, key)| key.to_string())
                 };
@@ -170,7 +168,7 @@ impl Signatures {
                 let people = if policy.approvers.not_the_runner() { by } else { Vec::new() };
                 Ok(Some(Holds { not_after, by: keys, people }))
             }
-            Ruling::Denied { by, .. } if !approved && by == record.approver => Ok(None),
+            Ruling::No { by, .. } if !approved && by == record.approver => Ok(None),
             Ruling::Waiting { by } if approved => Err(format!(
                 "{} people signed it and {} must",
                 by.len(),

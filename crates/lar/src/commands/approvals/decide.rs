@@ -196,8 +196,8 @@ fn tell(
 ) {
     let required = deciding.approvers.required();
     let count = match ruling {
-        Ruling::Waiting { by } | Ruling::Approved { by, .. } => by.len(),
-        Ruling::Denied { .. } => 0,
+        Ruling::Waiting { by } | Ruling::Yes { by, .. } => by.len(),
+        Ruling::No { .. } => 0,
     };
     if args.json {
         let told = json!({
@@ -208,9 +208,9 @@ fn tell(
         return;
     }
     println(&match ruling {
-        Ruling::Denied { .. } => format!("denied as {person}; it will not run"),
+        Ruling::No { .. } => format!("denied as {person}; it will not run"),
         Ruling::Waiting { .. } => format!("approved as {person}: {count} of {required}"),
-        Ruling::Approved { .. } => {
+        Ruling::Yes { .. } => {
             let next = match one.until {
                 Some(_) => "the run goes on with it",
                 None => "`lar resume` goes on with it",

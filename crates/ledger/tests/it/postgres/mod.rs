@@ -11,3 +11,9 @@ mod rights;
 mod rule;
 mod sequence;
 mod strange;
+
+/// Takes the tables back to what version 1 had.
+const FIRST_VERSION: &str =
+    "DROP TABLE lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
+        lar.decisions, lar.approving;
+    UPDATE lar.ledger SET version = 1";

@@ -272,11 +272,7 @@ async fn a_ledger_of_the_first_version_is_renewed_by_its_owner() {
     drop(ledger);
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    // As the first version left it.
-    let back =
-        "DROP TABLE lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed;
-        UPDATE lar.ledger SET version = 1";
-    client.batch_execute(back).await.unwrap();
+    client.batch_execute(super::FIRST_VERSION).await.unwrap();
     let ledger = signed(&url, host(0, &on())).await;
     whole_run(ledger.as_ref(), "new", 1).await;
     holds(ledger.as_ref(), &["old".into(), "new".into()]).await;

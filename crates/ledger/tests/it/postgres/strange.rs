@@ -52,10 +52,9 @@ async fn an_older_ledger_is_brought_up_by_its_owner_and_by_nobody_else() {
         name,
         &format!(
             "SET ROLE {name}; SELECT lar.admit('{role}');
-            UPDATE lar.ledger SET version = 1;
-            DROP TABLE lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
-                lar.decisions, lar.approving;
-            CREATE OR REPLACE FUNCTION lar.barrier() RETURNS void LANGUAGE sql AS 'SELECT 1/0'"
+            {first};
+            CREATE OR REPLACE FUNCTION lar.barrier() RETURNS void LANGUAGE sql AS 'SELECT 1/0'",
+            first = super::FIRST_VERSION
         ),
     );
     let runtime = server.url(&role, name);
