@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import _native
+from ._native import run_command
 
 LAUNCHER = Path(__file__).with_name("lar-launcher")
 
@@ -15,4 +15,4 @@ def main() -> None:
     """Is `lar`, with the arguments of this process."""
     # Ctrl-C is the command's own affair: nothing of Python runs any more that could hear of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(_native.run_command(["lar", *sys.argv[1:]]))
+    sys.exit(run_command(["lar", *sys.argv[1:]]))

@@ -287,7 +287,10 @@ async def test_negotiation_by_a_policy(replay: Replay) -> None:
     assert [record.granted_token for record in records] == [None, None, "restart"]
     assert {record.provider_type for record in records} == {"program"}
     assert [proof.token_name for proof in result.audit_trail.proofs] == ["restart"]
-    assert restart.consumed
+    # What was granted for the run ended with it: it is a candidate again, which nobody has granted.
+    assert not restart.consumed
+    with pytest.raises(UnknownToolError):
+        await restart.consume("echo restart")
 
 
 async def test_a_loop_of_ones_own_takes_the_one_path(site: Site) -> None:

@@ -168,7 +168,10 @@ async def test_what_lies_outside_has_one_error_everywhere(
     """The dry run, a use, and a model's call say the same, and the record says its name."""
     error = getattr(la, name)
     assert issubclass(error, la.TokenScopeError) and issubclass(error, la.TokenError)
-    token = make(tmp_path)
+    # The state directory lies beside it: a token that reaches the keys is refused.
+    directory = tmp_path / "data"
+    directory.mkdir()
+    token = make(directory)
     assert token.kind == kind
     async with la.CapabilitySet([token]) as capabilities:
         tool = token.tool_name

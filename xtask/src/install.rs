@@ -18,7 +18,7 @@ struct Tool {
     required: bool,
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 15] = [
     Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
     Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
     Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },

@@ -42,8 +42,8 @@ struct State {
     asked: usize,
     /// The longest life, in milliseconds.
     life: u64,
-    /// How long the file of effects was at the last kill.
-    effects: u64,
+    /// How many effects there were at the last kill.
+    effects: usize,
     /// How many kills in a row brought no effect.
     idle: usize,
 }
@@ -69,7 +69,8 @@ impl Round<'_> {
     /// Lets the next ones live longer while nothing happens, as on a machine that has much else to do,
     /// and shorter again when something does.
     fn pace(&self, state: &mut State) {
-        let effects = fs::metadata(self.directory.join("effects")).map_or(0, |file| file.len());
+        let effects = fs::read(self.directory.join("effects")).unwrap_or_default();
+        let effects = effects.iter().filter(|byte| **byte == b'\n').count();
         state.idle = if effects > state.effects { 0 } else { state.idle + 1 };
         state.effects = effects;
         state.life = match state.idle {
@@ -88,7 +89,9 @@ impl Round<'_> {
         }
         self.pace(&mut state);
         let kills = state.at_random + state.at_step.values().sum::<u32>();
-        state.done |= kills >= self.kills;
+        // Kills that hit nothing but starts say nothing: it goes on, within reason, until some hit effects.
+        let telling = state.effects >= usize::try_from(kills / 5).unwrap_or(0);
+        state.done |= kills >= self.kills && (telling || kills >= 4 * self.kills);
     }
 
     /// The step whose turn it is, and at which time it is to be deadly.
@@ -187,8 +190,8 @@ pub fn run(
 /// The longest life of a process on a quiet machine, in milliseconds: the more of them there are, the
 /// longer each needs to come to its first effect.
 fn shortest_life(scenario: &Scenario) -> u64 {
-    let connect = if scenario.store == Store::Postgres { 150 } else { 0 };
-    100 + 40 * scenario.processes as u64 + connect
+    let connect = if scenario.store == Store::Postgres { 200 } else { 0 };
+    150 + 40 * scenario.processes as u64 + connect
 }
 
 /// An empty place for a store.
