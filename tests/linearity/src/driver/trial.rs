@@ -94,9 +94,13 @@ impl Round<'_> {
         state.done |= kills >= self.kills && (telling || kills >= 4 * self.kills);
     }
 
-    /// The step whose turn it is, and at which time it is to be deadly.
+    /// The step whose turn it is, and at which time it is to be deadly. None while nothing happens: a
+    /// start that is killed each time leaves more to the next one, which would come to no effect either.
     pub fn next_step(&self, random: &mut Random) -> Option<(String, u64)> {
         let mut state = self.state();
+        if state.idle > self.scenario.processes {
+            return None;
+        }
         state.asked += 1;
         let name = self.steps.get(state.asked % self.steps.len().max(1))?.clone();
         // These are reached once or twice in a life.

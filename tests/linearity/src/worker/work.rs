@@ -145,6 +145,7 @@ impl Worker {
                     Ok(())
                     | Err(
                         Refusal::TokenReused { .. }
+                        | Refusal::NoUseFree { .. }
                         | Refusal::NeverBegan(_)
                         | Refusal::ApprovalTimeout(_)
                         | Refusal::Ledger(LedgerError::Conflict(
