@@ -12,6 +12,7 @@ mod read;
 mod reader;
 mod schema;
 mod store;
+mod thread;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! The writer thread: takes what has queued up, commits it at once, answers each caller.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lar_core::ledger::LedgerError;
@@ -13,6 +12,7 @@ use super::clock;
 use super::log::{self, Integrator};
 use super::queue;
 use super::schema::PATIENCE;
+use super::thread::Thread;
 use super::unavailable;
 use crate::seen::{LastSeen, Sight};
 
@@ -53,8 +53,8 @@ struct Command {
 /// A handle on the thread. Dropping it lets the thread finish what is queued and end.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Command>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    queue: mpsc::Sender<Command>,
+    _thread: Thread,
 }
 
 impl Writer {
@@ -64,11 +64,8 @@ impl Writer {
         seen: Option<LastSeen>,
     ) -> Result<Self, LedgerError> {
         let (queue, commands) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("lar-ledger".to_owned())
-            .spawn(move || run(connection, log, seen, commands))
-            .map_err(|_| LedgerError::Unavailable("no thread can be started for it".to_owned()))?;
-        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
+        let work = move || run(connection, log, seen, commands);
+        Ok(Self { queue, _thread: Thread::start("lar-ledger", work)? })
     }
 
     /// Queues some work and waits for the answer, which comes after the commit. When the queue is
@@ -105,22 +102,8 @@ impl Writer {
                 (answer, whole)
             }),
         };
-        let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(command).await.map_err(|_| gone())?;
+        self.queue.send(command).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.queue = None;
-        let thread = self.thread.get_mut().ok().and_then(Option::take);
-        if let Some(thread) = thread
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A panic in the writer has already been reported to those who waited.
-            let _ = thread.join();
-        }
     }
 }
 

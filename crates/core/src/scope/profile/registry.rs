@@ -103,20 +103,6 @@ impl Profiles {
         }
         Ok(None)
     }
-
-    /// Every shipped profile, in no order.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::find`].
-    pub fn all_shipped() -> Result<Vec<Arc<Profile>>, ProfileError> {
-        let mut all = Vec::new();
-        for index in 0..SHIPPED.len() {
-            let Some(read) = shipped_file(index) else { continue };
-            all.extend(read.as_ref().map_err(Clone::clone)?.values().cloned());
-        }
-        Ok(all)
-    }
 }
 
 /// A shipped profile. Its file is read when it is first asked for, so that starting costs nothing.
