@@ -37,6 +37,7 @@ pub mod manifest;
 mod options;
 mod place;
 pub mod report;
+mod resolve;
 mod session;
 pub mod table;
 mod walls;
@@ -67,11 +68,12 @@ pub use lar_runtime::negotiate::{
 };
 pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::timestamp::{TimestampError, timestamp};
-pub use lar_runtime::tools::Programs;
+pub use lar_runtime::tools::{Programs, TargetAnswer};
 pub use lar_runtime::witness::{Cosigned, Unwitnessed, Witnesses, Witnessing};
 pub use lar_runtime::{journal, model, recover};
 pub use options::RunOptions;
 pub use place::{LedgerPlace, accept_restored, existing_ledger, open_ledger};
+pub use resolve::ask_target;
 pub use session::{MakeOptions, Session, SessionError};
 pub use url::Url;
 

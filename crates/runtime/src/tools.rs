@@ -31,7 +31,7 @@ use crate::secrets::Secrets;
 use crate::stop::Stop;
 
 pub use accounts::{Accounts, Operator};
-pub use deploy::{ClusterError, ROLLBACK_FAILED, ROLLOUT_FAILED};
+pub use deploy::{ClusterError, ROLLBACK_FAILED, ROLLOUT_FAILED, TargetAnswer, ask_target};
 pub use programs::{ProgramError, Programs};
 
 /// Everything that the tools need.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::reach::Reach;
 use crate::action::DeployAction;
@@ -41,7 +41,7 @@ pub enum DeployMethod {
 
 /// What a kubeconfig context stands for: enough for a person to recognise the cluster, and part of
 /// what an approval binds to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
     /// The context's name.
     pub context: String,

@@ -98,6 +98,14 @@ impl Operator {
         }
     }
 
+    /// Where its kubeconfig is.
+    pub(in crate::tools) fn kubeconfig(&self) -> KubeconfigSource {
+        KubeconfigSource {
+            kubeconfig: self.var("KUBECONFIG").map(OsString::from),
+            home: self.var("HOME").map(OsString::from),
+        }
+    }
+
     /// The variables for a program that is run for the operator.
     fn plain(&self, programs: &Programs) -> Vec<(OsString, OsString)> {
         const OWN: [&str; 3] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "PATH"];
@@ -118,10 +126,7 @@ impl Accounts {
         programs: &Programs,
         operator: &Operator,
     ) -> Result<Self, ClusterError> {
-        let source = KubeconfigSource {
-            kubeconfig: operator.var("KUBECONFIG").map(OsString::from),
-            home: operator.var("HOME").map(OsString::from),
-        };
+        let source = operator.kubeconfig();
         let kube = Kubeconfigs::resolve(tokens, programs, &source).await?;
         let mut all = Self { found: kube.found(), kube, ..Self::default() };
         for token in tokens {

@@ -6,6 +6,7 @@
 //! reported as [`ROLLOUT_FAILED`]; who called sees that, and has the way back taken once.
 
 mod answer;
+mod ask;
 mod cluster;
 mod command;
 mod credentials;
@@ -21,6 +22,7 @@ use lar_core::scope::{DeployScope, Scope};
 
 use super::Job;
 
+pub use ask::{TargetAnswer, ask_target};
 pub use cluster::ClusterError;
 pub(super) use cluster::{KubeconfigSource, Kubeconfigs};
 pub(super) use place::Place;

@@ -97,6 +97,16 @@ impl Server {
         found.expect("the deployment exists").snapshot()
     }
 
+    /// Looks at a deployment as a client would, which advances its rollout by one step.
+    ///
+    /// # Panics
+    /// When there is no such deployment.
+    pub fn look(&self, namespace: &str, name: &str) {
+        let mut store = lock(&self.shared.store);
+        let found = store.deployments.get_mut(&(namespace.to_owned(), name.to_owned()));
+        found.expect("the deployment exists").look();
+    }
+
     /// Adds answers to the next patches of a deployment.
     ///
     /// # Panics

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use standin::kube::{Deployment, Rollout, Server};
 
 use crate::pty::Terminal;
-use crate::support::{Lab, call, done, script, skip};
+use crate::support::{Lab, Run, call, done, eventually, script, skip};
 
 const V1: &str = "registry.test/team/web:v1";
 const V2: &str = "registry.test/team/web:v2";
@@ -86,6 +87,43 @@ fn a_failed_rollout_goes_back_once() {
     let names: Vec<_> = ended.proofs().iter().map(|p| p["token_name"].clone()).collect();
     assert_eq!(names, ["prod", "prod/rollback"]);
     assert!(ended.stderr.contains("rolling back"), "{}", ended.stderr);
+}
+
+/// Killed while the rollout is under way, its outcome is unknown until the cluster is asked, which says
+/// so once.
+#[test]
+fn what_a_crash_left_unknown_is_asked_of_the_cluster() {
+    let Some((server, lab)) = cluster(Rollout::Succeeds { after: 2_000 }) else {
+        return;
+    };
+    let manifest = lab.read("manifest.toml").replace("requires_approval = true\n", "");
+    lab.write("manifest.toml", manifest);
+    let running = lab.replay(&[deploy(), done()]).start();
+    eventually("the patch was applied", || server.deployment("prod", "web").images["web"] == V2);
+    running.signal(Signal::KILL);
+    running.wait();
+    let lar = |words: &[&str]| {
+        let ledger = ["--ledger", "ledger.db"];
+        Run::at(lab.dir(), words).args(ledger).env("HOME", lab.dir().to_str().unwrap()).go()
+    };
+    lar(&["resume", "latest", "--abandon"]).exits(0);
+    let ask = ["audit", "resolve", "latest", "--ask-target"];
+    let early = lar(&ask).exits(5);
+    assert!(early.stderr.contains("under way; ask again later"), "{}", early.stderr);
+    for _ in 0..2_000 {
+        server.look("prod", "web");
+    }
+    let asked = lar(&[&ask[..], &["--json"]].concat()).exits(0).json();
+    assert_eq!(asked[0]["outcome"], "succeeded");
+    let shown = lar(&["audit", "show", "latest", "--json"]).exits(0).json();
+    let resolution = &shown["proofs"][0]["resolution"];
+    assert_eq!((&resolution["by"], &resolution["outcome"]), (&json!("target"), &json!("succeeded")));
+    assert!(resolution["name"].as_str().unwrap().contains(&server.url()), "{resolution}");
+    assert_eq!(shown["proofs"][0]["outcome"], "unknown", "the record of then stays");
+    lar(&["audit", "verify"]).exits(0);
+    let nothing = lar(&ask).exits(0);
+    assert!(nothing.stderr.contains("no unknown outcome"), "{}", nothing.stderr);
+    assert_eq!(server.writes().len(), 1, "asking changes nothing");
 }
 
 #[test]

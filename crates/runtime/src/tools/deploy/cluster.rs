@@ -187,7 +187,8 @@ impl Kubeconfigs {
     }
 }
 
-async fn resolve(
+/// Resolves one context: what it stands for, and what of it must never be shown.
+pub(super) async fn resolve(
     token: &str,
     context: Option<&str>,
     programs: &Programs,

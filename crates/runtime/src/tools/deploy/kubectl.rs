@@ -10,25 +10,24 @@
 //! a directory that is ours alone and goes when the attempt ends, and nothing of the operator's
 //! environment.
 
-use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use lar_core::outcome::{Outcome, Performed, ProgramIdentity, Verdict};
 
 use super::super::Job;
-use super::super::child::{End, How, Order, Ran};
+use super::super::child::{End, How, Ran};
 use super::answer::{Answer, answer, has_failed, last_line};
 use super::cluster::Frozen;
-use super::place::{PLAIN, Place};
+use super::place::Place;
 use lar_core::display::first_chars;
 
 /// The annotation that holds the id of the attempt which patched last. It stands on the deployment
 /// and not on its pod template, so that it starts no rollout by itself: a patch to the image that is
 /// already there stays a patch that changes nothing.
-const ANNOTATION: &str = "linear-agent-runtime/attempt";
+pub(super) const ANNOTATION: &str = "linear-agent-runtime/attempt";
 
 /// How long one request may take. An API server gives up after 60 seconds by itself.
-const REQUEST: Duration = Duration::from_secs(60);
+pub(super) const REQUEST: Duration = Duration::from_secs(60);
 /// How long each look at the annotation may take; these may go beyond the token's time.
 const LOOK: Duration = Duration::from_secs(10);
 /// How often a read is tried, a second apart.
@@ -62,13 +61,11 @@ impl Job<'_> {
                 };
             }
         };
-        let context = format!("--context={}", frozen.cluster.context);
         let until = Instant::now() + timeout;
         let mut under_way = UnderWay {
             job: self,
             target,
             place,
-            context,
             until,
             text: String::new(),
             program: None,
@@ -89,7 +86,6 @@ struct UnderWay<'a> {
     job: &'a Job<'a>,
     target: Target<'a>,
     place: Place,
-    context: String,
     until: Instant,
     /// What the commands wrote so far.
     text: String,
@@ -260,21 +256,9 @@ impl UnderWay<'_> {
 
     /// Runs `kubectl VERB deployment…` for the target.
     async fn kubectl(&mut self, verb: &[&str], rest: &[&str], timeout: Duration) -> Ran {
-        let mut argv = vec!["kubectl".to_owned()];
-        argv.extend(verb.iter().map(|word| (*word).to_owned()));
-        argv.push(format!("deployment.apps/{}", self.target.deployment));
-        argv.push(format!("--namespace={}", self.target.namespace));
-        argv.push(format!("--kubeconfig={}", self.place.config.display()));
-        argv.push(self.context.clone());
-        argv.extend(rest.iter().map(|word| (*word).to_owned()));
-        let mut env: Vec<(OsString, OsString)> = vec![
-            ("PATH".into(), self.job.tools.programs.path()),
-            ("HOME".into(), self.place.home.clone().into()),
-        ];
-        env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
-        let workdir = self.place.home.clone();
-        let around = self.place.surroundings();
-        let ran = self.job.run(Order { argv, env, workdir, timeout, around }).await;
+        let (programs, at) =
+            (&self.job.tools.programs, (self.target.namespace, self.target.deployment));
+        let ran = self.job.run(self.place.order(programs, verb, at, rest, timeout)).await;
         if let Ran::Ended(end) = &ran {
             self.program = end.program.clone();
             self.tier = end.tier.and_then(|tier| tier.letter().chars().next());

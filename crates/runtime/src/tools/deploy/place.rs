@@ -1,15 +1,19 @@
 //! Where a `kubectl` lives while it runs: a private directory with the frozen kubeconfig and an empty
 //! home, so that it neither reads nor leaves anything in the operator's.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lar_core::scope::{Endpoint, Reach};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use super::super::child::Order;
+use super::super::programs::Programs;
 use super::cluster::Frozen;
 use crate::confine::Surroundings;
 
@@ -21,6 +25,8 @@ pub(in crate::tools) struct Place {
     pub(in crate::tools) home: PathBuf,
     pub(in crate::tools) config: PathBuf,
     server: Option<Endpoint>,
+    /// The context that the kubeconfig holds.
+    context: String,
     /// Removed with everything in it when this is dropped.
     _directory: TempDir,
 }
@@ -32,8 +38,8 @@ impl Place {
         DirBuilder::new().mode(0o700).create(&home)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config)?;
         file.write_all(frozen.config.expose_secret().as_bytes())?;
-        let server = frozen.server();
-        Ok(Self { home, config, server, _directory: directory })
+        let (server, context) = (frozen.server(), frozen.cluster.context.clone());
+        Ok(Self { home, config, server, context, _directory: directory })
     }
 
     /// What a `kubectl` here may reach: its kubeconfig, and the server that it names.
@@ -45,6 +51,29 @@ impl Place {
         };
         let home = Some(self.home.clone());
         Surroundings { reach, home, base: self.home.clone(), ..Surroundings::default() }
+    }
+
+    /// `kubectl VERB deployment…` here, with nothing of the operator's environment.
+    pub(super) fn order(
+        &self,
+        programs: &Programs,
+        verb: &[&str],
+        (namespace, deployment): (&str, &str),
+        rest: &[&str],
+        timeout: Duration,
+    ) -> Order {
+        let mut argv = vec!["kubectl".to_owned()];
+        argv.extend(verb.iter().map(|word| (*word).to_owned()));
+        argv.push(format!("deployment.apps/{deployment}"));
+        argv.push(format!("--namespace={namespace}"));
+        argv.push(format!("--kubeconfig={}", self.config.display()));
+        argv.push(format!("--context={}", self.context));
+        argv.extend(rest.iter().map(|word| (*word).to_owned()));
+        let mut env: Vec<(OsString, OsString)> =
+            vec![("PATH".into(), programs.path()), ("HOME".into(), self.home.clone().into())];
+        env.extend(PLAIN.map(|(name, value)| (name.into(), value.into())));
+        let (workdir, around) = (self.home.clone(), self.surroundings());
+        Order { argv, env, workdir, timeout, around }
     }
 }
 
