@@ -371,8 +371,12 @@ impl Agent {
         if !self.tape.reaches(site.turn) {
             return Ok(None);
         }
-        let found = self.dispatcher.held().attempt(&AttemptId::at(site)).await?;
-        Ok(found.as_ref().and_then(told_later))
+        let Some(found) = self.dispatcher.held().attempt(&AttemptId::at(site)).await? else {
+            return Ok(None);
+        };
+        // Its deployment may have failed, and its way back not have been begun.
+        self.dispatcher.go_back(&found, site).await?;
+        Ok(told_later(&found))
     }
 
     /// One call: the runtime's own tools, or the one path. Says what happened, and whether that is

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
 use lar_core::approval::ApprovalGate;
-use lar_core::audit::record::Body;
+use lar_core::audit::record::{Body, Record};
 use lar_core::audit::trail::Proof;
 use lar_core::call::{Approved, Authorized, Untold};
 use lar_core::error::Refusal;
-use lar_core::id::{CallSite, Part, RunId};
+use lar_core::id::{AttemptId, CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
-use lar_core::ledger::{Ledger, LedgerError, RunLedger};
+use lar_core::ledger::{Attempt, Ledger, LedgerError, RunLedger, UseState};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
@@ -176,7 +176,9 @@ impl Dispatcher {
         }
         let proof = this.finish(approved).await?;
         this.tell_sealed(&proof);
-        self.roll_back(&proof, site).await;
+        if proof.reason() == Some(ROLLOUT_FAILED) {
+            self.roll_back(proof.token_name(), site).await;
+        }
         Ok(proof)
     }
 
@@ -212,25 +214,41 @@ impl Dispatcher {
 
     /// A rollback is an effect of its own, with its own once-only use, intent and proof, and it
     /// takes the same path.
-    async fn roll_back(&self, proof: &Proof, site: &CallSite) {
+    async fn roll_back(&self, token: &str, site: &CallSite) {
         let this = &self.inner;
-        if proof.reason() != Some(ROLLOUT_FAILED) || this.stop.requested().is_some() {
+        let Some(back) = this.capabilities.token(token).and_then(|token| token.rollback()) else {
+            return;
+        };
+        let site = CallSite { part: Part::Rollback, ..site.clone() };
+        let (tool, input) = (back.tool_name(), "{}".to_owned());
+        if this.stop.requested().is_some() {
+            // The run ends with the rollout failed, and the record names what was not done about it.
+            let _ = self.refuse(&site, &tool, &input, &Refusal::Stopped).await;
             return;
         }
-        let token = this.capabilities.token(proof.token_name());
-        let Some(back) = token.and_then(|token| token.rollback()) else {
-            return;
-        };
-        this.observer.notice(Event::RollingBack { token: proof.token_name() });
-        let call = ToolCall {
-            site: CallSite { part: Part::Rollback, ..site.clone() },
-            tool: back.tool_name(),
-            input: "{}".to_owned(),
-            rationale: None,
-        };
+        this.observer.notice(Event::RollingBack { token });
+        let call = ToolCall { site, tool, input, rationale: None };
         // Its result stands in the record and is shown to those who watch; the deployment's own
         // proof isn't changed by it. Boxed, because a path that can lead to itself has no size.
         let _ = Box::pin(self.dispatch(call)).await;
+    }
+
+    /// Takes the way back from a call's deployment whose rollout failed just before the run was cut off.
+    /// What stands in the ledger decides: a way back that was begun then is never begun again.
+    pub async fn go_back(&self, failed: &Attempt, site: &CallSite) -> Result<(), LedgerError> {
+        let ledger = &self.inner.ledger;
+        let records = ledger.ledger().records(ledger.run(), failed.seq, 1).await?;
+        let said = records.first().and_then(|record| record.read().ok());
+        let Some(Record { body: Body::Outcome(outcome), .. }) = said else { return Ok(()) };
+        if outcome.reason.as_deref() != Some(ROLLOUT_FAILED) {
+            return Ok(());
+        }
+        let back = AttemptId::at(&CallSite { part: Part::Rollback, ..site.clone() });
+        let begun = ledger.attempt(&back).await?.map(|back| back.state);
+        if matches!(begun, None | Some(UseState::Released { .. })) {
+            self.roll_back(&outcome.token_name, site).await;
+        }
+        Ok(())
     }
 
     /// Writes a record of the run.

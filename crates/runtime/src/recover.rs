@@ -1,15 +1,21 @@
 //! What a crash left open: runs whose processes are gone are offered to be resumed, or sealed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lar_core::audit::record::RunEnd;
+use lar_core::audit::record::{Body, RunEnd};
+use lar_core::audit::room::{MOST_ERROR_BYTES, first_bytes};
 use lar_core::id::RunId;
 use lar_core::ledger::{
     Closing, Conflict, Definitions, Ledger, LedgerError, RunLedger, RunSummary, Taking,
 };
 
+use lar_core::token::ROLLBACK_SUFFIX;
+
+use crate::agent::read_records;
 use crate::stop::{Cause, Stop};
+use crate::tools::ROLLOUT_FAILED;
 
 /// How long a run is held without a sign of life, in milliseconds.
 pub const LEASE_MS: u64 = 60_000;
@@ -81,10 +87,14 @@ pub async fn abandon(ledger: &dyn Ledger, run: &RunSummary) -> Result<bool, Ledg
         Err(LedgerError::RunHeld { .. } | LedgerError::RunClosed(_)) => return Ok(false),
         Err(error) => return Err(error),
     };
-    let details = RunEnd {
-        error: Some("its process was gone; sealed by a later start".to_owned()),
-        ..RunEnd::default()
-    };
+    let mut error = "its process was gone; sealed by a later start".to_owned();
+    // A record that can't be read keeps nothing from being sealed.
+    for token in ways_back(ledger, &run.run).await.unwrap_or_default() {
+        error.push_str("; ");
+        error.push_str(&never_returned(&token));
+    }
+    let error = Some(first_bytes(&error, MOST_ERROR_BYTES).to_owned());
+    let details = RunEnd { error, ..RunEnd::default() };
     let stop_reason = "error".to_owned();
     let closing = Closing { hold, stop_reason, details, keep_journal: false };
     match ledger.close_run(closing).await {
@@ -93,6 +103,42 @@ pub async fn abandon(ledger: &dyn Ledger, run: &RunSummary) -> Result<bool, Ledg
         Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The tokens whose rollout failed in this run and whose way back was never begun.
+pub async fn ways_back(ledger: &dyn Ledger, run: &RunId) -> Result<Vec<String>, LedgerError> {
+    let (records, _) = read_records(ledger, run).await?;
+    let mut failed: BTreeMap<String, u64> = BTreeMap::new();
+    let mut declared: Vec<&str> = Vec::new();
+    for record in &records {
+        match &record.body {
+            Body::RunOpen(open) => {
+                declared = open.tokens.iter().map(|token| token.name.as_str()).collect();
+            }
+            Body::Outcome(outcome) if outcome.reason.as_deref() == Some(ROLLOUT_FAILED) => {
+                let back = format!("{}{ROLLBACK_SUFFIX}", outcome.token_name);
+                if declared.contains(&back.as_str()) {
+                    *failed.entry(outcome.token_name.clone()).or_default() += 1;
+                }
+            }
+            Body::Intent(intent) => {
+                if let Some(token) = intent.token_name.strip_suffix(ROLLBACK_SUFFIX)
+                    && let Some(left) = failed.get_mut(token)
+                {
+                    *left = left.saturating_sub(1);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(failed.into_iter().filter(|(_, left)| *left > 0).map(|(token, _)| token).collect())
+}
+
+/// What is said of a way back that was never begun.
+pub fn never_returned(token: &str) -> String {
+    format!(
+        "the rollout of token `{token}` failed and its way back was never begun: see to it yourself"
+    )
 }
 
 /// How a run is taken over by this process; refused while its own is alive, whatever its lease says.

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use lar_core::action::Action;
 use lar_core::call::Spent;
+use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::scope::{Scope, SecretScope};
@@ -85,6 +86,11 @@ impl Tools {
             tools: self,
             token: spent.token(),
             attempt: spent.invocation().attempt().to_string(),
+            call: AttemptId::at(&CallSite {
+                part: Part::Call,
+                ..spent.invocation().site().clone()
+            })
+            .to_string(),
             stop,
             injected: None,
         };
@@ -107,6 +113,8 @@ struct Job<'a> {
     token: &'a Token,
     /// Goes to the target as an idempotency key where it takes one.
     attempt: String,
+    /// The attempt of the call that this one is a part of: of a way back, the deployment's.
+    call: String,
     stop: &'a Stop,
     /// A secret that goes in at the last moment.
     injected: Option<Injected<'a>>,
@@ -142,6 +150,7 @@ impl Job<'_> {
                     tools: self.tools,
                     token: self.token,
                     attempt: self.attempt.clone(),
+                    call: self.call.clone(),
                     stop: self.stop,
                     injected: Some(Injected { scope, value: SecretString::from(value) }),
                 };

@@ -10,7 +10,7 @@ use linear_agentics::{GrantChoice, Ledger, LedgerPlace, RunOptions, Stop, Tier, 
 
 use super::ending::{Ending, Shown, threads};
 use super::store::{LedgerChoice, failed, find};
-use crate::output::{Exit, complain, println, stderr_is_colourful};
+use crate::output::{Exit, complain, println, say, stderr_is_colourful};
 use crate::progress::Progress;
 use crate::prompt::TerminalPrompt;
 
@@ -74,12 +74,16 @@ fn go(args: &Args) -> Result<Exit, Exit> {
         return Err(Exit::Usage);
     }
     if args.abandon {
+        let left = runtime.block_on(recover::ways_back(ledger.as_ref(), &run.run));
         let sealed = runtime.block_on(recover::abandon(ledger.as_ref(), &run));
         if !sealed.map_err(|error| failed(&error))? {
             complain(&format!("run `{}` is held by another process", run.run));
             return Err(Exit::Refused);
         }
         println(&format!("sealed run {}; what it had started is recorded as unknown", run.run));
+        for token in left.unwrap_or_default() {
+            say(&recover::never_returned(&token));
+        }
         return Ok(Exit::Complete);
     }
     let stop = Stop::default();

@@ -48,8 +48,12 @@ impl Job<'_> {
                         reason: "the cluster was not resolved when the run started".to_owned(),
                     };
                 };
-                let target =
-                    kubectl::Target { namespace, deployment, container, image: &action.image };
+                let undoes = match self.token.scope() {
+                    Scope::Rollback(_) => Some(scope.image.as_str()),
+                    _ => None,
+                };
+                let image = &action.image;
+                let target = kubectl::Target { namespace, deployment, container, image, undoes };
                 self.deploy_by_kubectl(scope.timeout, target, frozen).await
             }
             DeployMethod::Command { argv, .. } => self.deploy_by_command(scope, argv).await,

@@ -26,8 +26,8 @@ use lar_runtime::event::Unwatched;
 use lar_runtime::secrets::Secrets;
 use lar_runtime::stop::{Cause, Stop};
 use lar_runtime::tools::{
-    Accounts, ClusterError, Operator, Programs, ROLLBACK_FAILED, ROLLOUT_FAILED, TargetAnswer, Tools,
-    ask_target,
+    Accounts, ClusterError, Operator, Programs, ROLLBACK_FAILED, ROLLOUT_FAILED, TargetAnswer,
+    Tools, ask_target,
 };
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -556,7 +556,8 @@ fn an_answer_that_lies_about_itself_is_none(kubectl: PathBuf) {
     let server = server(web().patches([PatchAnswer::CutBeforeApply]));
     let bench = Bench::new(&kubectl, &server.kubeconfig("prod"));
     let (proof, _) = wait(bench.deploy(token().build().unwrap()));
-    let status = r#"{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"availableReplicas":1}"#;
+    let status =
+        r#"{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"availableReplicas":1}"#;
     let attempt = proof.attempt();
     let honest = format!("prod\n%s\n1\n1\n{status}\n{attempt}\n{V2}");
     for (answer, proves) in [
@@ -568,9 +569,8 @@ fn an_answer_that_lies_about_itself_is_none(kubectl: PathBuf) {
         (String::new(), false),
     ] {
         let words = answer.replace('\n', "\\n").replace('"', "\\\"");
-        let script = format!(
-            r#"if [ "$1" = get ]; then printf "{words}"; else exec REAL "$@"; fi"#
-        );
+        let script =
+            format!(r#"if [ "$1" = get ]; then printf "{words}"; else exec REAL "$@"; fi"#);
         let dir = impostor(&kubectl, &script);
         let mut lied = Bench::unconfined(dir.path());
         lied.source = bench.source.clone();

@@ -1,7 +1,8 @@
 //! The `kubectl` way: one patch, and then its rollout is awaited.
 //!
 //! 1. The deployment's containers are read. A strategic merge patch that names a container which
-//!    isn't there adds it, so a mistyped name would put a second container into every pod.
+//!    isn't there adds it, so a mistyped name would put a second container into every pod. A way back
+//!    ends here where the deployment isn't any more as the one left it from which it is the return.
 //! 2. One patch sets the image, and an annotation with the attempt's id. It is never repeated.
 //! 3. When the patch's answer is lost, the annotation tells whether it was applied.
 //! 4. `kubectl rollout status` awaits the end, for the rest of the token's time.
@@ -42,6 +43,8 @@ pub(super) struct Target<'a> {
     pub(super) deployment: &'a str,
     pub(super) container: &'a str,
     pub(super) image: &'a str,
+    /// The image of the failed deployment that this is the return from.
+    pub(super) undoes: Option<&'a str>,
 }
 
 impl Job<'_> {
@@ -94,23 +97,40 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    /// `None` when the container is there. Nothing is changed yet, so every other end is a failure
+    /// `None` when the container is there, and on a way back as the deployment left it: what others
+    /// have changed since is not theirs to lose. Nothing is changed yet, so every other end is a failure
     /// for certain.
     async fn find_container(&mut self) -> Option<Performed> {
-        const NAMES: &str =
-            r#"-o=jsonpath={range .spec.template.spec.containers[*]}{.name}{"\n"}{end}"#;
+        // No name of a container holds `=`, and what is behind it is compared as a whole.
+        let query = format!(
+            "-o=jsonpath={{range .spec.template.spec.containers[*]}}{{.name}}{{\"\\n\"}}{{end}}=\
+             {{.metadata.annotations['{ANNOTATION}']}} \
+             {{.spec.template.spec.containers[?(@.name==\"{}\")].image}}",
+            self.target.container
+        );
         let failed = Verdict::Failed;
-        let end = match self.kubectl(&["get"], &[NAMES], self.left().min(REQUEST)).await {
+        let end = match self.kubectl(&["get"], &[&query], self.left().min(REQUEST)).await {
             // Only here did nothing at all happen.
             Ran::NeverBegan(reason) => return Some(Performed::NeverBegan { reason }),
             Ran::Ended(end) => end,
         };
+        let (names, stands) =
+            end.stdout.text.split_once('=').unwrap_or((end.stdout.text.as_str(), ""));
+        let left = self.target.undoes.map(|image| format!("{} {image}", self.job.call));
         match end.how {
-            How::Exited(0) if end.stdout.text.lines().any(|name| name == self.target.container) => {
-                None
+            How::Exited(0) if names.lines().any(|name| name == self.target.container) => {
+                if left.is_none_or(|left| stands == left) {
+                    return None;
+                }
+                let what = format!(
+                    "not patched: since the deployment that failed it was changed (attempt and image are \
+                     `{}` now), which is left as it is",
+                    first_chars(stands, 300)
+                );
+                Some(self.ended(failed, "changed since", &what, None))
             }
             How::Exited(0) => {
-                let there: Vec<&str> = end.stdout.text.lines().collect();
+                let there: Vec<&str> = names.lines().collect();
                 let what = format!(
                     "there is no container `{}`, only {}; nothing was changed",
                     self.target.container,
