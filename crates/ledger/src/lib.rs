@@ -66,11 +66,16 @@ pub fn accept_restored(path: &Path, seen: &Path) -> Result<Identity, LedgerError
 /// [`LedgerError::Unavailable`] when the server can't be reached or the role may not use the ledger;
 /// [`LedgerError::Damaged`] when the database holds something else, or a ledger of a newer version.
 pub async fn connect(address: Address) -> Result<Arc<dyn Ledger>, LedgerError> {
-    made(address, None).await
+    made(address, None, None).await
 }
 
 /// Like [`connect`]; as long as it is open and has written something, this process takes part in
 /// putting what is committed into the log, and signs it by whatever `signers` gives.
+///
+/// In the directory `seen` it is kept what was last seen of the ledger from here. Where the database is
+/// behind that, because it was restored to an older state or failed over to a server that lacks what was
+/// acknowledged, it can be read, and every change is refused with [`LedgerError::Damaged`]. That is found
+/// out when it is opened, and when a connection is made anew.
 ///
 /// # Errors
 ///
@@ -78,21 +83,44 @@ pub async fn connect(address: Address) -> Result<Arc<dyn Ledger>, LedgerError> {
 pub async fn connect_signed(
     address: Address,
     signers: Signers,
+    seen: Option<&Path>,
 ) -> Result<Arc<dyn Ledger>, LedgerError> {
-    made(address, Some(signers)).await
+    made(address, Some(signers), seen).await
 }
 
-async fn made(address: Address, signers: Option<Signers>) -> Result<Arc<dyn Ledger>, LedgerError> {
-    let made = postgres::Postgres::open(address, true, signers).await?;
-    made.map(|ledger| Arc::new(ledger) as _)
-        .ok_or_else(|| LedgerError::Unavailable("there is no ledger in this database".to_owned()))
+async fn made(
+    address: Address,
+    signers: Option<Signers>,
+    seen: Option<&Path>,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
+    let made = postgres::Postgres::open(address, true, signers, seen).await?;
+    made.map(|ledger| Arc::new(ledger) as _).ok_or_else(no_ledger)
+}
+
+fn no_ledger() -> LedgerError {
+    LedgerError::Unavailable("there is no ledger in this database".to_owned())
+}
+
+/// Takes the ledger in a database for what it is, an older state as it may be. A new epoch begins, so that
+/// no grant issued before takes a further spend, and what was last seen of it is forgotten. For the
+/// ledger's owner.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn accept_restored_database(
+    address: Address,
+    seen: &Path,
+) -> Result<Identity, LedgerError> {
+    postgres::Postgres::accept_restored(address, seen).await
 }
 
 /// Like [`connect_signed`], but makes nothing: `None` where there is no ledger in the database.
 pub async fn connect_existing(
     address: Address,
     signers: Signers,
+    seen: Option<&Path>,
 ) -> Result<Option<Arc<dyn Ledger>>, LedgerError> {
-    let found = postgres::Postgres::open(address, false, Some(signers)).await?;
+    let found = postgres::Postgres::open(address, false, Some(signers), seen).await?;
     Ok(found.map(|ledger| Arc::new(ledger) as _))
 }

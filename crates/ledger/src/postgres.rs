@@ -22,6 +22,9 @@ mod snapshot;
 mod template;
 mod trouble;
 mod turns;
+mod watch;
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
@@ -42,6 +45,9 @@ use lanes::{LANES, Lanes};
 use sequencer::Sequencer;
 use session::Sessions;
 use trouble::Trouble;
+use turns::Turn;
+
+use crate::seen::LastSeen;
 
 /// Connections beside those of the lanes, for whoever reads.
 const READERS: usize = 4;
@@ -57,19 +63,52 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Connects, and where there is no ledger makes one if that is wanted and the role may.
     /// What is committed through it is put into the log and signed by whatever `signers` gives, here or
-    /// on another host.
+    /// on another host. `seen` is where it is kept what was last seen of a ledger; one that is behind that
+    /// can be read and not changed.
     pub(crate) async fn open(
         address: Address,
         make: bool,
         signers: Option<Signers>,
+        seen: Option<&Path>,
     ) -> Result<Option<Self>, LedgerError> {
         let sessions = Sessions::new(address, LANES + READERS)?;
         if !schema::prepare(&sessions, make).await.map_err(Trouble::into_error)? {
             return Ok(None);
         }
+        if let Some(directory) = seen {
+            let id = read::identity(&sessions).await?.ledger;
+            watch::begin(&sessions, LastSeen::of(directory, &id)).await?;
+        }
         let lanes = Lanes::start(&sessions);
         let sequencer = Sequencer::new(&sessions, signers)?;
         Ok(Some(Self { sessions, lanes, sequencer }))
+    }
+
+    /// Takes the database for what it is now, an older state as it may be: a new epoch begins, so that no
+    /// grant issued before takes a further spend, and what was last seen is forgotten.
+    pub(crate) async fn accept_restored(
+        address: Address,
+        seen: &Path,
+    ) -> Result<Identity, LedgerError> {
+        let sessions = Sessions::new(address, READERS)?;
+        if !schema::prepare(&sessions, false).await.map_err(Trouble::into_error)? {
+            return Err(crate::no_ledger());
+        }
+        let id = read::identity(&sessions).await?.ledger;
+        let accepted = owner::accept_restored(&sessions, LastSeen::of(seen, &id)).await;
+        accepted.map_err(Trouble::into_error)
+    }
+
+    /// Makes a rare change of a run, and keeps what was acknowledged.
+    async fn turn<T: Turn>(
+        &self,
+        turn: T,
+        receipt: impl FnOnce(&T::Answer) -> &Receipt,
+    ) -> Result<T::Answer, LedgerError> {
+        let run = turn.of_run().clone();
+        let answer = turns::insist(&self.sessions, turn).await?;
+        self.sessions.watch().saw(&run, receipt(&answer));
+        Ok(answer)
     }
 }
 
@@ -105,12 +144,12 @@ impl Ledger for Postgres {
 
     async fn open_run(&self, opening: Opening) -> Result<Opened, LedgerError> {
         self.sequencer.begin();
-        turns::insist(&self.sessions, opening).await
+        self.turn(opening, |opened| &opened.receipt).await
     }
 
     async fn take_run(&self, taking: Taking) -> Result<Opened, LedgerError> {
         self.sequencer.begin();
-        turns::insist(&self.sessions, taking).await
+        self.turn(taking, |opened| &opened.receipt).await
     }
 
     async fn renew_run(&self, hold: &Hold) -> Result<Timestamp, LedgerError> {
@@ -131,7 +170,7 @@ impl Ledger for Postgres {
     }
 
     async fn close_run(&self, closing: Closing) -> Result<Receipt, LedgerError> {
-        turns::insist(&self.sessions, closing).await
+        self.turn(closing, |receipt| receipt).await
     }
 
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt, LedgerError> {

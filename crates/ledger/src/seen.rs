@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use lar_core::id::RunId;
 use lar_core::json::Digest;
 use lar_core::ledger::{LedgerError, LedgerId};
 
@@ -21,8 +22,46 @@ pub(crate) struct Sight {
     pub(crate) root: Digest,
 }
 
+impl Sight {
+    /// In which way this is behind what was seen before, if it is.
+    pub(crate) fn behind(&self, seen: &Self) -> Option<String> {
+        if self.size < seen.size {
+            let (now, then) = (self.size, seen.size);
+            Some(format!("it has {now} records, and {then} were seen here before"))
+        } else if self.epoch < seen.epoch {
+            let (now, then) = (self.epoch, seen.epoch);
+            Some(format!("it is in epoch {now}, and epoch {then} was seen here before"))
+        } else {
+            None
+        }
+    }
+
+    /// What is said where its root is another one.
+    pub(crate) fn forked(&self) -> String {
+        format!("its first {} records are others than were seen here before", self.size)
+    }
+}
+
+/// A record that was acknowledged, where the log doesn't hold it at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) run: RunId,
+    pub(crate) seq: u64,
+    pub(crate) hash: Digest,
+}
+
+impl Mark {
+    /// What is said where it isn't there.
+    pub(crate) fn missing(&self) -> String {
+        format!(
+            "record {} of run `{}`, which was acknowledged here, isn't in it",
+            self.seq, self.run
+        )
+    }
+}
+
 /// The length of what is written, so that a shorter number leaves nothing of a longer one.
-const LENGTH: usize = 128;
+const LENGTH: usize = 384;
 
 /// The place where it is kept.
 #[derive(Debug)]
@@ -38,7 +77,7 @@ impl LastSeen {
     }
 
     /// What was last seen, if anything was.
-    pub(crate) fn read(&self) -> Result<Option<Sight>, LedgerError> {
+    pub(crate) fn read(&self) -> Result<Option<(Sight, Option<Mark>)>, LedgerError> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -65,32 +104,25 @@ impl LastSeen {
         now: impl FnOnce() -> Result<Sight, LedgerError>,
         root_at: impl FnOnce(u64) -> Result<Digest, LedgerError>,
     ) -> Result<(), LedgerError> {
-        let Some(seen) = self.read()? else {
+        let Some((seen, _)) = self.read()? else {
             return Ok(());
         };
-        let now = now()?;
-        let what = if now.size < seen.size {
-            format!("it has {} records, and {} were seen here before", now.size, seen.size)
-        } else if now.epoch < seen.epoch {
-            format!("it is in epoch {}, and epoch {} was seen here before", now.epoch, seen.epoch)
-        } else if root_at(seen.size)? != seen.root {
-            format!("its first {} records are others than were seen here before", seen.size)
-        } else {
-            return Ok(());
-        };
-        Err(LedgerError::Damaged(format!(
-            "an older copy has taken its place: {what}, so that uses which were spent would be fresh \
-             again. Put the newer one back; or, if that one is lost, go on with `lar ledger \
-             accept-restored`, after which no grant issued so far takes a further spend"
-        )))
+        match now()?.behind(&seen) {
+            Some(what) => Err(older(&what)),
+            None if root_at(seen.size)? != seen.root => Err(older(&seen.forked())),
+            None => Ok(()),
+        }
     }
 
     /// Keeps what is seen now.
-    pub(crate) fn note(&mut self, sight: Sight) -> Result<(), LedgerError> {
+    pub(crate) fn note(&mut self, sight: Sight, mark: Option<&Mark>) -> Result<(), LedgerError> {
         if self.file.is_none() {
             self.file = Some(self.open().map_err(|error| self.cannot(&error))?);
         }
-        let line = format!("epoch {} size {} root {}", sight.epoch, sight.size, sight.root);
+        let mut line = format!("epoch {} size {} root {}", sight.epoch, sight.size, sight.root);
+        if let Some(Mark { run, seq, hash }) = mark {
+            line.push_str(&format!(" run {run} seq {seq} hash {hash}"));
+        }
         let line = format!("{line:<width$}\n", width = LENGTH - 1);
         match &self.file {
             Some(file) => {
@@ -112,11 +144,25 @@ impl LastSeen {
     }
 }
 
-fn parse(text: &str) -> Option<Sight> {
-    let mut words = text.split_whitespace();
+/// What is said of a ledger that is behind what was seen.
+pub(crate) fn older(what: &str) -> LedgerError {
+    LedgerError::Damaged(format!(
+        "an older copy has taken its place: {what}, so that uses which were spent would be fresh \
+         again. Put the newer one back; or, if that one is lost, go on with `lar ledger \
+         accept-restored`, after which no grant issued so far takes a further spend"
+    ))
+}
+
+fn parse(text: &str) -> Option<(Sight, Option<Mark>)> {
+    let mut words = text.split_whitespace().peekable();
     let mut value = |name: &str| words.next().filter(|word| *word == name).and(words.next());
     let (epoch, size, root) = (value("epoch")?, value("size")?, value("root")?);
     let (epoch, size) = (epoch.parse().ok()?, size.parse().ok()?);
     let sight = Sight { epoch, size, root: root.parse().ok()? };
-    words.next().is_none().then_some(sight)
+    let Some(_) = words.peek() else { return Some((sight, None)) };
+    let mut value = |name: &str| words.next().filter(|word| *word == name).and(words.next());
+    let (run, seq, hash) = (value("run")?, value("seq")?, value("hash")?);
+    let run = RunId::new(run).ok()?;
+    let mark = Mark { run, seq: seq.parse().ok()?, hash: hash.parse().ok()? };
+    words.next().is_none().then_some((sight, Some(mark)))
 }

@@ -82,13 +82,13 @@ impl Sqlite {
         let mut seen = LastSeen::of(seen, &id);
         let mut epoch = Store::new(&transaction).identity()?.epoch;
         // The epochs that were seen are gone with the newer file; theirs are not begun again.
-        epoch = epoch.max(seen.read()?.map_or(0, |seen| seen.epoch)) + 1;
+        epoch = epoch.max(seen.read()?.map_or(0, |(seen, _)| seen.epoch)) + 1;
         let own = vec![(clock::now(&transaction)?, Body::LedgerEpoch(LedgerEpoch { epoch }))];
         let changes = Changes { epoch: Some(epoch), own, ..Changes::default() };
         Store::new(&transaction).write(changes)?;
         let sight = log::sight(&transaction)?;
         transaction.commit().map_err(|error| unavailable(&error))?;
-        seen.note(sight)?;
+        seen.note(sight, None)?;
         Ok(Identity { ledger: id, epoch })
     }
 

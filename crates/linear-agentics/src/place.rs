@@ -100,7 +100,8 @@ pub async fn open_ledger(place: Option<&LedgerPlace>) -> Result<Arc<dyn Ledger>,
     match place.map(|place| &place.0) {
         Some(Kind::File(path)) => open_file(path.clone()).await,
         Some(Kind::Database(address)) => {
-            Ok(lar_ledger::connect_signed(read(address)?, signers(None)).await?)
+            let (address, seen) = (read(address)?, last_seen());
+            Ok(lar_ledger::connect_signed(address, signers(None), seen.as_deref()).await?)
         }
         None => open_file(default_ledger()?).await,
     }
@@ -113,7 +114,8 @@ pub async fn existing_ledger(
     let default;
     let path = match place.map(|place| &place.0) {
         Some(Kind::Database(address)) => {
-            return Ok(lar_ledger::connect_existing(read(address)?, signers(None)).await?);
+            let (address, seen) = (read(address)?, last_seen());
+            return Ok(lar_ledger::connect_existing(address, signers(None), seen.as_deref()).await?);
         }
         Some(Kind::File(path)) => path,
         None => {
@@ -149,21 +151,20 @@ fn last_seen() -> Option<PathBuf> {
     state_directory().map(|state| state.join("lar-seen"))
 }
 
-/// Takes the ledger in this file, or the default one, for what it is, an older copy as it may be: a new
-/// epoch begins, so that no grant issued before takes a further spend.
-pub fn accept_restored(place: Option<&LedgerPlace>) -> Result<Identity, ComposeError> {
+/// Takes the ledger at `place`, or the default one, for what it is, an older copy as it may be: a new
+/// epoch begins, so that no grant issued before takes a further spend. In a database that is for the
+/// ledger's owner. To be called within a tokio runtime.
+pub async fn accept_restored(place: Option<&LedgerPlace>) -> Result<Identity, ComposeError> {
+    let seen = last_seen().ok_or(ComposeError::NoStateDirectory)?;
     let path = match place.map(|place| &place.0) {
         Some(Kind::File(path)) => path.clone(),
-        Some(Kind::Database(_)) => {
-            return Err(ComposeError::System(
-                "what was last seen is kept of files only; for a database that was restored or failed \
-                 over, begin an epoch with `lar ledger epoch`",
-            ));
+        Some(Kind::Database(address)) => {
+            return Ok(lar_ledger::accept_restored_database(read(address)?, &seen).await?);
         }
         None => default_ledger()?,
     };
-    let seen = last_seen().ok_or(ComposeError::NoStateDirectory)?;
-    Ok(lar_ledger::accept_restored(&path, &seen)?)
+    let accepting = tokio::task::spawn_blocking(move || lar_ledger::accept_restored(&path, &seen));
+    Ok(accepting.await.map_err(|_| ComposeError::System("no thread can be started"))??)
 }
 
 fn read(address: &SecretString) -> Result<Address, ComposeError> {

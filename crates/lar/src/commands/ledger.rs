@@ -68,9 +68,9 @@ pub fn run(args: Args) -> Exit {
             Ok(Exit::Complete)
         }),
         Command::AcceptRestored { ledger, json } => block_on(async move {
-            // A file that isn't there is not made.
+            // A ledger that isn't there is not made.
             drop(ledger.existing().await?);
-            let identity = linear_agentics::accept_restored(ledger.place());
+            let identity = linear_agentics::accept_restored(ledger.place()).await;
             show(&identity.map_err(|error| unopened(&error))?, json);
             say(QUARANTINED);
             Ok(Exit::Complete)

@@ -152,7 +152,15 @@ async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
         let (items, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.item, job.reply)).unzip();
         let items: Vec<&Item> = items.iter().map(AsRef::as_ref).collect();
-        for (reply, answer) in replies.into_iter().zip(make(&sessions, &items).await) {
+        let answers = make(&sessions, &items).await;
+        let last = items.iter().zip(&answers).rev().find_map(|(item, answer)| match answer {
+            Ok(Answer::Made(receipt)) => Some((&item.run, receipt)),
+            _ => None,
+        });
+        if let Some((run, receipt)) = last {
+            sessions.watch().saw(run, receipt);
+        }
+        for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that has gone away loses its answer; what was committed stays.
             drop(reply.send(answer));
         }
@@ -211,7 +219,7 @@ async fn insist(
     let mut tries = 0;
     loop {
         let columns = Columns::of(items, *doubt);
-        let trouble = match sessions.ask(COMMIT, &columns.parameters()).await {
+        let trouble = match sessions.change(COMMIT, &columns.parameters()).await {
             Ok(rows) => return in_order(&rows, items).map_err(Failed::ForAll),
             Err(trouble) => trouble,
         };

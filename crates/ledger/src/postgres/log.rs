@@ -1,6 +1,7 @@
 //! What is read of the log. Nothing here changes it: that is the sequencer's.
 
 use lar_core::audit::log::{self, Head, NewKey, TILE_HEIGHT};
+use lar_core::audit::record::{self, Body, SealedRecord};
 use lar_core::audit::tree::{Frontier, Subtree, subtrees};
 use lar_core::id::RunId;
 use lar_core::json::Digest;
@@ -12,6 +13,22 @@ use super::row;
 use super::session::Sessions;
 
 type Result<T> = std::result::Result<T, LedgerError>;
+
+/// The name under which the log's own records stand. A run's has a time in it.
+const RUN: &str = "log";
+
+/// Reads where the chain of the ledger's own records ends, and the time.
+pub(super) const OWN: &str = "SELECT records, head,
+    greatest(at, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS now FROM lar.own";
+
+/// The next of the ledger's own records, behind what [`OWN`] answered.
+pub(super) fn seal_own(end: &Row, body: &Body) -> Result<SealedRecord> {
+    let bad = |why: String| LedgerError::BadRecord(why);
+    let run = RunId::new(RUN).map_err(|error| bad(error.to_string()))?;
+    let (seq, prev) = (row::number(end, "records")?, row::digest(end, "head")?);
+    let sealed = record::seal(&run, seq + 1, prev, row::time(end, "now")?, body);
+    sealed.map_err(|error| bad(error.to_string()))
+}
 
 pub(super) async fn head(sessions: &Sessions) -> Result<Head> {
     let sql = "SELECT g.id, l.size, l.root, l.checkpoint, l.epoch FROM lar.log l, lar.ledger g";

@@ -7,12 +7,13 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
-const TABLES: [&str; 3] = [
+const TABLES: [&str; 4] = [
     include_str!("schema/tables.sql"),
     include_str!("schema/log_tables.sql"),
     include_str!("schema/decision_tables.sql"),
+    include_str!("schema/own_tables.sql"),
 ];
 
 /// The functions, and who may call them. Made anew by every version.
@@ -26,8 +27,12 @@ const FUNCTIONS: [&str; 6] = [
 ];
 
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 3] =
-    ["", include_str!("schema/log_tables.sql"), include_str!("schema/decision_tables.sql")];
+const CHANGES: [&str; 4] = [
+    "",
+    include_str!("schema/log_tables.sql"),
+    include_str!("schema/decision_tables.sql"),
+    include_str!("schema/own_tables.sql"),
+];
 
 /// Removes the functions of an older version.
 const REMOVE: &str = "

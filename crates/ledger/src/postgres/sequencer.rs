@@ -13,12 +13,11 @@ use lar_core::audit::checkpoint::Checkpoint;
 use lar_core::audit::epoch::KeyRotate;
 use lar_core::audit::log::{Certify, Head, NewKey, Signers, Signing, TILE_HEIGHT};
 use lar_core::audit::note::NoteSigner;
-use lar_core::audit::record::{self, Body};
+use lar_core::audit::record::Body;
 use lar_core::audit::tree::{Frontier, Subtree};
 use lar_core::id::RunId;
 use lar_core::json::Digest;
 use lar_core::ledger::LedgerError;
-use lar_core::time::Timestamp;
 use tokio::time::sleep;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -47,8 +46,6 @@ const BATCH: u64 = 8_192;
 const RUNS: i64 = 512;
 /// How many times a pass does so at the most.
 const ROUNDS: u32 = 16;
-/// The name under which the log's own records stand. A run's has a time in it.
-const OWN: &str = "log";
 
 /// The part of a ledger that integrates. Cheap to clone.
 #[derive(Clone)]
@@ -159,11 +156,14 @@ impl Sequencer {
                 head.epoch + 1
             )));
         }
-        let from = head.size;
+        // What the ledger has recorded of its own and the log doesn't hold yet comes before it.
+        let own = this.behind().await?.into_iter().filter(|piece| piece.run == 0);
+        let pieces: Vec<Piece> = own.collect();
+        let from = head.size + pieces.iter().map(|piece| piece.up - piece.from + 1).sum::<u64>();
         let NewKey { key, certificate } = blocking(move || certify(from)).await??;
         let body = Body::KeyRotate(KeyRotate { epoch, key, from, certificate });
         let own = this.own(&body).await?;
-        if this.integrate(&mut memory, term, &head, epoch, &[], Some(own)).await? {
+        if this.integrate(&mut memory, term, &head, epoch, &pieces, Some(own)).await? {
             drop(memory);
             log::head(&this.sessions).await
         } else {
@@ -235,6 +235,11 @@ impl Inner {
     /// What the log doesn't hold yet, a batch of it.
     async fn behind(&self) -> Result<Vec<Piece>> {
         let sql = "SELECT * FROM (
+                -- The ledger's own first.
+                SELECT 0::bigint AS n, 0::bigint AS at, o.records, coalesce((SELECT s.seq + s.count - 1
+                    FROM lar.segments s WHERE s.run = 0 ORDER BY s.seq DESC LIMIT 1), 0) AS logged
+                FROM lar.own o
+                UNION ALL
                 SELECT r.n, r.at, r.records, coalesce((SELECT s.seq + s.count - 1
                     FROM lar.segments s WHERE s.run = r.n ORDER BY s.seq DESC LIMIT 1), 0) AS logged
                 FROM lar.runs r
@@ -320,8 +325,9 @@ impl Inner {
         ];
         let call = "SELECT lar.integrate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
             $14, $15)";
-        match self.sessions.ask(call, &parameters).await {
+        match self.sessions.change(call, &parameters).await {
             Ok(_) => {
+                self.sessions.watch().saw_head(tree.size(), root);
                 memory.tree = tree;
                 Ok(true)
             }
@@ -376,20 +382,8 @@ impl Inner {
 
     /// A record of the log itself, after the last one.
     async fn own(&self, body: &Body) -> Result<Vec<u8>> {
-        let sql = "SELECT w.seq, w.hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
-            FROM (SELECT 1) AS one LEFT JOIN lar.records w ON w.run = 0
-            ORDER BY w.seq DESC NULLS LAST LIMIT 1";
-        let rows = ask(&self.sessions, sql, &[]).await?;
-        let found = rows.first().ok_or_else(row::unreadable)?;
-        let (seq, prev) = match row::get::<Option<i64>>(found, "seq")? {
-            Some(_) => (row::number(found, "seq")?, row::digest(found, "hash")?),
-            None => (0, record::genesis()),
-        };
-        let bad = |why: String| LedgerError::BadRecord(why);
-        let own = RunId::new(OWN).map_err(|error| bad(error.to_string()))?;
-        let now: Timestamp = row::time(found, "now")?;
-        let sealed = record::seal(&own, seq + 1, prev, now, body);
-        Ok(sealed.map_err(|error| bad(error.to_string()))?.bytes)
+        let rows = ask(&self.sessions, log::OWN, &[]).await?;
+        log::seal_own(rows.first().ok_or_else(row::unreadable)?, body).map(|sealed| sealed.bytes)
     }
 }
 

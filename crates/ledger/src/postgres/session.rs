@@ -18,6 +18,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row};
 
 use super::trouble::Trouble;
+use super::watch::Watch;
 
 /// Set on every connection. A commit that isn't waited for could be lost after it was acknowledged,
 /// so `off` becomes `on`; what else the operator has chosen stays.
@@ -46,6 +47,8 @@ const ANSWER: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(super) struct Sessions {
     pool: Pool,
+    /// What was seen of the ledger behind it.
+    watch: Arc<Watch>,
     warnings: Arc<AtomicU64>,
     /// Whether a commit was acknowledged, or lost, of which it isn't known whether the standby has
     /// it.
@@ -57,13 +60,20 @@ impl Sessions {
         let address = address.writable();
         let config = address.config().clone();
         let warnings = Arc::new(AtomicU64::new(0));
-        let connector = Connector { address, warnings: Arc::clone(&warnings) };
+        let watch = Arc::new(Watch::default());
+        let connector =
+            Connector { address, warnings: Arc::clone(&warnings), watch: Arc::clone(&watch) };
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = Pool::builder(Manager::from_connect(config, connector, recycling))
             .max_size(size)
             .build()
             .map_err(|_| LedgerError::Unavailable("no connections can be kept".to_owned()))?;
-        Ok(Self { pool, warnings, doubt: Arc::new(AtomicBool::new(false)) })
+        Ok(Self { pool, watch, warnings, doubt: Arc::new(AtomicBool::new(false)) })
+    }
+
+    /// What was seen of the ledger.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// A connection that was alive when it was last used.
@@ -76,16 +86,39 @@ impl Sessions {
         }
     }
 
+    /// A connection for a change: refused where the ledger behind it isn't the one that was seen before.
+    pub(super) async fn get_to_change(&self) -> Result<Object, Trouble> {
+        let object = self.get().await?;
+        self.watch.intact()?;
+        Ok(object)
+    }
+
     /// Asks one statement, which is a transaction of its own, and waits for the answer.
-    ///
-    /// A commit that came with a warning is told from one that is safe by a second one, which waits
-    /// for the standby in its turn.
     pub(super) async fn ask(
         &self,
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Trouble> {
-        let object = self.get().await?;
+        self.ask_by(self.get().await?, statement, parameters).await
+    }
+
+    /// The same for a statement that changes the ledger.
+    pub(super) async fn change(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
+        self.ask_by(self.get_to_change().await?, statement, parameters).await
+    }
+
+    /// A commit that came with a warning is told from one that is safe by a second one, which waits
+    /// for the standby in its turn.
+    async fn ask_by(
+        &self,
+        object: Object,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Trouble> {
         // A statement that can't be prepared was not run.
         let prepared = within(object.prepare_cached(statement)).await;
         let prepared = match prepared {
@@ -158,6 +191,7 @@ fn discard(object: Object) {
 struct Connector {
     address: Address,
     warnings: Arc<AtomicU64>,
+    watch: Arc<Watch>,
 }
 
 type Connecting<'a> =
@@ -168,6 +202,7 @@ impl Connect for Connector {
         Box::pin(async {
             let connected = self.address.connect(&self.warnings).await?;
             connected.client.batch_execute(SET_UP).await?;
+            self.watch.greet(&connected.client).await?;
             Ok((connected.client, connected.task))
         })
     }

@@ -49,6 +49,7 @@ impl Snapshot {
         };
         let ledger = within(transaction.query_one(LEDGER, &[])).await?;
         let identity = super::read::identity_of(&ledger)?;
+        sessions.watch().saw_epoch(identity.epoch);
         let mut now = row::time(&ledger, "now")?;
         let highest = row::time(&ledger, "millis")?;
         if now.plus_millis(CLOCK_SLACK_MS) < highest {

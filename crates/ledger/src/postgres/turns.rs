@@ -202,7 +202,7 @@ async fn make<T>(
     parameters: &[&(dyn ToSql + Sync)],
     answer: T,
 ) -> std::result::Result<T, Failed<T>> {
-    match sessions.ask(call, parameters).await {
+    match sessions.change(call, parameters).await {
         Ok(_) => Ok(answer),
         Err(trouble @ Trouble::Lost(_)) => Err(Failed { trouble, lost: Some(answer) }),
         Err(trouble) => Err(trouble.into()),

@@ -148,7 +148,7 @@ fn commit(
         log.committed();
         if let (Some(seen), Some(sight)) = (seen, sight) {
             // What is kept beside the ledger is a help and no part of it: the commit stands.
-            if let Err(error) = seen.note(sight) {
+            if let Err(error) = seen.note(sight, None) {
                 tracing::warn!(%error, "what was last seen of the ledger is not kept");
             }
         }

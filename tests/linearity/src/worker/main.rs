@@ -77,7 +77,7 @@ fn is_postgres(store: &str) -> bool {
 async fn open(store: &str, steps: &Arc<Steps>) -> Result<Arc<dyn Ledger>, LedgerError> {
     if is_postgres(store) {
         let address = Address::parse(store, &Environment::default()).unwrap();
-        lar_ledger::connect_signed(address, keys::signers(steps)).await
+        lar_ledger::connect_signed(address, keys::signers(steps), None).await
     } else {
         // What was last seen of the ledger is kept elsewhere, and must never be ahead of it.
         let (ledger, seen) = (Path::new(store).join("ledger"), Path::new(store).join("seen"));

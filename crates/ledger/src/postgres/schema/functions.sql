@@ -225,6 +225,12 @@ BEGIN
                 WHERE w.run = r.n AND w.nonce = i.nonce;
             END IF;
         END IF;
+        -- Whoever has no hold on the run says what is said from outside, and nothing else.
+        IF code IS NULL AND i.fence IS NULL
+            AND coalesce(i.transition, '') NOT IN ('expire', 'resolve')
+        THEN
+            code := 'run_lost';
+        END IF;
         IF code IS NULL AND i.fence IS NOT NULL THEN
             IF r.stop_reason IS NOT NULL THEN
                 code := 'run_closed';

@@ -25,8 +25,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE lar.log w SET lease_until = 0 WHERE w.leader = me
 $$;
 
--- Puts into the log, run after run, what it doesn't hold of each up to a number, then the log's own
--- record if there is one, which begins an epoch; and publishes the head over it.
+-- Puts into the log, run after run, what it doesn't hold of each up to a number (run 0 are the ledger's
+-- own records), then the one of them that begins an epoch of the key, if that is asked; and publishes the
+-- head over it.
 CREATE FUNCTION lar.integrate(
     me bytea, term bigint, old_size bigint, runs bigint[], ups bigint[], own bytea,
     new_size bigint, levels integer[], places bigint[], hashes bytea[], root bytea,
@@ -54,7 +55,11 @@ BEGIN
     FOR u IN SELECT * FROM unnest(runs, ups) WITH ORDINALITY AS u (run, up, place) ORDER BY place
     LOOP
         done := lar.logged(u.run);
-        PERFORM FROM lar.runs w WHERE w.n = u.run AND w.records >= u.up AND u.up > done;
+        IF u.run = 0 THEN
+            PERFORM FROM lar.own w WHERE w.records >= u.up AND u.up > done;
+        ELSE
+            PERFORM FROM lar.runs w WHERE w.n = u.run AND w.records >= u.up AND u.up > done;
+        END IF;
         IF NOT FOUND THEN
             PERFORM lar.stale();
         END IF;
@@ -64,6 +69,12 @@ BEGIN
     END LOOP;
     IF own IS NOT NULL THEN
         done := lar.logged(0);
+        -- It follows the last of the ledger's own, and all of those are in the log now.
+        UPDATE lar.own w SET records = done + 1, head = sha256('\x00'::bytea || own)
+        WHERE w.records = done;
+        IF NOT FOUND THEN
+            PERFORM lar.stale();
+        END IF;
         INSERT INTO lar.records VALUES (0, done + 1, sha256('\x00'::bytea || own), own, '');
         INSERT INTO lar.segments VALUES (size, 0, done + 1, 1);
         size := size + 1;

@@ -9,11 +9,12 @@ mod race;
 mod restart;
 mod rights;
 mod rule;
+mod seen;
 mod sequence;
 mod strange;
 
 /// Takes the tables back to what version 1 had.
 const FIRST_VERSION: &str =
     "DROP TABLE lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
-        lar.decisions, lar.approving;
+        lar.decisions, lar.approving, lar.own;
     UPDATE lar.ledger SET version = 1";

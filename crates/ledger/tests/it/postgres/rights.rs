@@ -121,6 +121,44 @@ async fn the_runtimes_role_runs_and_nothing_else() {
     lar_core::audit::chain::check(&records).unwrap();
 }
 
+/// What comes without a hold on the run is what may come from outside, and adds nothing to a run that has
+/// ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_without_a_hold_spends_and_writes_nothing() {
+    let Some((_, runtime)) = owner_and_runtime() else { return };
+    admit(&runtime, "admit");
+    let ledger = connect(&runtime);
+    let going = start(ledger.as_ref(), "r", vec![granted("t", 2)]).await;
+    let ended = start(ledger.as_ref(), "s", vec![granted("t", 2)]).await;
+    ledger.close_run(closing(&ended)).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&runtime, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for name in ["r", "s"] {
+        for (transition, attempt) in
+            [("start", "\\x11"), ("reserve", "\\x12"), ("recover", "\\x13")]
+        {
+            let sql = format!(
+                "SELECT code FROM lar.commit(false, '{{{name}}}', '{{NULL}}', '{{x}}',
+                    ARRAY['{attempt}'::bytea], '{{t}}', '{{x}}', '{{{transition}}}', '{{NULL}}',
+                    '{{60000}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{a}}', '{{b}}', '{{c}}', '{{d}}',
+                    '{{NULL}}')"
+            );
+            let code: Option<String> = client.query_one(&sql, &[]).await.unwrap().get(0);
+            assert_eq!(code.as_deref(), Some("run_lost"), "{transition} in {name}");
+        }
+        // A record alone.
+        let sql = format!(
+            "SELECT code FROM lar.commit(false, '{{{name}}}', '{{NULL}}', '{{y}}', '{{NULL}}', '{{NULL}}',
+                '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
+                '{{a}}', '{{b}}', '{{c}}', '{{d}}', '{{NULL}}')"
+        );
+        let code: Option<String> = client.query_one(&sql, &[]).await.unwrap().get(0);
+        assert_eq!(code.as_deref(), Some("run_lost"), "a record in {name}");
+    }
+    assert_eq!(ledger.records(&going.run, 1, 9).await.unwrap().len(), 1);
+    assert_eq!(ledger.records(&ended.run, 1, 9).await.unwrap().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
     let Some((_, runtime)) = owner_and_runtime() else { return };

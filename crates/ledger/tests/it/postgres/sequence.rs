@@ -41,7 +41,7 @@ fn on() -> Arc<AtomicBool> {
 
 async fn signed(url: &str, signers: Signers) -> Arc<dyn Ledger> {
     let address = Address::parse(url, &Environment::default()).unwrap();
-    lar_ledger::connect_signed(address, signers).await.unwrap()
+    lar_ledger::connect_signed(address, signers, None).await.unwrap()
 }
 
 async fn signed_head(log: &dyn Log, epoch: u64) -> log::Head {
@@ -221,6 +221,101 @@ async fn an_epoch_begins_while_others_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_to_grants_is_recorded_under_the_same_signature() {
+    use lar_core::audit::record::{Body, GrantIssue, GrantRevoke, LedgerEpoch, Record};
+    use lar_core::ledger::{GrantId, Issuing};
+    let Some(url) = new_database() else { return };
+    let owner = signed(&url, host(0, &on())).await;
+    let grant = GrantId::new("release").unwrap();
+    let tokens = vec![granted("t", 3), granted("u", 1)];
+    let issuing =
+        Issuing { grant: grant.clone(), tokens, definitions: definitions(), expires: None };
+    owner.issue(issuing.clone()).await.unwrap();
+    owner.issue(issuing).await.unwrap_err();
+    assert_eq!(owner.log().unwrap().head().await.unwrap().size, 0, "whoever runs signs");
+    whole_run(owner.as_ref(), "one", 1).await;
+    owner.log().unwrap().include(&run("one"), 4).await.unwrap();
+    drop(owner);
+    // What comes while nobody runs is there before the key's next epoch begins.
+    let owner = signed(&url, host(0, &on())).await;
+    owner.revoke(&grant, "a leak").await.unwrap();
+    owner.revoke(&grant, "again").await.unwrap();
+    owner.bump_epoch().await.unwrap();
+    let log = owner.log().unwrap();
+    let key = key(&log.head().await.unwrap().origin, 2).to_string();
+    let (told, from) = std::sync::mpsc::channel();
+    let certify: log::Certify = Box::new(move |from| {
+        told.send(from).unwrap();
+        Ok(NewKey { key, certificate: None })
+    });
+    let rotated = log.rotate(2, certify).await.unwrap();
+    let from = from.recv().unwrap();
+    assert_eq!((rotated.size, from), (from + 1, 5 + 2), "behind them");
+    whole_run(owner.as_ref(), "two", 1).await;
+    log.include(&run("two"), 4).await.unwrap();
+    assert_eq!(signed_head(log, 2).await.size, 5 + 2 + 1 + 4);
+    let entries = log.entries(0, 100).await.unwrap();
+    let mut prev = lar_core::audit::record::genesis();
+    let mut own = Vec::new();
+    for bytes in &entries {
+        let record: Record = serde_json::from_slice(bytes).unwrap();
+        if record.run.as_str() == "log" {
+            assert_eq!((record.seq, record.prev), (own.len() as u64 + 1, prev), "one chain");
+            prev = leaf_hash(bytes);
+            own.push(record.body);
+        }
+    }
+    let uses = [("t".to_owned(), 3), ("u".to_owned(), 1)].into();
+    let definitions = definitions().digest();
+    let issue = GrantIssue { grant: grant.clone(), epoch: 1, definitions, expires: None, uses };
+    assert_eq!(own.len(), 4);
+    assert!(matches!(own.pop(), Some(Body::KeyRotate(_))));
+    assert_eq!(
+        own,
+        [
+            Body::GrantIssue(issue),
+            Body::GrantRevoke(GrantRevoke { grant, reason: "a leak".to_owned() }),
+            Body::LedgerEpoch(LedgerEpoch { epoch: 2 }),
+        ]
+    );
+}
+
+/// Two that add to the ledger's own records at once make one chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_owners_do_at_once_is_one_chain() {
+    let Some(url) = new_database() else { return };
+    let owner = signed(&url, host(0, &on())).await;
+    let hold = start(owner.as_ref(), "r", vec![granted("t", 1)]).await;
+    let mut writing = Vec::new();
+    for _ in 0..4 {
+        let owner = Arc::clone(&owner);
+        writing.push(tokio::spawn(async move {
+            for _ in 0..5 {
+                owner.bump_epoch().await.unwrap();
+            }
+        }));
+    }
+    for task in writing {
+        task.await.unwrap();
+    }
+    let log = owner.log().unwrap();
+    let begun = Instant::now();
+    while log.include(&hold.run, 1).await.unwrap().size < 21 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the log stays behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut seen = Vec::new();
+    for bytes in log.entries(0, 100).await.unwrap() {
+        let record: lar_core::audit::record::Record = serde_json::from_slice(&bytes).unwrap();
+        if record.run.as_str() == "log" {
+            seen.push(record.seq);
+        }
+    }
+    assert_eq!(seen, (1..=20).collect::<Vec<_>>());
+    assert_eq!(owner.identity().await.unwrap().epoch, 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_resolved_after_the_end_gets_into_the_log_too() {
     let Some(url) = new_database() else { return };
     let ledger = signed(&url, host(0, &on())).await;
@@ -272,6 +367,10 @@ async fn a_ledger_of_the_first_version_is_renewed_by_its_owner() {
     drop(ledger);
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
+    // Whoever took part may still be at its last look.
+    let cut = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.execute(cut, &[]).await.unwrap();
     client.batch_execute(super::FIRST_VERSION).await.unwrap();
     let ledger = signed(&url, host(0, &on())).await;
     whole_run(ledger.as_ref(), "new", 1).await;
