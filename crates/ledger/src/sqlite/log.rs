@@ -78,39 +78,48 @@ pub(super) const TABLES: &str = "
 /// What the writer remembers of the log between commits.
 pub(super) struct Integrator {
     signers: Option<Signers>,
-    tree: Frontier,
-    /// The tree as it will be once the transaction is committed.
-    pending: Option<Frontier>,
+    /// The tree and its root.
+    tree: (Frontier, Digest),
+    /// The same as it will be once the transaction is committed.
+    pending: Option<(Frontier, Digest)>,
     signer: Option<(u64, Arc<dyn NoteSigner>)>,
 }
 
 impl Integrator {
     pub(super) fn new(signers: Option<Signers>) -> Self {
-        Self { signers, tree: Frontier::default(), pending: None, signer: None }
+        let tree = Frontier::default();
+        let root = tree.root();
+        Self { signers, tree: (tree, root), pending: None, signer: None }
     }
 
     /// Puts the records that are new into the tree, and signs the head. To be called once, last in a
-    /// transaction.
-    pub(super) fn seal(&mut self, connection: &Connection) -> Result<()> {
+    /// transaction. Returns what is seen of the ledger after it.
+    pub(super) fn seal(&mut self, connection: &Connection) -> Result<Sight> {
         self.pending = None;
-        let head = head_row(connection)?;
-        let last: u64 =
-            one(connection, "SELECT coalesce(max(n), 0) FROM leaves", [], |row| row.get(0))?;
-        if last == head.size {
-            return Ok(());
+        let sql = "SELECT g.size, g.root, g.epoch, l.epoch, l.id FROM log g, ledger l";
+        let (head, key_epoch, id): (Sight, u64, String) = one(connection, sql, [], |row| {
+            let sight = Sight { epoch: row.get(3)?, size: row.get(0)?, root: digest(row, 1)? };
+            Ok((sight, row.get(2)?, row.get(4)?))
+        })?;
+        let sql = "SELECT hash FROM leaves WHERE n > ?1 ORDER BY n";
+        let leaves = rows(connection, sql, [head.size])?;
+        if leaves.is_empty() {
+            let sql = "SELECT coalesce(max(n), 0) FROM leaves";
+            let last: u64 = one(connection, sql, [], |row| row.get(0))?;
+            return if last == head.size { Ok(head) } else { Err(other_root()) };
         }
-        let mut tree = if self.tree.size() == head.size && self.tree.root() == head.root {
-            self.tree.clone()
+        let (known, root) = &self.tree;
+        let mut tree = if known.size() == head.size && *root == head.root {
+            known.clone()
         } else {
-            frontier(connection, head.size)?
+            let tree = frontier(connection, head.size)?;
+            if tree.root() != head.root {
+                return Err(other_root());
+            }
+            tree
         };
-        if tree.root() != head.root {
-            return Err(other_root());
-        }
         let mut complete: Vec<(Subtree, Digest)> = Vec::new();
-        for leaf in
-            rows(connection, "SELECT hash FROM leaves WHERE n > ?1 ORDER BY n", [head.size])?
-        {
+        for leaf in leaves {
             tree.push_and_tell(0, leaf, |subtree, root| {
                 if subtree.level.is_multiple_of(TILE_HEIGHT) {
                     complete.push((subtree, root));
@@ -125,14 +134,15 @@ impl Integrator {
                 params![subtree.level, subtree.index, root.as_bytes()],
             )?;
         }
-        let checkpoint = self.sign(connection, head.epoch, &tree)?;
+        let sight = Sight { epoch: head.epoch, size: tree.size(), root: tree.root() };
+        let checkpoint = self.sign(connection, key_epoch, &id, &sight)?;
         execute(
             connection,
             "UPDATE log SET size = ?1, root = ?2, checkpoint = ?3",
-            params![tree.size(), tree.root().as_bytes(), checkpoint],
+            params![sight.size, sight.root.as_bytes(), checkpoint],
         )?;
-        self.pending = Some(tree);
-        Ok(())
+        self.pending = Some((tree, sight.root));
+        Ok(sight)
     }
 
     /// The transaction was committed.
@@ -146,12 +156,13 @@ impl Integrator {
         &mut self,
         connection: &Connection,
         epoch: u64,
-        tree: &Frontier,
+        ledger: &str,
+        head: &Sight,
     ) -> Result<Option<String>> {
         let Some(signers) = &self.signers else {
             return Ok(None);
         };
-        let origin = origin_of(connection)?;
+        let origin = origin(ledger);
         let unsigned = |error: lar_core::audit::note::SignerError| {
             LedgerError::Unavailable(format!("nothing can be recorded unsigned: {error}"))
         };
@@ -180,7 +191,7 @@ impl Integrator {
                 signing.signer
             }
         };
-        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
+        let checkpoint = Checkpoint { origin, size: head.size, root: head.root };
         Ok(Some(checkpoint.sign(signer.as_ref()).map_err(unsigned)?.to_string()))
     }
 }
@@ -275,7 +286,11 @@ fn key(connection: &Connection, epoch: u64) -> Result<Option<String>> {
 
 fn origin_of(connection: &Connection) -> Result<String> {
     let id: String = one(connection, "SELECT id FROM ledger", [], |row| row.get(0))?;
-    Ok(format!("lar-ledger/{id}"))
+    Ok(origin(&id))
+}
+
+fn origin(ledger: &str) -> String {
+    format!("lar-ledger/{ledger}")
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Head> {

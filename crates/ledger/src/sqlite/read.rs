@@ -3,6 +3,7 @@
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
+use lar_core::ledger::protocol::GrantPosition;
 use lar_core::ledger::transact::View;
 use lar_core::ledger::{
     Attempt, Definitions, Grant, GrantId, Granted, LedgerError, Revocation, RunSummary, TokenState,
@@ -135,9 +136,43 @@ pub(super) fn token_of(row: &Row<'_>) -> rusqlite::Result<TokenState> {
     Ok(TokenState { granted, uses_left: row.get(3)?, unlocked_by })
 }
 
+/// Where a grant stands, of grant `g` and ledger `l`.
+macro_rules! position {
+    () => {
+        "g.revoked IS NOT NULL, g.expires, g.epoch <> l.epoch"
+    };
+}
+/// The columns of a run.
+macro_rules! run {
+    () => {
+        "r.id, g.id, r.opened, r.stop_reason, r.seq, r.head, r.task, r.owner, r.fence, r.lease_ms, \
+         r.lease_until, r.pages"
+    };
+}
+
+/// Where a grant stands.
+pub(super) const POSITION: &str =
+    concat!("SELECT ", position!(), " FROM grants g, ledger l WHERE g.id = ?1");
+
 /// The columns of a run, with the tables they are in.
-pub(super) const RUN: &str = "r.id, g.id, r.opened, r.stop_reason, r.seq, r.head, r.task, r.owner, \
-     r.fence, r.lease_ms, r.lease_until, r.pages FROM runs r JOIN grants g ON g.n = r.grant_n";
+pub(super) const RUN: &str = concat!(run!(), " FROM runs r JOIN grants g ON g.n = r.grant_n");
+
+/// A run, the numbers of its row and its grant's, and where the grant stands.
+pub(super) const RUN_IN_WORK: &str = concat!(
+    "SELECT ",
+    run!(),
+    ", r.n, g.n, ",
+    position!(),
+    " FROM runs r JOIN grants g ON g.n = r.grant_n, ledger l WHERE r.id = ?1"
+);
+
+pub(super) fn position_of(row: &Row<'_>, first: usize) -> rusqlite::Result<GrantPosition> {
+    Ok(GrantPosition {
+        revoked: row.get(first)?,
+        expires: time(row, first + 1)?,
+        quarantined: row.get(first + 2)?,
+    })
+}
 
 pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     let id: String = row.get(0)?;

@@ -17,24 +17,52 @@ use super::{log, unavailable};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
-/// The tables within a transaction.
+/// The tables within a transaction, for one request.
 pub(super) struct Store<'c> {
     connection: &'c Connection,
+    read: Read,
+}
+
+/// What the request has read so far. Only its own writes come after that, all at once at its end, so
+/// that nothing of it is read a second time.
+#[derive(Default)]
+struct Read {
+    /// Runs with the numbers of their rows.
+    runs: Vec<(RunId, i64)>,
+    /// Grants with the numbers of their rows.
+    grants: Vec<(GrantId, i64)>,
+    /// Where grants stand.
+    positions: Vec<(GrantId, GrantPosition)>,
+    /// Tokens by their grant's row, with the uses that are left.
+    tokens: Vec<(i64, String, u32)>,
+}
+
+fn known<K: PartialEq, V: Clone>(all: &[(K, V)], wanted: &K) -> Option<V> {
+    all.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.clone())
 }
 
 impl<'c> Store<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection }
+        Self { connection, read: Read::default() }
     }
 
     /// The number of a grant's row.
     fn grant_row(&self, grant: &GrantId) -> Result<Option<i64>> {
-        self.one("SELECT n FROM grants WHERE id = ?1", [grant.as_str()], |row| row.get(0))
+        match known(&self.read.grants, grant) {
+            Some(n) => Ok(Some(n)),
+            None => {
+                self.one("SELECT n FROM grants WHERE id = ?1", [grant.as_str()], |row| row.get(0))
+            }
+        }
     }
 
     fn run_row(&self, run: &RunId) -> Result<i64> {
-        self.one("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))?
-            .ok_or_else(|| LedgerError::UnknownRun(run.to_string()))
+        match known(&self.read.runs, run) {
+            Some(n) => Ok(n),
+            None => self
+                .one("SELECT n FROM runs WHERE id = ?1", [run.as_str()], |row| row.get(0))?
+                .ok_or_else(|| LedgerError::UnknownRun(run.to_string())),
+        }
     }
 
     fn one<T>(
@@ -90,14 +118,23 @@ impl<'c> Store<'c> {
             )?;
         }
         for ((grant, token), left) in changes.left {
-            self.execute(
-                "UPDATE tokens SET uses_left = ?3
-                 WHERE grant_n = (SELECT n FROM grants WHERE id = ?1) AND name = ?2",
-                params![grant.as_str(), token, left],
-            )?;
+            let grant = self.grant_row(&grant)?;
+            let is_that = |(of, name, uses): &(i64, String, u32)| {
+                Some(*of) == grant && *name == token && *uses == left
+            };
+            // What stands there already is not written.
+            if !self.read.tokens.iter().any(is_that) {
+                self.execute(
+                    "UPDATE tokens SET uses_left = ?3 WHERE grant_n = ?1 AND name = ?2",
+                    params![grant, token, left],
+                )?;
+            }
         }
         for run in changes.runs.values() {
-            self.put_run(run)?;
+            match &changes.opened {
+                Some(opened) if *opened == run.run => self.add_run(run)?,
+                _ => self.put_run(run)?,
+            }
         }
         for (run, attempt) in &changes.attempts {
             self.put_attempt(run, attempt)?;
@@ -174,16 +211,36 @@ impl<'c> Store<'c> {
         Ok(())
     }
 
+    /// Keeps how a run stands. The index over the open ones is touched only when it ends.
     fn put_run(&self, run: &RunSummary) -> Result<()> {
+        let n = self.run_row(&run.run)?;
+        self.execute(
+            "UPDATE runs SET owner = ?2, fence = ?3, lease_ms = ?4, lease_until = ?5, seq = ?6,
+                 head = ?7, pages = ?8
+             WHERE n = ?1",
+            params![
+                n,
+                run.owner,
+                run.fence,
+                run.lease_ms,
+                run.lease_until.as_millis(),
+                run.records,
+                run.head.as_bytes(),
+                run.pages
+            ],
+        )?;
+        if let Some(reason) = &run.stop_reason {
+            self.execute("UPDATE runs SET stop_reason = ?2 WHERE n = ?1", params![n, reason])?;
+        }
+        Ok(())
+    }
+
+    fn add_run(&self, run: &RunSummary) -> Result<()> {
         self.execute(
             "INSERT INTO runs (id, grant_n, owner, fence, lease_ms, lease_until, task, opened,
                  stop_reason, seq, head, pages)
              VALUES (:id, (SELECT n FROM grants WHERE id = :grant), :owner, :fence, :lease_ms,
-                 :lease_until, :task, :opened, :stop_reason, :seq, :head, :pages)
-             ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, fence = excluded.fence,
-                 lease_ms = excluded.lease_ms, lease_until = excluded.lease_until,
-                 stop_reason = excluded.stop_reason, seq = excluded.seq, head = excluded.head,
-                 pages = excluded.pages",
+                 :lease_until, :task, :opened, :stop_reason, :seq, :head, :pages)",
             named_params! {
                 ":id": run.run.as_str(),
                 ":grant": run.grant.as_str(),
@@ -221,13 +278,13 @@ impl<'c> Store<'c> {
             "INSERT INTO attempts (run, id, grant_n, token, action, state, fence, lease_until,
                  approved_until, resolution, holder, seq)
              SELECT n, :id, grant_n, :token, :action, :state, :fence, :lease_until, :approved_until,
-                 :resolution, :holder, :seq FROM runs WHERE id = :run
+                 :resolution, :holder, :seq FROM runs WHERE n = :run
              ON CONFLICT (run, id) DO UPDATE SET action = excluded.action, state = excluded.state,
                  fence = excluded.fence, lease_until = excluded.lease_until,
                  approved_until = excluded.approved_until, resolution = excluded.resolution,
                  holder = excluded.holder, seq = excluded.seq",
             named_params! {
-                ":run": run.as_str(),
+                ":run": self.run_row(run)?,
                 ":id": attempt.id.digest().as_bytes(),
                 ":token": attempt.token,
                 ":action": attempt.action.as_bytes(),
@@ -272,43 +329,49 @@ impl View for Store<'_> {
     }
 
     fn position(&mut self, grant: &GrantId) -> Result<Option<GrantPosition>> {
-        self.one(
-            "SELECT g.revoked IS NOT NULL, g.expires, g.epoch <> l.epoch FROM grants g, ledger l
-             WHERE g.id = ?1",
-            [grant.as_str()],
-            |row| {
-                Ok(GrantPosition {
-                    revoked: row.get(0)?,
-                    expires: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis),
-                    quarantined: row.get(2)?,
-                })
-            },
-        )
+        if let Some(position) = known(&self.read.positions, grant) {
+            return Ok(Some(position));
+        }
+        self.one(read::POSITION, [grant.as_str()], |row| read::position_of(row, 0))
     }
 
     fn token(&mut self, grant: &GrantId, name: &str) -> Result<Option<TokenState>> {
         let Some(n) = self.grant_row(grant)? else {
             return Ok(None);
         };
-        self.one(
+        let found = self.one(
             &format!("SELECT {} FROM tokens WHERE grant_n = ?1 AND name = ?2", read::TOKEN),
             params![n, name],
             read::token_of,
-        )
+        )?;
+        if let Some(token) = &found {
+            self.read.tokens.push((n, name.to_owned(), token.uses_left));
+        }
+        Ok(found)
     }
 
     fn run(&mut self, run: &RunId) -> Result<Option<RunSummary>> {
-        self.one(&format!("SELECT {} WHERE r.id = ?1", read::RUN), [run.as_str()], read::run_of)
+        let found = self.one(read::RUN_IN_WORK, [run.as_str()], |row| {
+            let (n, grant_n): (i64, i64) = (row.get(12)?, row.get(13)?);
+            Ok((read::run_of(row)?, n, grant_n, read::position_of(row, 14)?))
+        })?;
+        Ok(found.map(|(found, n, grant_n, position)| {
+            self.read.runs.push((found.run.clone(), n));
+            self.read.grants.push((found.grant.clone(), grant_n));
+            self.read.positions.push((found.grant.clone(), position));
+            found
+        }))
     }
 
     fn attempt(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {
+        let n = match self.run_row(run) {
+            Ok(n) => n,
+            Err(LedgerError::UnknownRun(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         self.one(
-            &format!(
-                "SELECT {} FROM attempts
-                 WHERE run = (SELECT n FROM runs WHERE id = ?1) AND id = ?2",
-                read::ATTEMPT
-            ),
-            params![run.as_str(), attempt.digest().as_bytes()],
+            &format!("SELECT {} FROM attempts WHERE run = ?1 AND id = ?2", read::ATTEMPT),
+            params![n, attempt.digest().as_bytes()],
             read::attempt_of,
         )
     }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
-use super::log::{self, Integrator};
+use super::log::Integrator;
 use super::queue;
 use super::schema::PATIENCE;
 use super::thread::Thread;
@@ -213,8 +213,7 @@ fn transact(
     clock::keep(&transaction, now)?;
     // One signature for all that the batch holds, in the same transaction: a record is never durable
     // without a signed head that covers it.
-    log.seal(&transaction)?;
-    let sight = log::sight(&transaction)?;
+    let sight = log.seal(&transaction)?;
     transaction.commit().map_err(|error| unavailable(&error))?;
     Ok(Some(sight))
 }
