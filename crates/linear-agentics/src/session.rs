@@ -21,6 +21,7 @@ use lar_runtime::agent::{AgentResult, read_trail};
 use lar_runtime::dispatch::{Dispatcher, judge};
 use lar_runtime::event::{Event, Observer};
 use lar_runtime::stop::{Cause, Stop};
+use lar_runtime::tools::look;
 use tokio::sync::RwLock;
 
 use crate::compose::{ComposeError, prepare, start};
@@ -153,6 +154,7 @@ impl Session {
             Ok(Some(open)) => open.dispatcher.judge(call)?,
             _ => judge(call, &self.set)?,
         };
+        look(authorized.token(), authorized.invocation().action())?;
         Ok(authorized.invocation().clone())
     }
 

@@ -165,6 +165,17 @@ impl Dispatcher {
         caller: &Listener,
     ) -> Result<Proof, Refusal> {
         let this = &self.inner;
+        if let Some(look) = this.tools.looking(&authorized) {
+            // A file system that doesn't answer holds nobody who wants to stop.
+            tokio::select! {
+                biased;
+                looked = tokio::task::spawn_blocking(look) => match looked {
+                    Ok(looked) => drop(looked?),
+                    Err(_) => return Err(Refusal::Ledger(lost(self.run()))),
+                },
+                _ = this.stop.wait() => return Err(Refusal::Stopped),
+            }
+        }
         let gate = this.approvals.on_behalf_of(caller);
         let approved = authorized.approve(&gate, &this.ledger).await?;
         if caller.is_alone() {

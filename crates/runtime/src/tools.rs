@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lar_core::action::Action;
-use lar_core::call::Spent;
+use lar_core::call::{Authorized, Spent};
+use lar_core::error::Refusal;
 use lar_core::id::{AttemptId, CallSite, Part};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
@@ -33,6 +34,7 @@ use crate::stop::Stop;
 
 pub use accounts::{Accounts, Operator};
 pub use deploy::{ClusterError, ROLLBACK_FAILED, ROLLOUT_FAILED, TargetAnswer, ask_target};
+pub use file::look;
 pub use programs::{ProgramError, Programs};
 
 /// Everything that the tools need.
@@ -77,6 +79,19 @@ impl Tools {
     /// What takes secrets out of texts.
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// Looks where an action on a file leads, as [`look`] does, from the directories that were opened
+    /// when the set was made. `None` when there is nothing to look at.
+    pub(crate) fn looking(
+        &self,
+        authorized: &Authorized,
+    ) -> Option<impl FnOnce() -> Result<Option<String>, Refusal> + Send + 'static> {
+        let action = authorized.invocation().action();
+        let Action::File(_) = action else { return None };
+        let (roots, token, action) =
+            (self.roots.clone(), authorized.token().clone(), action.clone());
+        Some(move || roots.look(&token, &action))
     }
 
     /// Carries a spent action out. It always comes back with a word about how it ended.

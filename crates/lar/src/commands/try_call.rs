@@ -13,7 +13,7 @@ use linear_agentics::report::visible_json;
 use linear_agentics::scope::deploy::DeployMethod;
 use linear_agentics::scope::{Scope, SecretSource};
 use linear_agentics::tokens::Token;
-use linear_agentics::{CapabilitySet, Programs, Refusal, judge};
+use linear_agentics::{CapabilitySet, Programs, Refusal, judge, look};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -187,8 +187,12 @@ impl Judge<'_> {
             }
         };
         let (token, invocation) = (authorized.token(), authorized.invocation());
+        let obstacle = match look(token, invocation.action()) {
+            Ok(obstacle) => obstacle,
+            Err(refusal) => return refuse(line, &shown, &refusal, None, out),
+        };
         let asked = if token.requires_approval() { ", once a human says yes" } else { "" };
-        let (resolved, warning) = self.around(token, invocation);
+        let (resolved, warning) = self.around(token, invocation, obstacle);
         let answer = Answer {
             line,
             tool: invocation.tool(),
@@ -208,8 +212,13 @@ impl Judge<'_> {
 
     /// The file that the action comes down to on this machine, and what would stand in its way here
     /// and now.
-    fn around(&self, token: &Token, invocation: &Invocation) -> (Option<String>, Option<String>) {
-        let mut warnings = Vec::new();
+    fn around(
+        &self,
+        token: &Token,
+        invocation: &Invocation,
+        obstacle: Option<String>,
+    ) -> (Option<String>, Option<String>) {
+        let mut warnings: Vec<String> = obstacle.into_iter().collect();
         let mut resolved = None;
         if let Some(program) = invocation.action().program() {
             let workdir = workdir(token.scope()).map_or(self.manifest.base.as_path(), Path::new);

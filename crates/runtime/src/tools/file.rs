@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use lar_core::action::{FileAction, FileOperation};
+use lar_core::action::{Action, FileAction, FileOperation};
+use lar_core::display::{self, clip, escape};
+use lar_core::error::Refusal;
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::scope::{FileScope, Scope};
@@ -84,6 +86,83 @@ impl Root {
     }
 }
 
+/// What stands between an action and its file.
+struct Obstacle {
+    what: String,
+    /// Whether the file is one that no token lets anybody have: it lies outside, or is no plain file.
+    forbidden: bool,
+}
+
+impl Obstacle {
+    fn forbidden(what: &str) -> Self {
+        Self { what: what.to_owned(), forbidden: true }
+    }
+}
+
+impl From<String> for Obstacle {
+    fn from(what: String) -> Self {
+        Self { what, forbidden: false }
+    }
+}
+
+impl From<Errno> for Obstacle {
+    fn from(error: Errno) -> Self {
+        let forbidden = matches!(error, Errno::XDEV | Errno::LOOP | Errno::NXIO);
+        Self { what: why(error), forbidden }
+    }
+}
+
+/// Looks where an action on a file leads on this machine, before anything is spent for it; nothing is
+/// opened for its content. Returns what would stand in its way here and now.
+///
+/// What is found can change until the action is carried out, which resolves and refuses anew.
+///
+/// # Errors
+/// [`Refusal::FileAccess`] for a file outside the allowed path, one that isn't regular, and the target of
+/// a write that has several names.
+pub fn look(token: &Token, action: &Action) -> Result<Option<String>, Refusal> {
+    Roots::default().look(token, action)
+}
+
+impl Roots {
+    /// [`look`], from the directories that are pinned.
+    pub(super) fn look(&self, token: &Token, action: &Action) -> Result<Option<String>, Refusal> {
+        let (Scope::File(scope), Action::File(action)) = (token.scope(), action) else {
+            return Ok(None);
+        };
+        let seen = at(self, action, scope.only.is_empty(), |directory, name, resolve| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            match action.operation {
+                FileOperation::Read => {
+                    regular(&rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve)?)
+                }
+                FileOperation::Write => {
+                    let (parent, leaf) = split(name);
+                    let flags = flags | OFlags::DIRECTORY;
+                    let parent =
+                        rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve)?;
+                    target(&parent, leaf).map(drop)
+                }
+            }
+        });
+        match seen {
+            Ok(()) => Ok(None),
+            Err(Obstacle { what, forbidden }) => {
+                let what = format!(
+                    "`{}` {what}",
+                    clip(&escape(&action.whole_path(), display::Mode::Line), 256)
+                );
+                if forbidden { Err(Refusal::FileAccess(what)) } else { Ok(Some(what)) }
+            }
+        }
+    }
+}
+
+/// A name as its directory's and its own.
+fn split(name: &str) -> (&str, &str) {
+    name.rsplit_once('/').unwrap_or((".", name))
+}
+
 impl Job<'_> {
     pub(super) async fn file(&self, scope: &FileScope, action: &FileAction) -> Performed {
         let (roots, action, most) = (self.tools.roots.clone(), action.clone(), scope.max_bytes);
@@ -95,12 +174,12 @@ impl Job<'_> {
         let at_work = Arc::clone(&going);
         let mut work = tokio::task::spawn_blocking(move || {
             let result = match action.operation {
-                _ if !at_work.begin() => Err("stopped before it began".to_owned()),
+                _ if !at_work.begin() => Err("stopped before it began".to_owned().into()),
                 FileOperation::Read => read(&roots, &action, links, most, &redactor, &at_work),
                 FileOperation::Write => write(&roots, &action, links, &at_work),
             };
-            result.unwrap_or_else(|why| {
-                let summary = format!("{}: {why}", action.whole_path());
+            result.unwrap_or_else(|Obstacle { what, .. }| {
+                let summary = format!("{}: {what}", action.whole_path());
                 Outcome::new(Verdict::Failed, summary, "").because("file error")
             })
         });
@@ -171,21 +250,21 @@ fn at<T>(
     roots: &Roots,
     action: &FileAction,
     links: bool,
-    with: impl FnOnce(&OwnedFd, &str, ResolveFlags) -> Result<T, String>,
-) -> Result<T, String> {
+    with: impl FnOnce(&OwnedFd, &str, ResolveFlags) -> Result<T, Obstacle>,
+) -> Result<T, Obstacle> {
     let opened;
     let root = match roots.pinned.get(&action.root) {
         Some(root) => root,
         None => {
-            opened = Root::open(&action.root).map_err(why)?;
+            opened = Root::open(&action.root)?;
             &opened
         }
     };
     let resolve = if links { root.resolve } else { root.resolve.union(ResolveFlags::NO_SYMLINKS) };
     match (&root.file, action.path.as_str()) {
         (Some(name), "") => with(&root.directory, name, resolve),
-        (Some(_), _) => Err("the allowed path is a file and has nothing beneath it".to_owned()),
-        (None, "") => Err("is a directory; name a file in it".to_owned()),
+        (Some(_), _) => Err(Obstacle::forbidden("lies beneath an allowed path that is a file")),
+        (None, "") => Err(Obstacle::forbidden("is a directory; name a file in it")),
         (None, path) => with(&root.directory, path, resolve),
     }
 }
@@ -197,12 +276,11 @@ fn read(
     most: u64,
     redactor: &Redactor,
     going: &Going,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, Obstacle> {
     at(roots, action, links, |directory, name, resolve| {
         // NONBLOCK so that a FIFO can't hold us; it is refused below.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file =
-            rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve).map_err(why)?;
+        let file = rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve)?;
         regular(&file)?;
         let mut bytes = Vec::new();
         Heard { file: File::from(file), going }.take(most + 1).read_to_end(&mut bytes).map_err(
@@ -212,7 +290,7 @@ fn read(
             },
         )?;
         if bytes.len() as u64 > most {
-            return Err(format!("has more than the {most} bytes that the token allows"));
+            return Err(format!("has more than the {most} bytes that the token allows").into());
         }
         let length = bytes.len();
         let mut capture = Capture::new(redactor);
@@ -233,23 +311,18 @@ fn write(
     action: &FileAction,
     links: bool,
     going: &Going,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, Obstacle> {
     let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
     at(roots, action, links, |directory, name, resolve| {
-        let (parent, leaf) = match name.rsplit_once('/') {
-            Some((parent, leaf)) => (parent, leaf),
-            None => (".", name),
-        };
+        let (parent, leaf) = split(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent =
-            rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve).map_err(why)?;
+        let parent = rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve)?;
         let target = target(&parent, leaf)?;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
         let temporary = format!(".{:016x}.lar-tmp", u64::from_ne_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(why)?;
+        let file = rustix::fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
         let going_on = || match going.is_stopped() {
             true => Err("stopped before it was replaced".to_owned()),
             false => Ok(()),
@@ -260,7 +333,7 @@ fn write(
         if let Err(error) = replaced {
             // Nothing was replaced; only the temporary file is in the way.
             let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
-            return Err(error);
+            return Err(error.into());
         }
         let summary = format!("wrote {} bytes to {}", content.len(), action.whole_path());
         match rustix::fs::fsync(&parent) {
@@ -297,32 +370,34 @@ struct Target {
 
 /// Looks at the file that is to be replaced. What isn't a plain file with one name is not replaced:
 /// through a hard link, content outside would seem to change.
-fn target(parent: &OwnedFd, leaf: &str) -> Result<Target, String> {
+fn target(parent: &OwnedFd, leaf: &str) -> Result<Target, Obstacle> {
     let found = match rustix::fs::statat(parent, leaf, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
         Err(Errno::NOENT) => {
             let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
             return Ok(Target { mode, owner: None });
         }
-        Err(error) => return Err(why(error)),
+        Err(error) => return Err(error.into()),
     };
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile if found.st_nlink == 1 => {
             let mode = Mode::from_raw_mode(found.st_mode & 0o777);
             Ok(Target { mode, owner: Some((found.st_uid, found.st_gid)) })
         }
-        FileType::RegularFile => Err("has more than one hard link; it is not replaced".to_owned()),
-        FileType::Symlink => Err("is a symbolic link; it is not replaced".to_owned()),
-        _ => Err("is not a regular file".to_owned()),
+        FileType::RegularFile => {
+            Err(Obstacle::forbidden("has more than one hard link; it is not replaced"))
+        }
+        FileType::Symlink => Err(Obstacle::forbidden("is a symbolic link; it is not replaced")),
+        _ => Err(Obstacle::forbidden("is not a regular file")),
     }
 }
 
-fn regular(file: &OwnedFd) -> Result<(), String> {
-    let found = rustix::fs::fstat(file).map_err(why)?;
+fn regular(file: &OwnedFd) -> Result<(), Obstacle> {
+    let found = rustix::fs::fstat(file)?;
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
-        FileType::Directory => Err("is a directory; name a file in it".to_owned()),
-        _ => Err("is not a regular file".to_owned()),
+        FileType::Directory => Err(Obstacle::forbidden("is a directory; name a file in it")),
+        _ => Err(Obstacle::forbidden("is not a regular file")),
     }
 }
 

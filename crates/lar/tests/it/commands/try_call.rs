@@ -224,3 +224,61 @@ fn the_command_line_is_checked() {
         lar(&lab, args).exits(2);
     }
 }
+
+#[test]
+fn a_file_that_leads_elsewhere_is_denied_and_one_that_is_missing_is_a_warning() {
+    let lab = Lab::new(TOKENS);
+    std::fs::create_dir_all(lab.path("notes/dir")).unwrap();
+    lab.write("outside", "not for you");
+    lab.write("notes/plain", "x");
+    std::os::unix::fs::symlink("plain", lab.path("notes/inside")).unwrap();
+    std::os::unix::fs::symlink("../outside", lab.path("notes/link")).unwrap();
+    std::os::unix::fs::symlink("..", lab.path("notes/up")).unwrap();
+    std::fs::hard_link(lab.path("outside"), lab.path("notes/twice")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(lab.path("notes/fifo"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let judged = |operation: &str, path: &str| {
+        let mut input = json!({"operation": operation, "path": path});
+        if operation == "write" {
+            input["content"] = json!("x");
+        }
+        let input = input.to_string();
+        let ended = lar(&lab, &["try", "manifest.toml", "file_notes", &input]);
+        ended.json()
+    };
+    for (operation, path, why) in [
+        ("read", "link", "leads outside"),
+        ("read", "up/outside", "leads outside"),
+        ("read", "fifo", "not a regular file"),
+        ("read", "dir", "is a directory"),
+        ("write", "up/outside", "leads outside"),
+        ("write", "twice", "more than one hard link"),
+        ("write", "inside", "symbolic link"),
+        ("write", "dir", "not a regular file"),
+    ] {
+        let answer = judged(operation, path);
+        assert_eq!(answer["decision"], "deny", "{operation} {path}: {answer}");
+        assert_eq!(answer["error"], "FileAccessError");
+        assert!(answer["message"].as_str().unwrap().contains(why), "{operation} {path}: {answer}");
+    }
+    for (operation, path) in
+        [("read", "plain"), ("read", "inside"), ("write", "plain"), ("write", "new")]
+    {
+        let answer = judged(operation, path);
+        assert_eq!(
+            (&answer["decision"], answer.get("warning")),
+            (&json!("allow"), None),
+            "{answer}"
+        );
+    }
+    for (operation, path) in [("read", "none"), ("write", "none/new")] {
+        let answer = judged(operation, path);
+        assert_eq!(answer["decision"], "allow");
+        assert!(answer["warning"].as_str().unwrap().contains("no such file"), "{answer}");
+    }
+}

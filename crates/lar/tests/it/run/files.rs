@@ -95,6 +95,12 @@ fn there_is_no_way_out() {
         complaints.iter().any(|line| line.contains("leads outside the allowed path")),
         "{complaints:#?}"
     );
+    let spent: Vec<_> =
+        ended.proofs().iter().map(|proof| proof["result_summary"].clone()).collect();
+    assert!(
+        !spent.iter().any(|summary| summary.as_str().unwrap().contains("leads outside")),
+        "no use is spent on what leads outside: {spent:?}"
+    );
     assert!(
         complaints.iter().any(|line| line.starts_with("FileAccessError") && line.contains("`..`"))
     );
