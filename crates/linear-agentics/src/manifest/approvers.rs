@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::build::Builder;
 use super::diagnostic::Diagnostic;
-use super::model::{ApprovalTable, Common};
+use super::kinds::Common;
+use super::model::ApprovalTable;
 use super::read::{Reader, find};
 
 /// Where in a table the blame lies.

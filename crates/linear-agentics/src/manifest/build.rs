@@ -15,11 +15,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
-use super::model::{
-    Common, DeployTable, DurationText, FileTable, HttpTable, Method, Mode, ShellTable, WaitTable,
+use super::kinds::{
+    Common, DeployTable, FileTable, HttpTable, Method, Mode, ShellTable, WaitTable,
 };
 use super::read::Reader;
-use super::value::{duration, inside, resolve};
+use super::value::{DurationText, duration, inside, resolve};
 
 /// Makes the token of a table whose shape was judged; `label` is what messages call it.
 pub(super) fn token(
@@ -63,7 +63,7 @@ macro_rules! with_common {
         if let Some(moment) = common.expires {
             $builder = $builder.expires($self.moment(&moment.0)?);
         }
-        if let Some(crate::manifest::model::WitnessWord::BeforeEffect) = common.witness {
+        if let Some(crate::manifest::kinds::WitnessWord::BeforeEffect) = common.witness {
             $builder = $builder.witness(lar_core::token::Witness::BeforeEffect);
         }
         for example in common.allows {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::build::{Builder, with_common};
 use super::diagnostic::Diagnostic;
-use super::model::{Common, DurationText, TimeText, token_table};
+use super::kinds::{Common, token_table};
+use super::value::{DurationText, TimeText};
 
 token_table! {
     /// Runs single SQL statements on one database, each in a session and a transaction of its own. The tool is

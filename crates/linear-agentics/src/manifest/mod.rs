@@ -11,6 +11,7 @@ mod build;
 mod database;
 mod diagnostic;
 mod hide;
+mod kinds;
 mod model;
 mod names;
 mod profiles;

@@ -23,12 +23,12 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Sink};
 use super::hide::{hide_lines, hide_values};
 use super::model::{
-    AgentTable, ApprovalTable, BudgetTable, ConfinementTable, DurationText, GrantTable,
-    NegotiationTable, PriceTable, TierName,
+    AgentTable, ApprovalTable, BudgetTable, ConfinementTable, GrantTable, NegotiationTable,
+    PriceTable, TierName,
 };
 use super::names::Names;
 use super::profiles::Load;
-use super::value::{duration, micro_usd, shown};
+use super::value::{DurationText, duration, micro_usd, shown};
 use super::walk::{Place, Walker};
 use super::{
     AgentSettings, DEFAULT_APPROVAL_TIMEOUT, DEFAULT_MAX_REQUESTS, DEFAULT_MODEL, GrantSettings,

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::build::{Builder, token, with_common};
 use super::diagnostic::Diagnostic;
-use super::model::{Common, Inner, SecretTable};
+use super::kinds::{Common, Inner, SecretTable};
 
 impl Builder<'_, '_, '_> {
     pub(super) fn secret(&mut self) -> Option<Token> {

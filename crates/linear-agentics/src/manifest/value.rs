@@ -5,10 +5,84 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+
 /// The longest duration: a day.
 const DAY: u64 = 86_400;
 /// The largest integer that canonical JSON holds.
 const LARGEST: u64 = (1 << 53) - 1;
+
+/// A duration in hours, minutes and seconds: `1h30m`, `15m`, `90s`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct DurationText(pub String);
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^(?=.)([0-9]+h)?([0-9]+m)?([0-9]+s)?$",
+            "examples": ["15m", "90s", "1h30m"]
+        })
+    }
+}
+
+/// A moment as RFC 3339 writes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct TimeText(pub String);
+
+impl JsonSchema for TimeText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "examples": ["2026-12-01T00:00:00Z"]
+        })
+    }
+}
+
+/// An amount in US dollars. Its value is taken from the number's text, never from a float.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dollars;
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl JsonSchema for Dollars {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Dollars".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 0, "maximum": 9_007_199_254_u64, "examples": [1.5]})
+    }
+}
 
 /// Reads `1h30m`, `15m` or `90s`: hours, minutes and seconds in that order, each at most once.
 pub fn duration(text: &str) -> Result<Duration, String> {
