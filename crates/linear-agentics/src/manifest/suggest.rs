@@ -1,4 +1,4 @@
-//! What to say of a key that nobody knows: which one was likely meant, or that it is yet to come.
+//! What to say of a key that nobody knows: which one was likely meant.
 
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -19,15 +19,6 @@ pub(super) fn unknown_key(
 ) -> Diagnostic {
     let (key, span) = (key.get_ref().as_ref(), key.span());
     let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
-    // What the design names and this version doesn't have yet.
-    let later = match (place.table, key) {
-        ("root", "witness") => Some(format!("`[{key}]`")),
-        _ => None,
-    };
-    if let Some(later) = later {
-        return Diagnostic::new(span, format!("{later} isn't supported by this version"))
-            .help("leave it out");
-    }
     if matches!((place.table, key), ("secret", "secret" | "value")) {
         return Diagnostic::new(span, format!("`{key}`: a manifest never holds a secret's value"))
             .help(

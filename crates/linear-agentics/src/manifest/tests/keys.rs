@@ -100,7 +100,7 @@ error: unknown key `method` in the inner token of token `notify`; did you mean `
 }
 
 #[test]
-fn a_later_table() {
+fn a_table_of_nearly_that_name() {
     let text = r#"[budget]
 max_steps = 20
 timeout = "15m"
@@ -108,13 +108,11 @@ timeout = "15m"
 url = "https://witness.internal"
 "#;
     insta::assert_snapshot!(refused(text), @r#"
-error: `[witness]` isn't supported by this version
+error: unknown table `[witness]` in the manifest; did you mean `witnessing`?
  --> manifest.toml:4:2
   |
 4 | [witness]
   |  ^^^^^^^
-  |
-  = help: leave it out
 "#);
 }
 
