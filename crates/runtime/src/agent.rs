@@ -1,13 +1,13 @@
 //! The loop: ask the model, dispatch what it calls, tell it what came of it, until it is done or the
 //! run is over.
 
+mod ending;
 mod result;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lar_core::audit::record::{Body, ModelTurn, RunEnd};
-use lar_core::audit::room::{MOST_ERROR_BYTES, MOST_FINAL_BYTES, first_bytes};
+use lar_core::audit::record::{Body, ModelTurn};
 use lar_core::budget::{Budget, Meter};
 use lar_core::display::first_chars;
 use lar_core::error::Refusal;
@@ -27,6 +27,7 @@ use crate::negotiate::Negotiator;
 use crate::stop::{Cause, Stop};
 use crate::watching::Watching;
 
+use ending::End;
 pub use result::{AgentResult, StopReason, read_records, read_trail};
 
 /// What the first message says when there is no task: the API refuses an empty conversation.
@@ -64,37 +65,6 @@ pub struct Agent {
     pub keep_journal: bool,
 }
 
-/// How the loop ended.
-struct End {
-    reason: StopReason,
-    error: Option<String>,
-}
-
-impl End {
-    fn error(message: impl Into<String>) -> Self {
-        Self { reason: StopReason::Error, error: Some(message.into()) }
-    }
-
-    fn stopped(cause: Cause) -> Self {
-        match cause {
-            Cause::Timeout => Self { reason: StopReason::Timeout, error: None },
-            Cause::Interrupted => Self::error("the run was interrupted"),
-        }
-    }
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::BudgetExhausted(message) => {
-                Self { reason: StopReason::BudgetExhausted, error: Some(message) }
-            }
-            Refusal::BudgetTimeout(_) => Self { reason: StopReason::Timeout, error: None },
-            other => Self::error(other.to_string()),
-        }
-    }
-}
-
 /// What the loop carries from turn to turn.
 struct State {
     messages: Vec<Message>,
@@ -129,13 +99,7 @@ impl Agent {
         };
         let end = match self.rounds(&mut state).await {
             Err(end) => end,
-            Ok(()) => match self.dispatcher.missing_required().as_slice() {
-                [] => End { reason: StopReason::Complete, error: None },
-                missing => End::error(format!(
-                    "required token(s) were never spent with success: {}",
-                    missing.join(", ")
-                )),
-            },
+            Ok(()) => End::done(&self.dispatcher.missing_required()),
         };
         alarm.abort();
         self.close(state, end).await
@@ -413,41 +377,6 @@ impl Agent {
         let mut tools = self.dispatcher.capabilities().tool_definitions();
         tools.extend(self.negotiator.tool_definitions());
         tools
-    }
-
-    /// Writes the end of the run and reads the whole record back.
-    async fn close(self, state: State, end: End) -> Result<AgentResult, LedgerError> {
-        let run = self.dispatcher.run().clone();
-        let ledger = Arc::clone(self.dispatcher.ledger());
-        let first =
-            |text: &str, chars, bytes| first_bytes(first_chars(text, chars), bytes).to_owned();
-        let last_words = state.last_words.as_deref();
-        let details = RunEnd {
-            final_message: last_words.map(|text| first(text, 4_000, MOST_FINAL_BYTES)),
-            error: end.error.as_deref().map(|text| first(text, 2_000, MOST_ERROR_BYTES)),
-            steps_taken: state.meter.steps_taken(),
-            budget_remaining: state.meter.steps_left(),
-            model_tokens: state.meter.tokens_used(),
-            cost_micro_usd: state.meter.cost_micro_usd(),
-        };
-        // Before what was granted for this run goes with it.
-        let capabilities = self.dispatcher.capabilities();
-        let tokens_unused = capabilities.unused_tokens();
-        let missing_required = self.dispatcher.missing_required();
-        self.dispatcher.close(end.reason.as_str(), details, self.keep_journal).await?;
-        capabilities.mark_reported();
-        let audit_trail = read_trail(ledger.as_ref(), &run).await?;
-        Ok(AgentResult {
-            run,
-            stop_reason: end.reason,
-            error: end.error,
-            final_message: state.last_words,
-            steps_taken: state.meter.steps_taken(),
-            budget_remaining: state.meter.steps_left(),
-            tokens_unused,
-            missing_required,
-            audit_trail,
-        })
     }
 }
 
