@@ -106,13 +106,6 @@ impl PriceTable {
         Ok(Self(prices))
     }
 
-    /// This table with `other`'s rows put over it.
-    #[must_use]
-    pub fn overridden_by(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self
-    }
-
     /// This table with one price put over it.
     #[must_use]
     pub fn with(mut self, model: impl Into<String>, price: Price) -> Self {
@@ -211,10 +204,10 @@ mod tests {
                  cache_read = \"0.000001\"\ncache_write = \"0\"\n"
             )
         };
-        let own = PriceTable::parse(&row("9.5")).unwrap();
-        let table = PriceTable::builtin().overridden_by(own);
-        let price = table.price("claude-sonnet-4-5").unwrap();
-        assert_eq!((price.input, price.cache_read), (9_500_000, 1));
+        let own = PriceTable::parse(&row("9.5")).unwrap().price("claude-sonnet-4-5").unwrap();
+        assert_eq!((own.input, own.cache_read), (9_500_000, 1));
+        let table = PriceTable::builtin().with("claude-sonnet-4-5", own);
+        assert_eq!(table.price("claude-sonnet-4-5"), Some(own));
         assert!(table.price("claude-haiku-4-5").is_some());
         for bad in ["", "-1", "1e3", "1.0000001", ".5", "3,00", "99999999999999999999"] {
             let error = PriceTable::parse(&row(bad)).unwrap_err().to_string();
