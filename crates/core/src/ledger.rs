@@ -16,13 +16,12 @@ use crate::audit::record::SealedRecord;
 use crate::id::{AttemptId, RunId};
 use crate::time::Timestamp;
 
-pub use grant::{
-    Definitions, Grant, GrantId, Granted, Identity, Issuing, LedgerId, Revocation, TokenState,
-};
-pub use protocol::{Conflict, Fence, Transition, UseState};
+pub use crate::id::{GrantId, LedgerId};
+pub use grant::{Definitions, Grant, Granted, Identity, Issuing, Revocation, TokenState};
+pub use protocol::{Conflict, Fence, Resolver, Transition, UseState};
 pub use run::{
     Attempt, Change, Closing, Decision, Decisions, Entry, Hold, Opened, Opening, Receipt,
-    Resolution, Resolver, RunLedger, RunSummary, Source, Taking,
+    Resolution, RunLedger, RunSummary, Source, Taking,
 };
 
 /// A durable store of grants, runs, uses and records.

@@ -1,123 +1,11 @@
 //! Grants: an issued set of tokens that runs draw from.
 
-use std::fmt;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use crate::id::RunId;
+use crate::id::{GrantId, LedgerId, RunId};
 use crate::json::{Digest, JsonRefusal, canonical};
 use crate::time::Timestamp;
 use crate::token::Token;
-
-/// The name of a grant. A named one has 1 to 64 of ASCII letters, digits, `.`, `_` and `-`, and
-/// begins with a letter or a digit. The grant that an anonymous run has of its own is called
-/// `run/` and the run's id, which no named one can be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct GrantId(String);
-
-/// The text can't be the name of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a grant's id is 1 to 64 letters, digits, `.`, `_` and `-` (ASCII), and begins with a letter or \
-     a digit, such as `release-2.3.1`"
-)]
-pub struct GrantIdError;
-
-const OF_RUN: &str = "run/";
-
-impl GrantId {
-    /// Checks and wraps the name of a named grant.
-    pub fn new(text: impl Into<String>) -> Result<Self, GrantIdError> {
-        let text = text.into();
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(plain)
-            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if fits { Ok(Self(text)) } else { Err(GrantIdError) }
-    }
-
-    /// The grant that an anonymous run has of its own.
-    pub fn of_run(run: &RunId) -> Self {
-        Self(format!("{OF_RUN}{run}"))
-    }
-
-    /// Whether it was issued by a person under a name of its own.
-    pub fn is_named(&self) -> bool {
-        !self.0.starts_with(OF_RUN)
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for GrantId {
-    type Error = GrantIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.strip_prefix(OF_RUN) {
-            Some(run) => RunId::new(run).map(|run| Self::of_run(&run)).map_err(|_| GrantIdError),
-            None => Self::new(text),
-        }
-    }
-}
-
-impl fmt::Display for GrantId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Which ledger: 128 random bits that it was given when it was made, as 32 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct LedgerId(String);
-
-/// The text can't be the id of a ledger.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a ledger's id is 32 of `0-9` and `a-f`, as `lar grants issue` and `lar ledger show` print it"
-)]
-pub struct LedgerIdError;
-
-impl LedgerId {
-    /// Checks and wraps an id.
-    pub fn new(text: impl Into<String>) -> Result<Self, LedgerIdError> {
-        let text = text.into();
-        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == 32 && text.bytes().all(digit) {
-            Ok(Self(text))
-        } else {
-            Err(LedgerIdError)
-        }
-    }
-
-    /// The id of these random bits.
-    pub fn of_random(bits: [u8; 16]) -> Self {
-        Self(hex::encode(bits))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for LedgerId {
-    type Error = LedgerIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::new(text)
-    }
-}
-
-impl fmt::Display for LedgerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Which ledger it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -257,33 +145,5 @@ impl Grant {
     /// The token of that name.
     pub fn token(&self, name: &str) -> Option<&TokenState> {
         self.tokens.iter().find(|token| token.granted.name == name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_named_grant_is_never_taken_for_a_runs_own() {
-        let run = RunId::new("20261125-101010-0a1b2c3d").unwrap();
-        let own = GrantId::of_run(&run);
-        assert!(!own.is_named());
-        assert!(GrantId::new(own.as_str()).is_err());
-        assert_eq!(GrantId::try_from(own.as_str().to_owned()), Ok(own));
-        assert!(GrantId::new("release-2.3.1").unwrap().is_named());
-        for bad in ["", "-x", ".x", "a b", "a/b", "run/", "ü", &"a".repeat(65)] {
-            assert!(GrantId::new(bad).is_err(), "{bad}");
-        }
-        assert!(GrantId::try_from("run/A".to_owned()).is_err());
-    }
-
-    #[test]
-    fn a_ledgers_id_is_its_digits() {
-        let id = LedgerId::of_random([0xab; 16]);
-        assert_eq!(LedgerId::new(id.as_str()), Ok(id));
-        for bad in ["", "AB", &"g".repeat(32), &"a".repeat(31)] {
-            assert!(LedgerId::new(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -14,7 +14,6 @@
 mod conflict;
 mod state;
 
-use super::run::Resolver;
 use crate::json::Digest;
 use crate::outcome::Verdict;
 use crate::time::Timestamp;
@@ -76,6 +75,20 @@ pub enum Transition {
         /// Succeeded or failed.
         verdict: Verdict,
     },
+}
+
+/// Who says later how an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Resolver {
+    /// The process that started it, at the use's fence.
+    Owner {
+        /// The use's fence.
+        fence: Fence,
+    },
+    /// A person, by name.
+    Person(String),
+    /// The target itself, which was asked.
+    Target(String),
 }
 
 /// Where everything stands that one step looks at.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::grant::{Definitions, GrantId, Granted, LedgerId, TokenState};
-use super::protocol::{Fence, Transition, UseState};
+use super::grant::{Definitions, Granted, TokenState};
+use super::protocol::{Fence, Resolver, Transition, UseState};
 use super::{Ledger, LedgerError};
 use crate::approval::{Runner, Signed};
 use crate::audit::record::{Body, ResolutionRecord, RunEnd};
-use crate::id::{AttemptId, RunId};
+use crate::id::{AttemptId, GrantId, LedgerId, RunId};
 use crate::json::Digest;
 use crate::outcome::Verdict;
 use crate::time::Timestamp;
@@ -207,20 +207,6 @@ pub struct Decisions {
     pub now: Timestamp,
     /// In the order in which it came.
     pub signed: Vec<Signed>,
-}
-
-/// Who says later how an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Resolver {
-    /// The process that started it, at the use's fence.
-    Owner {
-        /// The use's fence.
-        fence: Fence,
-    },
-    /// A person, by name.
-    Person(String),
-    /// The target itself, which was asked.
-    Target(String),
 }
 
 /// The acknowledgement of a durable change.

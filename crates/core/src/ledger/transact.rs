@@ -9,7 +9,7 @@ mod runs;
 
 use std::collections::BTreeMap;
 
-use super::grant::{Grant, GrantId, Identity, Issuing, Revocation, TokenState};
+use super::grant::{Grant, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
 use super::run::{Attempt, Change, Decision, Entry, Hold, Receipt, Resolution, RunSummary};
 use super::{LedgerError, MOST_JOURNAL_BYTES};
@@ -17,7 +17,7 @@ use crate::approval::Signed;
 use crate::audit::record::{
     self, Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord,
 };
-use crate::id::{AttemptId, RunId};
+use crate::id::{AttemptId, GrantId, RunId};
 use crate::json::Digest;
 use crate::time::Timestamp;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Changes, Draft, Result, View};
 use crate::audit::record::{Account, Body, RunClose, RunResume, genesis};
-use crate::id::RunId;
+use crate::id::{GrantId, RunId};
 use crate::ledger::LedgerError;
-use crate::ledger::grant::{Definitions, Grant, GrantId, Granted, TokenState};
+use crate::ledger::grant::{Definitions, Grant, Granted, TokenState};
 use crate::ledger::protocol::Transition;
 use crate::ledger::run::{
     Attempt, Closing, Hold, Opened, Opening, Receipt, RunSummary, Source, Taking,

@@ -4,10 +4,9 @@ use std::sync::LazyLock;
 
 use lar_core::json::Digest;
 use lar_core::ledger::protocol::{
-    self, Conflict, Event, Fence, GrantPosition, Next, Position, TokenPosition, Transition,
-    UseState,
+    self, Conflict, Event, Fence, GrantPosition, Next, Position, Resolver, TokenPosition,
+    Transition, UseState,
 };
-use lar_core::ledger::run::Resolver;
 use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
 
