@@ -1,0 +1,211 @@
+//! The beginning of commands that a token allows, and how a command is held against it.
+
+use super::sql_place::sql_place;
+use super::{Command, PrefixErrorKind, RefusalKind};
+use crate::scope::lexer::{self, LexErrorKind};
+use crate::scope::profile::{self, Beyond, End, Granted, Profile, Profiles};
+use crate::scope::sql::{SqlPrefix, SqlRefusalKind};
+use std::sync::Arc;
+
+/// The beginning of commands that are allowed: whole words, and perhaps the beginning of one more
+/// whose quote was left open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    pub(super) source: String,
+    pub(super) words: Vec<String>,
+    open: Option<OpenWord>,
+    pub(super) profiles: Arc<Profiles>,
+    /// What is known of its program.
+    pub(super) profile: Option<Arc<Profile>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OpenWord {
+    /// The word begins with exactly this.
+    Text(String),
+    /// After an exact beginning such as `--command=`, the word is one SQL statement.
+    Sql { lead: String, sql: SqlPrefix },
+}
+
+/// How a command stands to a prefix.
+pub(super) enum Fit {
+    Yes,
+    No,
+    /// The prefix matched, but the command goes beyond it; with the index of the word that does.
+    Nearly(RefusalKind, Option<usize>),
+}
+
+impl Prefix {
+    /// The text as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// The program that a command must name, letter for letter.
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// The whole words, decoded.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Whether the last word's quote was left open, so that nothing may follow that word.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The profiles of its program and of those that it runs in turn, outermost first.
+    pub fn profiles(&self) -> Vec<Arc<Profile>> {
+        profile::chain(&self.profiles, &self.words)
+    }
+
+    /// What stands in the word whose quote was left open; `None` for a query, which is judged whole.
+    pub fn open_text(&self) -> Option<&str> {
+        match &self.open {
+            Some(OpenWord::Text(text)) => Some(text),
+            Some(OpenWord::Sql { .. }) | None => None,
+        }
+    }
+
+    /// What is known of its program; `None` where nothing is, so that only the kernel holds.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
+    }
+
+    /// Says why this prefix amounts to nearly anything, if it does. The profiles decide, so silence is
+    /// no proof for a program of which nothing is known.
+    pub fn is_wide(&self) -> Option<String> {
+        let end = match &self.open {
+            None => End::Whole,
+            Some(OpenWord::Text(text)) => End::Text(text),
+            Some(OpenWord::Sql { .. }) => End::Sql,
+        };
+        profile::wide(&self.profiles, &self.words, end)
+    }
+
+    pub(super) fn parse(source: &str, profiles: &Arc<Profiles>) -> Result<Self, PrefixErrorKind> {
+        let found = lexer::split_prefix(source).map_err(|error| match error.kind {
+            LexErrorKind::Empty => PrefixErrorKind::Empty,
+            _ => PrefixErrorKind::NeedsShell(error),
+        })?;
+        let words: Vec<String> = found.words.into_iter().map(|word| word.text).collect();
+        let program_is_whole = words.first().is_some_and(|program| !program.is_empty());
+        let open = match found.open {
+            _ if !program_is_whole => return Err(PrefixErrorKind::OpenProgram),
+            None => None,
+            Some(open) => Some(match sql_place(&words, &open.text) {
+                None => OpenWord::Text(open.text),
+                Some((dialect, lead)) => {
+                    let text = open.text.strip_prefix(lead).unwrap_or_default();
+                    let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
+                    OpenWord::Sql { lead: lead.to_owned(), sql }
+                }
+            }),
+        };
+        let profile = profiles
+            .find(words.first().map_or("", String::as_str))
+            .map_err(|error| PrefixErrorKind::Profile(error.to_string()))?;
+        Ok(Self { source: source.to_owned(), words, open, profiles: Arc::clone(profiles), profile })
+    }
+
+    pub(super) fn fit(&self, command: &Command) -> Fit {
+        let Some((head, tail)) = command.argv.split_at_checked(self.words.len()) else {
+            return Fit::No;
+        };
+        if head != self.words {
+            return Fit::No;
+        }
+        self.judge(command.argv(), tail)
+    }
+
+    /// Judges what follows the whole words that matched: the open word, then everything by the
+    /// program's profile.
+    fn judge(&self, argv: &[String], tail: &[String]) -> Fit {
+        let at = self.words.len();
+        let mut granted = Granted::whole(at);
+        if let Some(open) = &self.open {
+            let Some(word) = tail.first() else {
+                return Fit::No;
+            };
+            match open {
+                OpenWord::Text(text) if !word.starts_with(text) => return Fit::No,
+                OpenWord::Text(text) => {
+                    if let Err(what) = profile::continues(text, word) {
+                        return Fit::Nearly(RefusalKind::Beyond(Beyond::new(at, what)), Some(at));
+                    }
+                    granted.open = Some(text);
+                }
+                OpenWord::Sql { lead, sql } => {
+                    let Some(text) = word.strip_prefix(lead) else {
+                        return Fit::No;
+                    };
+                    match sql.permits(text) {
+                        Ok(()) => granted = Granted { sealed: true, ..Granted::whole(at + 1) },
+                        Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
+                        Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
+                    }
+                }
+            }
+        }
+        match &self.profile {
+            Some(profile) => match profile::judge(&self.profiles, profile, argv, granted) {
+                Ok(()) => Fit::Yes,
+                Err(beyond) => {
+                    let word = beyond.word();
+                    Fit::Nearly(RefusalKind::Beyond(beyond), Some(word))
+                }
+            },
+            None if self.open.is_some() && tail.len() > 1 => {
+                Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
+            }
+            None => Fit::Yes,
+        }
+    }
+
+    /// Whether every command that this prefix permits is permitted by `wider`, provably.
+    pub(super) fn narrows(&self, wider: &Self) -> bool {
+        let Some((head, tail)) = self.words.split_at_checked(wider.words.len()) else {
+            return false;
+        };
+        // What the longer prefix names beyond the shorter one is exempt from the profile, so that it
+        // must be no more than the shorter one permits. Of an open word that isn't proved.
+        let judged = || match &wider.profile {
+            Some(profile) if wider.open.is_none() => {
+                let granted = Granted::whole(wider.words.len());
+                self.open.is_none()
+                    && profile::judge(&wider.profiles, profile, &self.words, granted).is_ok()
+                    && (tail.is_empty() || !profile::ends_within(profile, &self.words))
+            }
+            _ => true,
+        };
+        head == wider.words
+            && self.profile == wider.profile
+            && judged()
+            && match (&self.open, &wider.open) {
+                (_, None) => true,
+                // A closed prefix lets words follow, which an open one never does.
+                (None, Some(_)) => false,
+                (Some(_), Some(_)) if !tail.is_empty() => false,
+                (Some(OpenWord::Text(mine)), Some(OpenWord::Text(theirs))) => {
+                    mine == theirs || mine.starts_with(theirs) && wider.takes_any_ending(theirs)
+                }
+                (
+                    Some(OpenWord::Sql { lead: mine, sql }),
+                    Some(OpenWord::Sql { lead: theirs, sql: wider }),
+                ) => mine == theirs && sql.narrows(wider),
+                // Statements compare without regard to case, plain text exactly.
+                (Some(OpenWord::Sql { lead, .. }), Some(OpenWord::Text(theirs))) => {
+                    lead.starts_with(theirs) && wider.takes_any_ending(theirs)
+                }
+                (Some(OpenWord::Text(_)), Some(OpenWord::Sql { .. })) => false,
+            }
+    }
+
+    /// Whether an open word may go on in any way: what a longer beginning names of a path or a URL, or
+    /// to a program of which something is known, the shorter one may refuse.
+    fn takes_any_ending(&self, open: &str) -> bool {
+        self.profile.is_none() && !open.contains('/')
+    }
+}
