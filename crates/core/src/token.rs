@@ -16,8 +16,8 @@ use crate::time::Timestamp;
 
 pub use attenuate::{AttenuateError, Narrowing};
 pub use build::{
-    DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken, MultiUseHttpToken,
-    MultiUseShellToken, SecretToken, ShellToken, WaitToken,
+    DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseDatabaseToken, MultiUseFileToken,
+    MultiUseHttpToken, MultiUseShellToken, SecretToken, ShellToken, WaitToken,
 };
 
 /// The most uses that one token may grant.

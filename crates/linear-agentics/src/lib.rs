@@ -81,9 +81,9 @@ pub use url::Url;
 pub mod tokens {
     pub use lar_core::scope::FileMode;
     pub use lar_core::token::{
-        AttenuateError, DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseFileToken,
-        MultiUseHttpToken, MultiUseShellToken, Narrowing, SecretToken, ShellToken, Token,
-        TokenError, WaitToken, Witness,
+        AttenuateError, DatabaseToken, DeployToken, FileToken, HttpToken, MultiUseDatabaseToken,
+        MultiUseFileToken, MultiUseHttpToken, MultiUseShellToken, Narrowing, SecretToken,
+        ShellToken, Token, TokenError, WaitToken, Witness,
     };
 }
 

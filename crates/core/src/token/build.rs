@@ -15,7 +15,7 @@ use crate::approval::Approvers;
 use crate::scope::{Reach, Scope};
 use crate::time::Timestamp;
 
-pub use database::DatabaseToken;
+pub use database::{DatabaseToken, MultiUseDatabaseToken};
 pub use deploy::DeployToken;
 pub use file::{FileToken, MultiUseFileToken};
 pub use http::{HttpToken, MultiUseHttpToken};

@@ -123,3 +123,6 @@ impl DatabaseToken {
     }
 }
 common_setters!(DatabaseToken);
+
+/// A database token with more than one use: the same builder, with [`DatabaseToken::max_uses`].
+pub type MultiUseDatabaseToken = DatabaseToken;
