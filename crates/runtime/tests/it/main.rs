@@ -9,6 +9,7 @@
 )]
 
 mod deploy;
+mod dispatcher;
 mod path;
 
 fn main() {

@@ -1,33 +1,26 @@
 //! The one path when something breaks on the way: a caller who goes away, a ledger that doesn't
 //! answer, a watcher who fails.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver};
 use lar_core::audit::record::{Body, Record};
-use lar_core::id::{CallSite, Part, RunId};
+use lar_core::id::{CallSite, Part};
 use lar_core::invocation::ToolCall;
-use lar_core::ledger::{GrantId, Granted, Ledger, RunLedger};
+use lar_core::ledger::{GrantId, Ledger};
 use lar_core::outcome::Verdict;
-use lar_core::redact::Redactor;
 use lar_core::scope::FileMode;
-use lar_core::set::CapabilitySet;
 use lar_core::token::{FileToken, Token, WaitToken};
-use lar_runtime::confine::{Tier, Walls};
-use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer, Unwatched};
 use lar_runtime::model::RawCall;
 use lar_runtime::negotiate::{CapabilityProvider, CapabilityRequest, Choice, Negotiator};
-use lar_runtime::secrets::Secrets;
-use lar_runtime::stop::{Cause, Stop};
-use lar_runtime::tools::{Accounts, Programs, Tools};
+use lar_runtime::stop::Cause;
 use libtest_mimic::Trial;
-use memory_ledger::Memory;
 use tokio::sync::Semaphore;
 
+use crate::dispatcher::{Run, open, run};
 use crate::wait;
 
 pub fn tests() -> Vec<Trial> {
@@ -48,44 +41,6 @@ pub fn tests() -> Vec<Trial> {
         })
     };
     tests.into_iter().map(trial).collect()
-}
-
-struct Run {
-    memory: Arc<Memory>,
-    dispatcher: Dispatcher,
-    set: CapabilitySet,
-}
-
-fn run() -> RunId {
-    RunId::new("run").unwrap()
-}
-
-async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn Observer>) -> Run {
-    let capabilities = CapabilitySet::new([token]).unwrap();
-    capabilities.mark_reported();
-    let memory = Arc::new(Memory::default());
-    let tokens = capabilities.tokens().iter().map(|token| Granted::of(token).unwrap()).collect();
-    let opened = memory_ledger::open(memory.as_ref(), &run(), tokens).await.unwrap();
-    let tools = Tools::new(
-        &capabilities.tokens(),
-        Programs::new("/usr/bin".as_ref()),
-        Accounts::default(),
-        Secrets::default(),
-        Arc::new(Redactor::default()),
-        Walls::find(Tier::C).unwrap(),
-        PathBuf::from("/"),
-    );
-    let dispatcher = Dispatcher::new(Parts {
-        capabilities: capabilities.clone(),
-        ledger: RunLedger::new(Arc::clone(&memory) as Arc<dyn Ledger>, opened.hold),
-        approvals: gate,
-        witnesses: None,
-        signatures: None,
-        tools,
-        stop: Stop::default(),
-        observer,
-    });
-    Run { memory, dispatcher, set: capabilities }
 }
 
 fn call_site(turn: u64) -> CallSite {
@@ -299,18 +254,30 @@ impl CapabilityProvider for Undecided {
     }
 }
 
+fn asks_for_more() -> RawCall {
+    RawCall {
+        id: "toolu_1".to_owned(),
+        name: "request_capability".to_owned(),
+        input: r#"{"scope": "more", "justification": "because"}"#.to_owned(),
+        malformed: None,
+    }
+}
+
+/// Whether it is on record that the model asked and nothing was granted.
+async fn is_recorded(run: &Run) -> bool {
+    let records = run.memory.records(&self::run(), 1, 100).await.unwrap();
+    records.iter().any(|sealed| {
+        matches!(sealed.read().unwrap().body, Body::Negotiation(asked) if asked.granted_token.is_none())
+    })
+}
+
 fn a_provider_hears_the_stop() {
     wait(async {
         let token = WaitToken::new("x", 5).build().unwrap();
         let run = open(token, nobody(), Arc::new(Unwatched)).await;
         let candidate = WaitToken::new("more", 5).build().unwrap();
         let negotiator = Negotiator::new(vec![candidate], 3, Box::new(Undecided));
-        let call = RawCall {
-            id: "toolu_1".to_owned(),
-            name: "request_capability".to_owned(),
-            input: r#"{"scope": "more", "justification": "because"}"#.to_owned(),
-            malformed: None,
-        };
+        let call = asks_for_more();
         let site = call_site(1);
         let stop = run.dispatcher.stop().clone();
         tokio::spawn(async move {
@@ -321,10 +288,6 @@ fn a_provider_hears_the_stop() {
         let answer = tokio::time::timeout(Duration::from_secs(20), asking).await;
         let refusal = answer.expect("it hears the stop").unwrap().unwrap_err();
         assert_eq!(refusal.error_type(), "RunStoppedError");
-        let records = run.memory.records(&self::run(), 1, 100).await.unwrap();
-        let asked = records.iter().any(|sealed| {
-            matches!(sealed.read().unwrap().body, Body::Negotiation(asked) if asked.granted_token.is_none())
-        });
-        assert!(asked, "the request is recorded");
+        assert!(is_recorded(&run).await, "the request is recorded");
     });
 }
