@@ -23,6 +23,8 @@ use crate::model::{RawCall, ToolDefinition};
 const CONFIRMATIONS: u32 = 3;
 /// Why nothing was granted when the run is stopped meanwhile.
 const STOPPED: &str = "the run is being stopped";
+/// Why nothing was granted when nobody has to be asked.
+const NOTHING_LEFT: &str = "there is nothing that could be granted";
 /// The most characters of what a provider says of itself and of its reasons.
 const PROVIDER_KEPT: usize = 500;
 /// The tool with which it does.
@@ -263,13 +265,14 @@ impl Negotiator {
         json::finish(&fields, &["scope", "justification"]).map_err(invalid)?;
         take(&self.requests_left, NEGOTIATE)?;
         let candidates = self.candidates().clone();
+        let nothing =
+            |why: &str| Choice::Nothing { provider: String::new(), reason: why.to_owned() };
         let choice = tokio::select! {
             // Whoever decides may take as long as they like, and the run's time is over all the same.
             biased;
-            _ = dispatcher.stop().wait() => Choice::Nothing {
-                provider: String::new(),
-                reason: STOPPED.to_owned(),
-            },
+            _ = dispatcher.stop().wait() => nothing(STOPPED),
+            // The model is not offered this, and can call it all the same.
+            () = std::future::ready(()), if candidates.is_empty() => nothing(NOTHING_LEFT),
             choice = self.provider.choose(&request, &candidates, dispatcher.approvals()) => choice,
         };
         let (granted, provider, reason) = match choice {

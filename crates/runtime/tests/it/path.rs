@@ -24,11 +24,12 @@ use crate::dispatcher::{Run, open, run};
 use crate::wait;
 
 pub fn tests() -> Vec<Trial> {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_file_that_waits_for_a_thread_hears_the_stop", a_file_that_waits_hears_the_stop),
         ("a_run_that_is_dropped_is_sealed", a_run_that_is_dropped_is_sealed),
         ("what_was_granted_for_a_run_ends_with_it", what_was_granted_for_a_run_ends_with_it),
         ("whoever_decides_about_a_request_does_not_hold_the_stop_up", a_provider_hears_the_stop),
+        ("nobody_is_asked_where_nothing_can_be_granted", nobody_is_asked_for_nothing),
         ("a_caller_who_goes_away_gives_the_held_use_back", a_caller_who_goes_away_gives_it_back),
         ("an_observer_that_panics_undoes_nothing", an_observer_that_panics_undoes_nothing),
         ("an_end_is_said_again_while_the_ledger_is_away", an_end_is_said_again),
@@ -269,6 +270,21 @@ async fn is_recorded(run: &Run) -> bool {
     records.iter().any(|sealed| {
         matches!(sealed.read().unwrap().body, Body::Negotiation(asked) if asked.granted_token.is_none())
     })
+}
+
+fn nobody_is_asked_for_nothing() {
+    wait(async {
+        let token = WaitToken::new("x", 5).build().unwrap();
+        let run = open(token, nobody(), Arc::new(Unwatched)).await;
+        let negotiator = Negotiator::new(Vec::new(), 3, Box::new(Undecided));
+        let site = call_site(1);
+        let call = asks_for_more();
+        let asking = negotiator.call(&run.dispatcher, &site, &call);
+        let answer = tokio::time::timeout(Duration::from_secs(20), asking).await;
+        let refusal = answer.expect("nobody is waited for").unwrap().unwrap_err();
+        assert!(refusal.to_string().contains("nothing that could be granted"), "{refusal}");
+        assert!(is_recorded(&run).await, "the request is recorded");
+    });
 }
 
 fn a_provider_hears_the_stop() {
