@@ -87,6 +87,7 @@ impl Root {
 }
 
 /// What stands between an action and its file.
+#[derive(Debug)]
 struct Obstacle {
     what: String,
     /// Whether the file is one that no token lets anybody have: it lies outside, or is no plain file.
