@@ -16,6 +16,8 @@ _Path: TypeAlias = str | PathLike[str]
 _Json: TypeAlias = dict[str, Any]
 _T = TypeVar("_T")
 _Call: TypeAlias = Coroutine[Any, Any, _T]
+_Mode: TypeAlias = Literal["read", "write", "readwrite"]
+_Witness: TypeAlias = Literal["before-effect"]
 _Outcome: TypeAlias = Literal["succeeded", "failed", "unknown"]
 _Verdict: TypeAlias = Literal["ok", "absent", "broken"]
 _StopReason: TypeAlias = Literal["complete", "budget_exhausted", "timeout", "error"]
@@ -82,7 +84,9 @@ __all__ = [
     "use_helper",
 ]
 
-class LinearAgenticsError(Exception): ...
+class LinearAgenticsError(Exception):
+    token_name: str | None
+
 class TokenError(LinearAgenticsError): ...
 class TokenDefinitionError(TokenError): ...
 class TokenReusedError(TokenError): ...
@@ -133,6 +137,24 @@ class LinearToken:
     @property
     def proof(self) -> Proof | None: ...
     def to_tool_definition(self) -> _Json: ...
+    def consume(self, *args: Any, **kwargs: Any) -> _Call[Proof]: ...
+    def check(self, *args: Any, **kwargs: Any) -> Action: ...
+    def attenuate(
+        self,
+        *,
+        max_uses: int | None = None,
+        expires: str | datetime | None = None,
+        requires_approval: bool = False,
+        timeout: _Seconds | None = None,
+        allowed: Sequence[str] | None = None,
+        methods: Sequence[str] | None = None,
+        allowed_paths: Sequence[_Path] | None = None,
+        mode: _Mode | None = None,
+        max_bytes: int | None = None,
+        allowed_patterns: Sequence[str] | None = None,
+        row_limit: int | None = None,
+        max_seconds: int | None = None,
+    ) -> Self: ...
     def __deepcopy__(self, _memo: dict[int, Any], /) -> Never: ...
     def __reduce__(self) -> Never: ...
     def __reduce_ex__(self, *_arguments: Any) -> Never: ...
@@ -149,6 +171,7 @@ class ShellToken(LinearToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         timeout: _Seconds | None = None,
         env: Sequence[str] | None = None,
         workdir: _Path | None = None,
@@ -156,6 +179,7 @@ class ShellToken(LinearToken):
         writes: Sequence[_Path] | None = None,
         reads: Sequence[_Path] | None = None,
         also_runs: Sequence[str] | None = None,
+        min_tier: str | None = None,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -166,11 +190,12 @@ class MultiUseShellToken(MultiUseToken):
         cls,
         name: str,
         allowed: Sequence[str],
-        *,
         max_uses: int,
+        *,
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         timeout: _Seconds | None = None,
         env: Sequence[str] | None = None,
         workdir: _Path | None = None,
@@ -178,6 +203,7 @@ class MultiUseShellToken(MultiUseToken):
         writes: Sequence[_Path] | None = None,
         reads: Sequence[_Path] | None = None,
         also_runs: Sequence[str] | None = None,
+        min_tier: str | None = None,
     ) -> Self: ...
     def consume(self, command: str) -> _Call[Proof]: ...
     def check(self, command: str) -> Action: ...
@@ -195,6 +221,7 @@ class HttpToken(LinearToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         timeout: _Seconds | None = None,
         max_body: int | None = None,
         tls_roots: str | None = None,
@@ -208,11 +235,12 @@ class FileToken(LinearToken):
         cls,
         name: str,
         allowed_paths: Sequence[_Path],
-        mode: Literal["read", "write", "readwrite"] = "read",
+        mode: _Mode = "read",
         *,
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         max_bytes: int | None = None,
     ) -> Self: ...
     def consume(
@@ -228,12 +256,13 @@ class MultiUseFileToken(MultiUseToken):
         cls,
         name: str,
         allowed_paths: Sequence[_Path],
-        mode: Literal["read", "write", "readwrite"] = "read",
+        mode: _Mode = "read",
         *,
         max_uses: int,
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         max_bytes: int | None = None,
     ) -> Self: ...
     def consume(
@@ -259,6 +288,7 @@ class DatabaseToken(LinearToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
     ) -> Self: ...
     def consume(self, query: str, params: Sequence[Any] | None = None) -> _Call[Proof]: ...
     def check(self, query: str, params: Sequence[Any] | None = None) -> Action: ...
@@ -280,6 +310,7 @@ class MultiUseDatabaseToken(MultiUseToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
     ) -> Self: ...
     def consume(self, query: str, params: Sequence[Any] | None = None) -> _Call[Proof]: ...
     def check(self, query: str, params: Sequence[Any] | None = None) -> Action: ...
@@ -289,14 +320,15 @@ class DeployToken(LinearToken):
     def __new__(
         cls,
         name: str,
-        *,
         method: Literal["kubectl", "command"],
         target: str,
         image: str,
+        *,
         rollback_to: str | None = None,
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
         timeout: _Seconds | None = None,
         namespace: str | None = None,
         deployment: str | None = None,
@@ -308,6 +340,7 @@ class DeployToken(LinearToken):
         writes: Sequence[_Path] | None = None,
         reads: Sequence[_Path] | None = None,
         also_runs: Sequence[str] | None = None,
+        min_tier: str | None = None,
     ) -> Self: ...
     def consume(self) -> _Call[Proof]: ...
     def check(self) -> Action: ...
@@ -333,8 +366,8 @@ class SecretToken(LinearToken):
         cls,
         name: str,
         inner: LinearToken,
-        *,
         injection: SecretInjection,
+        *,
         env: str | None = None,
         file: _Path | None = None,
         value: str | None = None,
@@ -342,6 +375,8 @@ class SecretToken(LinearToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
+        min_tier: str | None = None,
     ) -> Self: ...
     def consume(self, *args: Any, **kwargs: Any) -> _Call[Proof]: ...
     def check(self, *args: Any, **kwargs: Any) -> Action: ...
@@ -357,6 +392,7 @@ class WaitToken(LinearToken):
         requires_approval: bool = False,
         required: bool = False,
         expires: str | datetime | None = None,
+        witness: _Witness | None = None,
     ) -> Self: ...
     def consume(self, seconds: int, reason: str | None = None) -> _Call[Proof]: ...
     def check(self, seconds: int, reason: str | None = None) -> Action: ...
@@ -418,12 +454,23 @@ class Proof:
     @property
     def program(self) -> dict[str, str] | None: ...
     @property
+    def tier(self) -> str | None: ...
+    @property
+    def stderr_digest(self) -> str | None: ...
+    @property
+    def approval_seq(self) -> int | None: ...
+    @property
+    def resolution(self) -> _Json | None: ...
+    @property
     def seq(self) -> int: ...
     @property
     def output(self) -> str: ...
     @property
     def text(self) -> str: ...
     def to_dict(self) -> _Json: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class ApprovalRecord:
@@ -440,10 +487,17 @@ class ApprovalRecord:
     @property
     def action_digest(self) -> str | None: ...
     @property
+    def attempt(self) -> str | None: ...
+    @property
+    def statements(self) -> list[dict[str, str]]: ...
+    @property
     def timestamp(self) -> str: ...
     @property
     def seq(self) -> int: ...
     def to_dict(self) -> _Json: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class ErrorRecord:
@@ -456,10 +510,15 @@ class ErrorRecord:
     @property
     def input(self) -> str | None: ...
     @property
+    def attempt(self) -> str | None: ...
+    @property
     def timestamp(self) -> str: ...
     @property
     def seq(self) -> int: ...
     def to_dict(self) -> _Json: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class NegotiationRecord:
@@ -480,6 +539,9 @@ class NegotiationRecord:
     @property
     def seq(self) -> int: ...
     def to_dict(self) -> _Json: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class ApprovalRequest:
@@ -532,7 +594,7 @@ class Budget:
 class CapabilitySet:
     def __new__(
         cls,
-        tokens: Iterable[LinearToken],
+        tokens: Iterable[LinearToken] | None = None,
         *,
         budget: Budget | None = None,
         approval_gate: ApprovalGate | None = None,
@@ -543,6 +605,9 @@ class CapabilitySet:
         required_approvals: int = 1,
         not_the_runner: bool = False,
         runner: str | None = None,
+        witnesses: dict[str, str] | None = None,
+        required_witnesses: int | None = None,
+        witness_timeout: _Seconds | None = None,
     ) -> Self: ...
     @property
     def tokens(self) -> tuple[LinearToken, ...]: ...

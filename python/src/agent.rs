@@ -17,6 +17,7 @@ use crate::convert;
 use crate::errors;
 use crate::home;
 use crate::people::{self, CallableModel};
+use crate::runtime::Callers;
 use crate::set::{CapabilitySet, tokens_of};
 use crate::token::LinearToken;
 use crate::trail::AgentResult;
@@ -135,8 +136,8 @@ impl Budget {
 ///     ledger: the ledger's file, or the ``postgres://`` address of one that hosts share, instead of
 ///         the file in your state directory.
 ///     grant: the id of an issued grant whose uses are drawn from.
-///     min_tier: the weakest confinement of commands that will do: `A` (the default on Linux), `B` or
-///         `C` (none).
+///     min_tier: the weakest confinement of commands that will do: `A`, `B` or `C` (none). Without it the
+///         set's word counts, and without that `A` on Linux.
 ///     on_event: called with a dict for each thing that happens, on your event loop.
 ///
 /// Example:
@@ -259,8 +260,11 @@ impl Agent {
         if let Some(grant) = self.grant.as_ref().or(home.settings.grant.as_ref()) {
             options = options.grant(grant.clone());
         }
-        if let Some(tier) = self.min_tier {
+        if let Some(tier) = self.min_tier.or(home.settings.min_tier) {
             options = options.min_tier(tier);
+        }
+        if let Some(witnessing) = &home.settings.witnessing {
+            options = options.witnessing(witnessing.clone());
         }
         if let Some(runner) = &home.settings.runner {
             options = options.runner(runner);
@@ -304,9 +308,8 @@ impl Agent {
             options = options.candidates(tokens, people::provider(provider, open, callers));
         }
         if let Some(on_event) = &self.on_event {
-            let event_loop = py.import("asyncio")?.call_method0("get_running_loop");
-            let event_loop = event_loop.ok().map(Bound::unbind);
-            let watcher = Watcher { on_event: on_event.clone_ref(py), event_loop };
+            let watcher =
+                Watcher { on_event: on_event.clone_ref(py), callers: Arc::clone(callers) };
             options = options.observer(Arc::new(watcher));
         }
         Ok(options)
@@ -329,7 +332,7 @@ impl StopRun {
 /// Hands events to a callable in Python, in order, on the caller's own loop.
 struct Watcher {
     on_event: Py<PyAny>,
-    event_loop: Option<Py<PyAny>>,
+    callers: Arc<Callers>,
 }
 
 impl Observer for Watcher {
@@ -337,13 +340,11 @@ impl Observer for Watcher {
         let event = shown(&event);
         let _ = Python::try_attach(|py| {
             let event = convert::to_python(py, &event)?;
-            match &self.event_loop {
-                // A loop that is closed has nobody left who watches.
-                Some(event_loop) => event_loop
-                    .call_method1(py, "call_soon_threadsafe", (self.on_event.clone_ref(py), event))
-                    .map(drop),
-                None => Ok(()),
-            }
+            // A loop that is closed has nobody left who watches.
+            self.callers
+                .event_loop(py)?
+                .call_method1("call_soon_threadsafe", (self.on_event.clone_ref(py), event))
+                .map(drop)
         });
     }
 }

@@ -1,7 +1,8 @@
 //! The errors, by the names under which the record states them. Their texts are the runtime's own.
 
 use linear_agentics::{
-    ComposeError, LedgerError as Ledger, Refusal, SessionError, SetError, SplitError, tokens,
+    ComposeError, ConfineError, LedgerError as Ledger, Refusal, SessionError, SetError, SplitError,
+    tokens,
 };
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -15,13 +16,15 @@ macro_rules! errors {
         /// Adds the errors to the module.
         pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
             $(module.add(stringify!($name), module.py().get_type::<$name>())?;)*
-            Ok(())
+            // An error that is about no token says so.
+            module.py().get_type::<LinearAgenticsError>().setattr("token_name", module.py().None())
         }
     };
 }
 
 errors! {
-    LinearAgenticsError(PyException): "Everything that this package raises of its own.";
+    LinearAgenticsError(PyException):
+        "Everything that this package raises of its own. `token_name` is the token that it is about, or None.";
     TokenError(LinearAgenticsError):
         "A call on a token that did not happen. Nothing was started, and nothing was spent.";
     TokenDefinitionError(TokenError):
@@ -57,8 +60,17 @@ errors! {
         "The process was forked; a token doesn't cross a fork, because both sides would hold it.";
 }
 
-/// A refusal as the error of its public name.
-pub fn refused(refusal: Refusal) -> PyErr {
+/// A refusal as the error of its public name, with the token that it is about as the record has it.
+pub fn refused(refusal: Refusal, token: &str) -> PyErr {
+    let error = named(refusal);
+    Python::attach(|py| {
+        // It only says more; the error is the same without it.
+        let _ = error.value(py).setattr("token_name", token);
+    });
+    error
+}
+
+fn named(refusal: Refusal) -> PyErr {
     let message = refusal.to_string();
     match refusal {
         Refusal::UnknownTool { .. } => UnknownToolError::new_err(message),
@@ -82,10 +94,18 @@ pub fn refused(refusal: Refusal) -> PyErr {
     }
 }
 
+/// What a session says about a call on a token.
+pub fn call(error: SessionError, token: &str) -> PyErr {
+    match error {
+        SessionError::Refused(refusal) => refused(refusal, token),
+        other => session(other),
+    }
+}
+
 /// What a session says.
 pub fn session(error: SessionError) -> PyErr {
     match error {
-        SessionError::Refused(refusal) => refused(refusal),
+        SessionError::Refused(refusal) => named(refusal),
         SessionError::Compose(error) => compose(error),
         SessionError::Ledger(error) => ledger(error),
         SessionError::Busy => TokenClosedError::new_err(error.to_string()),
@@ -98,6 +118,8 @@ pub fn compose(error: ComposeError) -> PyErr {
     match error {
         ComposeError::Ledger(_) | ComposeError::NoStateDirectory => LedgerError::new_err(message),
         ComposeError::Model(_) | ComposeError::NoPrice(_) => ModelError::new_err(message),
+        ComposeError::Confine(ConfineError::Overlaps(_)) => SetupError::new_err(message),
+        ComposeError::Confine(_) => SandboxError::new_err(message),
         _ => SetupError::new_err(message),
     }
 }
@@ -114,7 +136,10 @@ pub fn definition(error: tokens::TokenError) -> PyErr {
 
 /// Uses that can't be split off.
 pub fn split(error: SplitError) -> PyErr {
-    TokenClosedError::new_err(error.to_string())
+    match error {
+        SplitError::Narrowing { .. } => TokenDefinitionError::new_err(error.to_string()),
+        _ => TokenClosedError::new_err(error.to_string()),
+    }
 }
 
 /// Tokens that don't go together.

@@ -10,12 +10,14 @@ use std::time::Duration;
 use linear_agentics::ledger::GrantId;
 use linear_agentics::{
     Approvers, Budget, CapabilitySet, Cause, ComposeError, GrantChoice, Ledger, Proof, RunOptions,
-    Session, SessionError, Tier, default_ledger, open_ledger, recover,
+    Session, SessionError, Tier, Witnessing, WitnessingError, default_ledger, open_ledger, recover,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::awaiting;
 use crate::errors;
+use crate::kinds;
 use crate::people;
 use crate::runtime::{self, Caller, Callers};
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub approvers: Option<Approvers>,
     /// Who starts the runs, where that may be no approver.
     pub runner: Option<String>,
+    /// Who cosigns the log's head.
+    pub witnessing: Option<Witnessing>,
 }
 
 /// A tier by its letter.
@@ -65,6 +69,26 @@ pub fn approvers(
     Ok(Some(approvers))
 }
 
+/// Witnesses, as they are written in Python: the key of each by its URL.
+pub fn witnesses(
+    named: Option<&Bound<'_, PyDict>>,
+    required: Option<usize>,
+    timeout: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<Witnessing>> {
+    let Some(named) = named else { return Ok(None) };
+    let named = named
+        .iter()
+        .map(|(url, key)| Ok((url.extract()?, key.extract()?)))
+        .collect::<PyResult<Vec<(String, String)>>>()?;
+    let timeout = timeout.map(|time| kinds::duration("witness_timeout", time)).transpose()?;
+    let witnessing = Witnessing::new(named, required, timeout);
+    let wrong = |error: WitnessingError| {
+        let field = if error.field == "required" { "required_witnesses" } else { "witnesses" };
+        errors::SetupError::new_err(format!("`{field}`: {}", error.message))
+    };
+    witnessing.map(Some).map_err(wrong)
+}
+
 /// A session and its settings.
 pub struct Home {
     pub session: Arc<Session>,
@@ -80,8 +104,8 @@ pub struct Home {
 
 impl Home {
     /// The home of a token that is in no set.
-    pub fn lone(set: CapabilitySet) -> Arc<Self> {
-        Self::make(set, Settings::default(), true)
+    pub fn lone(set: CapabilitySet, min_tier: Option<Tier>) -> Arc<Self> {
+        Self::make(set, Settings { min_tier, ..Settings::default() }, true)
     }
 
     /// The home of a set's tokens.
@@ -114,6 +138,9 @@ impl Home {
                 }
                 if let Some(runner) = &settings.runner {
                     options = options.runner(runner);
+                }
+                if let Some(witnessing) = &settings.witnessing {
+                    options = options.witnessing(witnessing.clone());
                 }
                 if let Some(gate) = &settings.gate {
                     options = people::approvals(options, gate, &settings.callers);
@@ -150,6 +177,11 @@ impl Home {
         }
         let ledger = process_ledger(self.settings.ledger.as_deref()).await?;
         Ok(Arc::clone(self.ledger.get_or_init(|| ledger)))
+    }
+
+    /// The token whose tool it is; the tool's own name where there is none, as in the record.
+    pub fn token_of(&self, tool: &str) -> String {
+        self.session.set().name_of(tool).unwrap_or_else(|| tool.to_owned())
     }
 
     /// Takes a call along the one path.

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linear_agentics::time::Timestamp;
-use linear_agentics::tokens::{Token, TokenError};
+use linear_agentics::tokens::{FileMode, Token, TokenError, Witness};
 use pyo3::PyClass;
 use pyo3::prelude::*;
 
 use crate::errors::{self, TokenDefinitionError};
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::token::{LinearToken, MultiUseToken};
 
 /// Adds the kinds to the module.
@@ -43,6 +43,7 @@ struct Common {
     requires_approval: bool,
     required: bool,
     expires: Option<Timestamp>,
+    witness: Option<Witness>,
 }
 
 impl Common {
@@ -51,9 +52,17 @@ impl Common {
         requires_approval: bool,
         required: bool,
         expires: Option<&Bound<'_, PyAny>>,
+        witness: Option<&str>,
     ) -> PyResult<Self> {
         let expires = expires.map(moment).transpose()?;
-        Ok(Self { uses, requires_approval, required, expires })
+        let witness = match witness {
+            None => None,
+            Some("before-effect") => Some(Witness::BeforeEffect),
+            Some(_) => {
+                return Err(TokenDefinitionError::new_err("`witness`: it is `before-effect`"));
+            }
+        };
+        Ok(Self { uses, requires_approval, required, expires, witness })
     }
 }
 
@@ -67,6 +76,9 @@ macro_rules! with_common {
             .required(common.required);
         if let Some(moment) = common.expires {
             builder = builder.expires(moment);
+        }
+        if let Some(when) = common.witness {
+            builder = builder.witness(when);
         }
         builder
     }};
@@ -96,29 +108,47 @@ macro_rules! with_reach {
 }
 use with_reach;
 
-/// A token with one use.
-fn single<T>(token: Result<Token, TokenError>, class: T) -> PyResult<PyClassInitializer<T>>
+/// A token with one use, and the weakest confinement that will do while it is in no set.
+fn single<T>(
+    token: Result<Token, TokenError>,
+    min_tier: Option<&str>,
+    class: T,
+) -> PyResult<PyClassInitializer<T>>
 where
     T: PyClass<BaseType = LinearToken>,
 {
-    let token = token.map_err(errors::definition)?;
-    Ok(PyClassInitializer::from(LinearToken::lone(token)?).add_subclass(class))
+    Ok(lone(token, min_tier)?.add_subclass(class))
 }
 
 /// A token with more than one use.
-fn multi<T>(token: Result<Token, TokenError>, class: T) -> PyResult<PyClassInitializer<T>>
+fn multi<T>(
+    token: Result<Token, TokenError>,
+    min_tier: Option<&str>,
+    class: T,
+) -> PyResult<PyClassInitializer<T>>
 where
     T: PyClass<BaseType = MultiUseToken>,
 {
-    let token = token.map_err(errors::definition)?;
-    let base = PyClassInitializer::from(LinearToken::lone(token)?).add_subclass(MultiUseToken);
-    Ok(base.add_subclass(class))
+    Ok(lone(token, min_tier)?.add_subclass(MultiUseToken).add_subclass(class))
 }
 
-/// Another object for the same token, of the same class, with its uses elsewhere.
-pub fn alike(of: &Bound<'_, LinearToken>, home: &Arc<Home>) -> PyResult<Py<LinearToken>> {
+fn lone(
+    token: Result<Token, TokenError>,
+    min_tier: Option<&str>,
+) -> PyResult<PyClassInitializer<LinearToken>> {
+    let min_tier = min_tier.map(home::tier).transpose()?;
+    let token = token.map_err(errors::definition)?;
+    Ok(PyClassInitializer::from(LinearToken::lone(token, min_tier)?))
+}
+
+/// Another object of the same class, for this token of that home.
+pub fn alike(
+    of: &Bound<'_, LinearToken>,
+    token: &Token,
+    home: &Arc<Home>,
+) -> PyResult<Py<LinearToken>> {
     let py = of.py();
-    let part = || PyClassInitializer::from(LinearToken::at(of.get().token().clone(), home));
+    let part = || PyClassInitializer::from(LinearToken::at(token.clone(), home));
     macro_rules! made {
         ($init:expr) => {
             Ok(Bound::new(py, $init)?.into_any().cast_into::<LinearToken>()?.unbind())
@@ -150,7 +180,7 @@ fn type_of<'py, T: PyClass>(py: Python<'py>, _: &T) -> Bound<'py, pyo3::types::P
 }
 
 /// A moment: a text by RFC 3339, or a `datetime` with a time zone.
-fn moment(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
+pub fn moment(value: &Bound<'_, PyAny>) -> PyResult<Timestamp> {
     let text: String = match value.extract() {
         Ok(text) => text,
         Err(_) => value.call_method0("isoformat")?.extract()?,
@@ -171,6 +201,16 @@ pub fn duration(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         TokenDefinitionError::new_err(format!("`{field}`: {seconds} is no number of seconds"))
     })
+}
+
+/// What a file may be opened for.
+pub fn file_mode(mode: &str) -> PyResult<FileMode> {
+    match mode {
+        "read" => Ok(FileMode::Read),
+        "write" => Ok(FileMode::Write),
+        "readwrite" => Ok(FileMode::ReadWrite),
+        _ => Err(TokenDefinitionError::new_err("`mode`: it is `read`, `write` or `readwrite`")),
+    }
 }
 
 /// The base of a kind.

@@ -1,5 +1,9 @@
 //! The records of a trail as frozen values.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use linear_agentics::approval::Signed;
 use linear_agentics::audit::trail::{ApprovalLine, ErrorLine, NegotiationLine};
 use linear_agentics::{Proof as Sealed, told};
 use pyo3::prelude::*;
@@ -40,9 +44,23 @@ fn member<'py, T: Serialize>(
     record: &T,
     name: &str,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let value = serde_json::to_value(record).unwrap_or(Value::Null);
+    let value = written(record);
     let found = value.get(name).filter(|value| !value.is_null());
     found.map(|value| convert::to_python(py, value)).transpose()
+}
+
+/// What the record holds: two records are equal when it is.
+fn written<T: Serialize>(record: &T) -> Value {
+    serde_json::to_value(record).unwrap_or(Value::Null)
+}
+
+/// By its place and moment: the order of members has no say in what is equal.
+fn hash<T: Serialize>(record: &T) -> u64 {
+    let (mut hasher, record) = (DefaultHasher::new(), written(record));
+    for field in ["seq", "timestamp"] {
+        record.get(field).map(Value::to_string).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 #[pymethods]
@@ -143,6 +161,30 @@ impl Proof {
         self.member(py, "program")
     }
 
+    /// How it was confined: `A`, `B` or `C` (not at all); `None` where no program ran.
+    #[getter]
+    fn tier<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.member(py, "tier")
+    }
+
+    /// SHA-256 of what a program wrote to its standard error, without secrets.
+    #[getter]
+    fn stderr_digest<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.member(py, "stderr_digest")
+    }
+
+    /// The number of the approval's record; `None` where nobody was asked.
+    #[getter]
+    fn approval_seq<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.member(py, "approval_seq")
+    }
+
+    /// What was said later of an unknown outcome, as a dict.
+    #[getter]
+    fn resolution<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.member(py, "resolution")
+    }
+
     /// The number of the spend's record in its run.
     #[getter]
     fn seq(&self) -> u64 {
@@ -164,6 +206,15 @@ impl Proof {
     /// The record as a dict.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_python(py, &self.proof)
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        let other = other.cast::<Self>();
+        other.is_ok_and(|other| written(&other.get().proof) == written(&self.proof))
+    }
+
+    fn __hash__(&self) -> u64 {
+        hash(&self.proof)
     }
 
     fn __repr__(&self) -> String {
@@ -222,6 +273,15 @@ macro_rules! record {
                 convert::to_python(py, &self.line)
             }
 
+            fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+                let other = other.cast::<Self>();
+                other.is_ok_and(|other| written(&other.get().line) == written(&self.line))
+            }
+
+            fn __hash__(&self) -> u64 {
+                hash(&self.line)
+            }
+
             fn __repr__(&self) -> String {
                 let shown: fn(&$line) -> String = |line| format!($shown, $($field(line)),*);
                 shown(&self.line)
@@ -254,6 +314,16 @@ record! {
     approver_identity: String = |line| line.approval.approver_identity.clone();
     /// SHA-256 of what it was about; `None` for a question of the model.
     action_digest: Option<String> = |line| line.approval.action_digest.map(|d| d.to_string());
+    /// The attempt's id.
+    attempt: Option<String> = |line| line.approval.attempt.map(|attempt| attempt.to_string());
+    /// What listed people signed: dicts of `statement` and `signature`.
+    statements: Vec<BTreeMap<&'static str, String>> = |line| {
+        let signed = |signed: &Signed| {
+            let Signed { statement, signature } = signed.clone();
+            BTreeMap::from([("statement", statement), ("signature", signature)])
+        };
+        line.approval.statements.iter().map(signed).collect()
+    };
 }
 
 record! {
@@ -276,6 +346,8 @@ record! {
     message: String = |line| line.error.message.clone();
     /// What the model sent, without secrets and cut short.
     input: Option<String> = |line| line.error.input.clone();
+    /// The attempt's id.
+    attempt: Option<String> = |line| line.error.attempt.map(|attempt| attempt.to_string());
 }
 
 record! {

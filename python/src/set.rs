@@ -38,6 +38,9 @@ use crate::trail::AuditTrail;
 ///     required_approvals: how many of these people must approve.
 ///     not_the_runner: whether whoever starts the run can't be one of them.
 ///     runner: the name, among approvers, of whoever starts the run.
+///     witnesses: who cosigns the ledger's log: a dict of URLs and keys (as `lar witness init` prints them).
+///     required_witnesses: how many of them must; all of them without it.
+///     witness_timeout: seconds that they may take together.
 ///
 /// Example:
 ///     >>> capabilities = CapabilitySet([
@@ -106,6 +109,7 @@ impl CapabilitySet {
             min_tier: held.min_tier,
             approvers: held.approvers.clone(),
             runner: held.runner.clone(),
+            witnessing: held.witnessing.clone(),
             ..Settings::default()
         }
     }
@@ -127,7 +131,7 @@ impl CapabilitySet {
         let home = Home::new(set, self.settings(py));
         let tokens = held
             .iter()
-            .map(|token| kinds::alike(token.bind(py), &home))
+            .map(|token| kinds::alike(token.bind(py), token.get().token(), &home))
             .collect::<PyResult<_>>()?;
         Ok(Self { home, tokens: Mutex::new(tokens) })
     }
@@ -151,15 +155,16 @@ fn lone(token: &LinearToken) -> PyResult<Set> {
 impl CapabilitySet {
     #[new]
     #[pyo3(signature = (
-        tokens, *, budget=None, approval_gate=None, ledger=None, grant=None, min_tier=None,
-        approvers=None, required_approvals=1, not_the_runner=false, runner=None
+        tokens=None, *, budget=None, approval_gate=None, ledger=None, grant=None, min_tier=None,
+        approvers=None, required_approvals=1, not_the_runner=false, runner=None, witnesses=None,
+        required_witnesses=None, witness_timeout=None
     ))]
     #[allow(
         clippy::too_many_arguments,
         reason = "they are the keyword arguments of a Python class"
     )]
     fn new(
-        tokens: &Bound<'_, PyAny>,
+        tokens: Option<&Bound<'_, PyAny>>,
         budget: Option<&Bound<'_, Budget>>,
         approval_gate: Option<Py<PyAny>>,
         ledger: Option<PathBuf>,
@@ -169,11 +174,15 @@ impl CapabilitySet {
         required_approvals: u32,
         not_the_runner: bool,
         runner: Option<String>,
+        witnesses: Option<&Bound<'_, PyDict>>,
+        required_witnesses: Option<usize>,
+        witness_timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        let witnessing = home::witnesses(witnesses, required_witnesses, witness_timeout)?;
         let approvers = home::approvers(approvers, required_approvals, not_the_runner)?;
         let grant = grant.map(home::grant).transpose()?;
         let min_tier = min_tier.map(home::tier).transpose()?;
-        let tokens = tokens_of(tokens)?;
+        let tokens = tokens.map(tokens_of).transpose()?.unwrap_or_default();
         let sets = tokens.iter().map(|token| lone(token.get())).collect::<PyResult<Vec<_>>>()?;
         let set = Set::join(&sets).map_err(errors::set)?;
         let budget = budget.map(|budget| budget.get().budget());
@@ -187,6 +196,7 @@ impl CapabilitySet {
                 min_tier,
                 approvers,
                 runner,
+                witnessing,
                 ..Settings::default()
             },
         );
@@ -291,8 +301,9 @@ impl CapabilitySet {
         let input = convert::input(tool_input)?;
         let home = Arc::clone(&self.home);
         awaiting::coroutine(py, async move {
-            let proof = home.dispatch(&tool_name, &input).await.map_err(errors::session)?;
-            Ok(Proof::new(proof))
+            let proof = home.dispatch(&tool_name, &input).await;
+            let refused = |error| errors::call(error, &home.token_of(&tool_name));
+            Ok(Proof::new(proof.map_err(refused)?))
         })
     }
 
@@ -300,8 +311,9 @@ impl CapabilitySet {
     fn check(&self, tool_name: &str, tool_input: &Bound<'_, PyAny>) -> PyResult<Action> {
         self.home.same_process()?;
         let input = convert::input(tool_input)?;
-        let invocation = self.home.session.check(tool_name, &input).map_err(errors::refused)?;
-        Ok(Action::new(invocation))
+        let invocation = self.home.session.check(tool_name, &input);
+        let refused = |refusal| errors::refused(refusal, &self.home.token_of(tool_name));
+        Ok(Action::new(invocation.map_err(refused)?))
     }
 
     /// The record of the set's latest run, as far as it goes; `None` before the first call.

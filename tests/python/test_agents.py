@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KEY, Site, StandIn, call, lar, turn
+from conftest import KEY, ROOT, Site, StandIn, call, lar, turn
 
 from linear_agentics import (
     Agent,
@@ -116,6 +116,65 @@ async def test_the_record_as_html_holds_no_markup_of_the_model(replay: Replay) -
     for html in (result._repr_html_(), result.audit_trail._repr_html_()):
         assert "<table>" in html and "&lt;script&gt;" in html
         assert "<script" not in html and "<img" not in html
+
+
+def test_events_come_to_whoever_made_the_coroutine_before_the_loop(replay: Replay) -> None:
+    import asyncio
+
+    capabilities, events = CapabilitySet([WaitToken("w", 1)]), []
+    model = replay(turn(call("wait_w", {"seconds": 0})), turn("Done."))
+    running = Agent(capabilities, BUDGET, model, on_event=events.append).run()
+
+    async def main() -> AgentResult:
+        result = await running
+        await asyncio.sleep(0)
+        return result
+
+    asyncio.run(main())
+    assert "call_sealed" in [event["type"] for event in events]
+
+
+async def test_an_agent_takes_what_its_set_says(replay: Replay, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    capabilities = CapabilitySet(min_tier="C", ledger=ledger, approval_gate=Yes())
+    capabilities.add_token(ShellToken("s", ["true"], requires_approval=True))
+    model = replay(turn(call("shell_s", {"command": "true"})), turn("Done."))
+    result = await Agent(capabilities, BUDGET, model).run()
+    assert ledger.exists() and [record.approved for record in result.audit_trail.approvals] == [True]
+
+
+def test_without_confinement_nothing_runs_unless_it_is_said(program: Any) -> None:
+    """As in a container whose rules leave no Landlock."""
+    ended = program(f"""
+import asyncio, sys
+sys.path.insert(0, {str(ROOT / "python/benches")!r})
+from speed import without_confinement
+without_confinement()
+from linear_agentics import Agent, Budget, CapabilitySet, SandboxError
+from linear_agentics.tokens import ShellToken
+async def model(request):
+    if len(request["messages"]) > 1:
+        return "Done."
+    return {{"content": [{{"type": "tool_use", "id": "t", "name": "shell_s", "input": {{"command": "true"}}}}],
+            "stop_reason": "tool_use"}}
+def token(**more):
+    return ShellToken("s", ["true"], **more)
+async def main():
+    for refused in (token().consume("true"), CapabilitySet([token(min_tier="C")]).dispatch("shell_s", {{"command": "true"}}),
+                    Agent(CapabilitySet([token()]), Budget(3, 1), model).run(),
+                    Agent(CapabilitySet([token()], min_tier="C"), Budget(3, 1), model, min_tier="A").run()):
+        try:
+            await refused
+        except SandboxError as error:
+            print("refused", "min_tier" in str(error))
+    print((await token(min_tier="C").consume("true")).tier)
+    for agent in (Agent(CapabilitySet([token()]), Budget(3, 1), model, min_tier="C"),
+                  Agent(CapabilitySet([token()], min_tier="C"), Budget(3, 1), model)):
+        [proof] = (await agent.run()).audit_trail.proofs
+        print(proof.tier)
+asyncio.run(main())
+""")
+    assert ended.stdout.split() == ["refused", "True"] * 4 + ["C"] * 3, ended
 
 
 async def test_steps_run_out(replay: Replay) -> None:
@@ -304,8 +363,9 @@ async def test_a_loop_of_ones_own_takes_the_one_path(site: Site) -> None:
         proof = await capabilities.dispatch("shell_say", '{"command": "echo hi"}')
         assert isinstance(proof, Proof) and proof.output == "hi\n"
         assert [tool["name"] for tool in capabilities.to_tool_definitions()] == ["get"]
-        with pytest.raises(UnknownToolError, match="the tools are"):
+        with pytest.raises(UnknownToolError, match="the tools are") as caught:
             await capabilities.dispatch("nope", {})
+        assert caught.value.token_name == "nope"
         assert capabilities.check("get", {"method": "GET"}).url == f"{site.url}/"
         await capabilities.dispatch("get", {"method": "GET"})
         with pytest.raises(BudgetExhaustedError):

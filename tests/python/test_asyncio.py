@@ -170,6 +170,8 @@ from linear_agentics.tokens import *
 
 def test_ctrl_c_stops_a_run_and_seals_it(program: Any) -> None:
     ended = program(PROGRAM + """
+# Whoever runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def model(request):
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     return {"content": [{"type": "tool_use", "id": "t", "name": "shell_s",

@@ -183,6 +183,7 @@ async def test_what_lies_outside_has_one_error_everywhere(
             with pytest.raises(la.TokenScopeError) as again:
                 await wet
             assert type(again.value) is error and str(again.value) == str(caught.value)
+            assert again.value.token_name == caught.value.token_name == "x"
         trail = await capabilities.audit_trail()
         assert trail is not None and not trail.proofs
         assert [record.error_type for record in trail.errors] == [name, name]
@@ -226,6 +227,93 @@ async def test_a_refusal_spends_nothing_and_a_failure_does() -> None:
     proof = await token.consume("false")
     assert (proof.outcome, proof.exit_code, proof.reason) == ("failed", 1, "exit 1")
     assert token.uses_remaining == 1
+
+
+def test_required_arguments_may_stand_in_their_order(tmp_path: Path) -> None:
+    assert t.MultiUseShellToken("m", ["true"], 5).max_uses == 5
+    assert t.DeployToken("d", "kubectl", "production", "app:v2").check().method == "kubectl"
+    inner = t.ShellToken("inner", ["env"])
+    assert t.SecretToken("s", inner, t.SecretInjection(env="A"), value="long enough").check("env").argv == ["env"]
+    # What a token takes may be said by its names, whatever its kind.
+    token: t.LinearToken = t.MultiUseFileToken("f", [tmp_path], "readwrite", max_uses=2)
+    assert token.check(operation="read", path=str(tmp_path / "a")).path == str(tmp_path / "a")
+    assert t.LinearToken.check(token, operation="read", path=str(tmp_path / "a")).kind == "file"
+    with pytest.raises(TypeError, match="name"):
+        t.LinearToken.check(token, "read")
+    secret = t.SecretToken("s", t.ShellToken("i", ["env"]), t.SecretInjection(env="A"), value="long enough")
+    with pytest.raises(TypeError, match="two values"):
+        secret.check("env", command="env")
+
+
+async def test_records_with_the_same_words_are_equal() -> None:
+    token = t.MultiUseShellToken("m", ["echo"], 3)
+    async with la.CapabilitySet([token]) as capabilities:
+        first, second = await token.consume("echo a"), await token.consume("echo a")
+        with pytest.raises(la.CommandNotAllowedError):
+            await token.consume("id")
+        trail, again = await capabilities.audit_trail(), await capabilities.audit_trail()
+    assert trail is not None and again is not None
+    assert trail.proofs == [first, second] == again.proofs and first != second
+    assert len({first, second, *trail.proofs}) == 2 and first != "a proof"
+    assert trail.errors == again.errors and trail.errors[0].attempt == again.errors[0].attempt
+    assert first.tier in ("A", "B", "C") and first.approval_seq is None and first.resolution is None
+    assert first.to_dict().get("stderr_digest") == first.stderr_digest
+
+
+async def test_a_lone_token_says_which_confinement_will_do() -> None:
+    assert (await t.ShellToken("s", ["true"], min_tier="C").consume("true")).outcome == "succeeded"
+    with pytest.raises(la.SandboxError, match="min_tier"):
+        t.ShellToken("s", ["true"], min_tier="D")
+
+
+async def test_a_narrower_token_takes_its_uses_with_it(tmp_path: Path) -> None:
+    pods = t.MultiUseShellToken("pods", allowed=["echo"], max_uses=5)
+    hi = pods.attenuate(max_uses=2, allowed=["echo hi"])
+    assert type(hi) is t.MultiUseShellToken and hi.name == "pods"
+    assert (pods.uses_remaining, hi.uses_remaining, hi.max_uses) == (3, 2, 2)
+    for _ in range(2):
+        with pytest.raises(la.CommandNotAllowedError):
+            await hi.consume("echo ho")
+        await hi.consume("echo hi you")
+    with pytest.raises(la.TokenReusedError):
+        await hi.consume("echo hi")
+    assert (await pods.consume("echo ho")).outcome == "succeeded" and pods.uses_remaining == 2
+    with pytest.raises(la.TokenClosedError, match="before its first use"):
+        pods.attenuate(max_uses=1)
+
+
+def test_a_narrower_token_is_proved_to_be_narrower(tmp_path: Path) -> None:
+    shell = t.MultiUseShellToken("s", allowed=["kubectl get"], max_uses=3)
+    http = t.HttpToken("h", "https://a/", ["GET", "POST"], max_uses=2)
+    file = t.MultiUseFileToken("f", [tmp_path], "readwrite", max_uses=2, max_bytes=100)
+    database = t.MultiUseDatabaseToken("d", dsn=f"sqlite:{tmp_path}/a.db", allowed_patterns=["SELECT"], max_uses=2)
+    wait = t.WaitToken("w", 10)
+    wrong: list[tuple[t.LinearToken, dict[str, Any], str]] = [
+        (shell, {"allowed": ["kubectl"]}, "allowed"), (shell, {"max_uses": 4}, "max_uses"),
+        (shell, {"max_uses": 0}, "max_uses"), (shell, {"methods": ["GET"]}, "methods"),
+        (http, {"methods": ["DELETE"]}, "methods"), (file, {"mode": "all"}, "mode"),
+        (file, {"allowed_paths": ["/etc"]}, "allowed_paths"), (file, {"max_bytes": 101}, "max_bytes"),
+        (database, {"allowed_patterns": ["DELETE"]}, "allowed_patterns"),
+        (wait, {"max_seconds": 11}, "max_seconds"), (wait, {"timeout": 5}, "timeout"),
+        (wait, {"expires": "soon"}, "expires"),
+    ]
+    for token, narrowing, field in wrong:
+        with pytest.raises(la.TokenDefinitionError, match=field):
+            token.attenuate(**narrowing)
+        assert token.uses_remaining == token.max_uses
+    right: list[tuple[t.LinearToken, dict[str, Any]]] = [
+        (shell, {"allowed": ["kubectl get pods -n prod"], "timeout": 3, "requires_approval": True}),
+        (http, {"methods": ["get"], "max_bytes": 10}), (file, {"mode": "read", "allowed_paths": [tmp_path / "a"]}),
+        (database, {"allowed_patterns": ["SELECT"], "row_limit": 1}), (wait, {"max_seconds": 3}),
+    ]
+    for token, narrowing in right:
+        child = token.attenuate(max_uses=1, expires="2099-01-01T00:00:00Z", **narrowing)
+        assert type(child) is type(token) and child.uses_remaining == 1
+        assert token.uses_remaining == token.max_uses - 1
+        assert len(la.CapabilitySet([child])) == 1
+    with pytest.raises(la.TokenClosedError):
+        wait.attenuate()
+    assert shell.attenuate().uses_remaining == 2 and shell.uses_remaining == 0
 
 
 async def test_requests_follow_no_redirect(site: Site) -> None:
@@ -305,6 +393,20 @@ def test_unused_tokens_warn_once_and_can_be_filtered() -> None:
         t.ShellToken("forgotten", allowed=["true"])
         gc.collect()
     assert not seen
+
+
+def test_a_token_whose_uses_went_to_another_does_not_warn() -> None:
+    gc.collect()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        token = t.WaitToken("w", 1)
+        child = token.attenuate(max_seconds=1)
+        del token
+        gc.collect()
+        assert not seen
+        del child
+        gc.collect()
+    assert len(seen) == 1
 
 
 async def test_used_and_reported_tokens_do_not_warn() -> None:

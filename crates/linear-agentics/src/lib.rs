@@ -69,7 +69,7 @@ pub use lar_runtime::negotiate::{
 pub use lar_runtime::stop::{Cause, Stop};
 pub use lar_runtime::timestamp::{TimestampError, timestamp};
 pub use lar_runtime::tools::{Programs, TargetAnswer, look};
-pub use lar_runtime::witness::{Cosigned, Unwitnessed, Witnesses, Witnessing};
+pub use lar_runtime::witness::{Cosigned, Unwitnessed, Witnesses, Witnessing, WitnessingError};
 pub use lar_runtime::{journal, model, recover};
 pub use options::RunOptions;
 pub use place::{LedgerPlace, accept_restored, existing_ledger, open_ledger};

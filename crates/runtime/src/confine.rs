@@ -54,8 +54,8 @@ pub enum ConfineError {
     /// The kernel gives less than the run demands.
     #[error(
         "children can only be confined at tier {} here, and tier {} is required: {why}; see \
-         `lar doctor` for how to get it, or accept less with `--min-tier {}` or `[confinement] \
-         min_tier`", found.letter(), wanted.letter(), found.letter()
+         `lar doctor` for how to get it, or accept less with `--min-tier {}`, `[confinement] min_tier`, or \
+         `min_tier` in Python", found.letter(), wanted.letter(), found.letter()
     )]
     TooWeak {
         /// What is demanded.

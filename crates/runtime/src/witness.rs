@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use lar_core::audit::log::{Head, Log, prove_consistency};
-use lar_core::audit::note::{Note, NoteKey, NoteSignature, Signed};
+use lar_core::audit::note::{KeyKind, Note, NoteKey, NoteSignature, Signed};
 use lar_core::audit::record::{Anchor, Body};
 use lar_core::audit::witness::AddCheckpoint;
 use lar_core::call::Spent;
@@ -42,6 +42,75 @@ pub struct Witnessing {
     pub required: usize,
     /// How long all of that may take.
     pub timeout: Duration,
+}
+
+/// How long witnesses may take when nobody says.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Witnesses that can't be named like this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {message}")]
+pub struct WitnessingError {
+    /// `witness` or `required`.
+    pub field: &'static str,
+    /// What is wrong, and what would do.
+    pub message: String,
+}
+
+impl Witnessing {
+    /// Witnesses by their URLs and keys (`NAME+ID+BASE64`). All of them must cosign where `required` says
+    /// nothing, within five seconds where `timeout` says nothing.
+    ///
+    /// # Errors
+    /// When a URL or key is none, a key stands there twice, or more are required than named.
+    pub fn new(
+        named: impl IntoIterator<Item = (String, String)>,
+        required: Option<usize>,
+        timeout: Option<Duration>,
+    ) -> Result<Self, WitnessingError> {
+        let wrong = |field| move |message| WitnessingError { field, message };
+        let read: Result<Vec<Witness>, String> =
+            named.into_iter().map(|(url, key)| witness(&url, &key)).collect();
+        let witnesses = read.and_then(distinct).map_err(wrong("witness"))?;
+        let required = required.unwrap_or(witnesses.len());
+        match (witnesses.len(), required) {
+            (0, _) => Err(wrong("witness")("none is named; name one or more".to_owned())),
+            (_, 0) => Err(wrong("required")("one or more must cosign".to_owned())),
+            (all, _) if required > all => {
+                let message = format!("{required} are required and {all} named; name more");
+                Err(wrong("required")(message))
+            }
+            _ => Ok(Self { witnesses, required, timeout: timeout.unwrap_or(DEFAULT_TIMEOUT) }),
+        }
+    }
+}
+
+fn witness(url: &str, key: &str) -> Result<Witness, String> {
+    let url = Url::parse(url).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    let url = url.ok_or("a witness's `url` is http or https, without user, query and fragment")?;
+    let key: NoteKey = key.parse().map_err(|error| format!("{error}"))?;
+    if key.kind() != KeyKind::Cosignature {
+        return Err(format!("`{key}` is a log's key; `lar witness init` prints a witness's"));
+    }
+    Ok(Witness { url, key })
+}
+
+/// One witness under two names is one witness.
+fn distinct(witnesses: Vec<Witness>) -> Result<Vec<Witness>, String> {
+    for (at, witness) in witnesses.iter().enumerate() {
+        let same = |other: &Witness| other.key.public() == witness.key.public();
+        if witnesses.iter().take(at).any(same) {
+            return Err(format!("the key of `{}` stands there twice", witness.key.name()));
+        }
+    }
+    Ok(witnesses)
 }
 
 /// Too few witnesses cosigned.

@@ -20,6 +20,8 @@ use crate::token::{LinearToken, MultiUseToken};
 ///     requires_approval: a person must approve each use.
 ///     required: a run without a successful use of it ends in error.
 ///     expires: a `datetime` with a time zone, or an RFC 3339 text.
+///     witness: `before-effect` lets nothing begin before witnesses have cosigned that the use is spent;
+///         the set names them (`witnesses`).
 ///     timeout: seconds, after which the command and all that it started are killed.
 ///     env: names of environment variables that the command gets beside the usual ones.
 ///     workdir: where it runs, read-only; the program's own directory without it.
@@ -27,6 +29,8 @@ use crate::token::{LinearToken, MultiUseToken};
 ///     writes: files and directories that it may change; they must exist when a run starts.
 ///     reads: what it may read beyond `workdir` and the system's libraries.
 ///     also_runs: programs that it may start in turn.
+///     min_tier: the weakest confinement that will do (`A`, `B` or `C`) while the token is in no set; a
+///         set or an agent says its own.
 ///
 /// Example:
 ///     >>> token = ShellToken("read-pods", allowed=["kubectl get pods"])
@@ -52,9 +56,9 @@ macro_rules! shell {
         impl $class {
             #[new]
             #[pyo3(signature = (
-                name, allowed, *, $($max_uses,)? requires_approval=false, required=false,
-                expires=None, timeout=None, env=None, workdir=None, network=None, writes=None,
-                reads=None, also_runs=None
+                name, allowed, $($max_uses,)? *, requires_approval=false, required=false,
+                expires=None, witness=None, timeout=None, env=None, workdir=None, network=None,
+                writes=None, reads=None, also_runs=None, min_tier=None
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
             fn new(
@@ -64,6 +68,7 @@ macro_rules! shell {
                 requires_approval: bool,
                 required: bool,
                 expires: Option<&Bound<'_, PyAny>>,
+                witness: Option<&str>,
                 timeout: Option<&Bound<'_, PyAny>>,
                 env: Option<Vec<String>>,
                 workdir: Option<std::path::PathBuf>,
@@ -71,8 +76,9 @@ macro_rules! shell {
                 writes: Option<Vec<std::path::PathBuf>>,
                 reads: Option<Vec<std::path::PathBuf>>,
                 also_runs: Option<Vec<String>>,
+                min_tier: Option<&str>,
             ) -> PyResult<PyClassInitializer<Self>> {
-                let common = Common::new($uses, requires_approval, required, expires)?;
+                let common = Common::new($uses, requires_approval, required, expires, witness)?;
                 let mut builder = with_common!(runtime::ShellToken::new(name, allowed), common);
                 if let Some(timeout) = timeout {
                     builder = builder.timeout(duration("timeout", timeout)?);
@@ -84,7 +90,7 @@ macro_rules! shell {
                     builder = builder.workdir(workdir.to_string_lossy());
                 }
                 let builder = with_reach!(builder, network, writes, reads, also_runs);
-                $make(builder.build(), Self)
+                $make(builder.build(), min_tier, Self)
             }
 
             /// Spends a use on this command, and returns the proof of what came of it.

@@ -44,7 +44,7 @@ macro_rules! database {
             #[pyo3(signature = (
                 name, *, allowed_patterns, dsn=None, dsn_env=None, dsn_file=None, $($max_uses,)?
                 functions=None, row_limit=None, timeout=None, requires_approval=false,
-                required=false, expires=None
+                required=false, expires=None, witness=None
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
             fn new(
@@ -60,8 +60,9 @@ macro_rules! database {
                 requires_approval: bool,
                 required: bool,
                 expires: Option<&Bound<'_, PyAny>>,
+                witness: Option<&str>,
             ) -> PyResult<PyClassInitializer<Self>> {
-                let common = Common::new($uses, requires_approval, required, expires)?;
+                let common = Common::new($uses, requires_approval, required, expires, witness)?;
                 let builder = match (dsn, dsn_env, dsn_file) {
                     (Some(dsn), None, None) => {
                         runtime::DatabaseToken::new(name, dsn, allowed_patterns)
@@ -89,7 +90,7 @@ macro_rules! database {
                 if let Some(timeout) = timeout {
                     builder = builder.timeout(duration("timeout", timeout)?);
                 }
-                $make(builder.build(), Self)
+                $make(builder.build(), None, Self)
             }
 
             /// Spends a use on one statement; `params` stand for `$1`, … (PostgreSQL) or `?` (SQLite).

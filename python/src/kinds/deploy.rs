@@ -20,6 +20,7 @@ use crate::token::LinearToken;
 ///     argv, rollback_argv: for `command`; `{image}` and `{target}` may stand inside the words.
 ///     network, writes, reads, also_runs: for `command`, what it may reach, as with `ShellToken`.
 ///     timeout: seconds that the rollout may take.
+///     min_tier: as with `ShellToken`, while it is in no set.
 ///
 /// Example:
 ///     >>> token = DeployToken("prod", method="kubectl", target="production", image="app:v2.3.1",
@@ -34,9 +35,10 @@ pub struct DeployToken;
 impl DeployToken {
     #[new]
     #[pyo3(signature = (
-        name, *, method, target, image, rollback_to=None, requires_approval=false, required=false,
-        expires=None, timeout=None, namespace=None, deployment=None, container=None, context=None,
-        argv=None, rollback_argv=None, network=None, writes=None, reads=None, also_runs=None
+        name, method, target, image, *, rollback_to=None, requires_approval=false, required=false,
+        expires=None, witness=None, timeout=None, namespace=None, deployment=None, container=None,
+        context=None, argv=None, rollback_argv=None, network=None, writes=None, reads=None,
+        also_runs=None, min_tier=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -48,6 +50,7 @@ impl DeployToken {
         requires_approval: bool,
         required: bool,
         expires: Option<&Bound<'_, PyAny>>,
+        witness: Option<&str>,
         timeout: Option<&Bound<'_, PyAny>>,
         namespace: Option<String>,
         deployment: Option<String>,
@@ -59,6 +62,7 @@ impl DeployToken {
         writes: Option<Vec<std::path::PathBuf>>,
         reads: Option<Vec<std::path::PathBuf>>,
         also_runs: Option<Vec<String>>,
+        min_tier: Option<&str>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let stray = |field: &str, other: &str| {
             TokenDefinitionError::new_err(format!("`{field}` belongs to `method=\"{other}\"`"))
@@ -107,8 +111,8 @@ impl DeployToken {
             builder = builder.timeout(duration("timeout", timeout)?);
         }
         let builder = with_reach!(builder, network, writes, reads, also_runs);
-        let common = Common::new(1, requires_approval, required, expires)?;
-        single(with_common!(builder, common).build(), Self)
+        let common = Common::new(1, requires_approval, required, expires, witness)?;
+        single(with_common!(builder, common).build(), min_tier, Self)
     }
 
     /// Spends the use: deploys.

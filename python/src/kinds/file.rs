@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use linear_agentics::tokens::{self as runtime, FileMode};
+use linear_agentics::tokens as runtime;
 use pyo3::prelude::*;
 
-use super::{Common, base, multi, single, with_common};
+use super::{Common, base, file_mode, multi, single, with_common};
 use crate::action::Action;
 use crate::convert;
-use crate::errors::TokenDefinitionError;
 use crate::token::{LinearToken, MultiUseToken};
 
 /// Reads or replaces one file at or beneath an allowed path. The kernel resolves the path, so that no
@@ -44,7 +43,7 @@ macro_rules! file {
             #[new]
             #[pyo3(signature = (
                 name, allowed_paths, mode="read", *, $($max_uses,)? requires_approval=false,
-                required=false, expires=None, max_bytes=None
+                required=false, expires=None, witness=None, max_bytes=None
             ))]
             #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
             fn new(
@@ -55,16 +54,17 @@ macro_rules! file {
                 requires_approval: bool,
                 required: bool,
                 expires: Option<&Bound<'_, PyAny>>,
+                witness: Option<&str>,
                 max_bytes: Option<u64>,
             ) -> PyResult<PyClassInitializer<Self>> {
-                let common = Common::new($uses, requires_approval, required, expires)?;
+                let common = Common::new($uses, requires_approval, required, expires, witness)?;
                 let paths = allowed_paths.iter().map(|path| path.to_string_lossy());
                 let builder = runtime::FileToken::new(name, paths, file_mode(mode)?);
                 let mut builder = with_common!(builder, common);
                 if let Some(bytes) = max_bytes {
                     builder = builder.max_bytes(bytes);
                 }
-                $make(builder.build(), Self)
+                $make(builder.build(), None, Self)
             }
 
             /// Spends a use: `operation` is `read` or `write`; a write replaces the whole file.
@@ -105,13 +105,4 @@ fn input<'py>(
     let path = path.into_os_string().into_pyobject(py)?.into_any();
     let fields = [("operation", Some(operation)), ("path", Some(path)), ("content", content)];
     convert::fields(py, &fields)
-}
-
-fn file_mode(mode: &str) -> PyResult<FileMode> {
-    match mode {
-        "read" => Ok(FileMode::Read),
-        "write" => Ok(FileMode::Write),
-        "readwrite" => Ok(FileMode::ReadWrite),
-        _ => Err(TokenDefinitionError::new_err("`mode`: it is `read`, `write` or `readwrite`")),
-    }
 }

@@ -36,7 +36,7 @@ impl HttpToken {
     #[new]
     #[pyo3(signature = (
         name, url, methods, *, headers=None, max_uses=1, requires_approval=false,
-        required=false, expires=None, timeout=None, max_body=None, tls_roots=None
+        required=false, expires=None, witness=None, timeout=None, max_body=None, tls_roots=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -48,11 +48,12 @@ impl HttpToken {
         requires_approval: bool,
         required: bool,
         expires: Option<&Bound<'_, PyAny>>,
+        witness: Option<&str>,
         timeout: Option<&Bound<'_, PyAny>>,
         max_body: Option<u64>,
         tls_roots: Option<String>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let common = Common::new(max_uses, requires_approval, required, expires)?;
+        let common = Common::new(max_uses, requires_approval, required, expires, witness)?;
         let mut builder = with_common!(runtime::HttpToken::new(name, url, methods), common);
         for (name, value) in headers.into_iter().flatten() {
             builder = builder.header(name, value);
@@ -66,7 +67,7 @@ impl HttpToken {
         if let Some(pem) = tls_roots {
             builder = builder.tls_roots(pem);
         }
-        single(builder.build(), Self)
+        single(builder.build(), None, Self)
     }
 
     /// Spends a use on a request. `method` may be left out where only one is allowed; `body` is sent

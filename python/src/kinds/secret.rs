@@ -80,8 +80,8 @@ pub struct SecretToken {
 impl SecretToken {
     #[new]
     #[pyo3(signature = (
-        name, inner, *, injection, env=None, file=None, value=None, max_uses=None,
-        requires_approval=false, required=false, expires=None
+        name, inner, injection, *, env=None, file=None, value=None, max_uses=None,
+        requires_approval=false, required=false, expires=None, witness=None, min_tier=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords, each with a default")]
     fn new(
@@ -95,6 +95,8 @@ impl SecretToken {
         requires_approval: bool,
         required: bool,
         expires: Option<&Bound<'_, PyAny>>,
+        witness: Option<&str>,
+        min_tier: Option<&str>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let token = inner.get().token().clone();
         let uses = max_uses.unwrap_or(token.max_uses());
@@ -124,9 +126,9 @@ impl SecretToken {
             (Some(header), _) => builder.header(header),
             (None, env) => builder.inject_env(env.as_deref().unwrap_or_default()),
         };
-        let common = Common::new(uses, requires_approval, required, expires)?;
+        let common = Common::new(uses, requires_approval, required, expires, witness)?;
         let built = with_common!(builder.format(&injection.format), common).build();
-        let made = single(built, Self { inner: inner.clone().unbind() })?;
+        let made = single(built, min_tier, Self { inner: inner.clone().unbind() })?;
         // From here on the inner token's uses are this token's.
         let _ = home.session.set().take(inner.get().token().name()).map(|set| set.mark_reported());
         Ok(made)
@@ -183,6 +185,11 @@ impl SecretToken {
             fields.set_item(name, value)?;
         }
         for (name, value) in kwargs.iter().flat_map(|kwargs| kwargs.iter()) {
+            if fields.contains(&name)? {
+                return Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                    "it got two values for `{name}`"
+                )));
+            }
             fields.set_item(name, value)?;
         }
         crate::convert::to_json(&fields)

@@ -22,7 +22,8 @@ pub struct WaitToken;
 impl WaitToken {
     #[new]
     #[pyo3(signature = (
-        name, max_seconds, *, max_uses=1, requires_approval=false, required=false, expires=None
+        name, max_seconds, *, max_uses=1, requires_approval=false, required=false, expires=None,
+        witness=None
     ))]
     fn new(
         name: &str,
@@ -31,10 +32,11 @@ impl WaitToken {
         requires_approval: bool,
         required: bool,
         expires: Option<&Bound<'_, PyAny>>,
+        witness: Option<&str>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let common = Common::new(max_uses, requires_approval, required, expires)?;
+        let common = Common::new(max_uses, requires_approval, required, expires, witness)?;
         let builder = with_common!(runtime::WaitToken::new(name, max_seconds), common);
-        single(builder.build(), Self)
+        single(builder.build(), None, Self)
     }
 
     /// Spends a use: pauses for so many whole seconds.

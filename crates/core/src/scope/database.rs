@@ -133,7 +133,7 @@ impl DatabaseScope {
         let narrower = Self::new(dsn, self.engine, file, &patterns, &self.functions)?;
         if let Some(index) = narrower.sql.first_beyond(&self.sql) {
             return Err(AttenuateError::Unproved {
-                field: "patterns",
+                field: "allowed_patterns",
                 text: patterns.get(index).map_or_else(String::new, |it| lexer::visible(it, 120)),
                 why: format!("allowed are {}; begin as one of them does", self.patterns()),
             });

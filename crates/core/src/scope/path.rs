@@ -68,7 +68,7 @@ impl FileScope {
 
     /// Keeps only what lies at or beneath one of these paths, each of which must lie within the scope.
     pub(crate) fn confine(&mut self, paths: &[String]) -> Result<(), AttenuateError> {
-        let fail = |message: String| AttenuateError::Wider { field: "paths", message };
+        let fail = |message: String| AttenuateError::Wider { field: "allowed_paths", message };
         let paths = clean(paths).map_err(fail)?;
         for path in &paths {
             self.locate(path).map_err(|refusal| fail(refusal.to_string()))?;

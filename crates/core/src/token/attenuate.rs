@@ -205,10 +205,10 @@ impl Narrowing {
             ("timeout", self.timeout.is_some()),
             ("allowed", self.allowed.is_some()),
             ("methods", self.methods.is_some()),
-            ("paths", self.paths.is_some()),
+            ("allowed_paths", self.paths.is_some()),
             ("mode", self.mode.is_some()),
             ("max_bytes", self.max_bytes.is_some()),
-            ("patterns", self.patterns.is_some()),
+            ("allowed_patterns", self.patterns.is_some()),
             ("row_limit", self.row_limit.is_some()),
             ("max_seconds", self.max_seconds.is_some()),
         ];

@@ -211,8 +211,8 @@ fn what_is_wider_or_unproved_is_refused_with_the_reason() {
         (&pods, new().methods(["GET"]), "a shell token has nothing of that name"),
         (&api, new().methods(["DELETE"]), "`DELETE` is not one of GET, POST"),
         (&api, new().methods(Vec::<String>::new()), "no method is listed"),
-        (&files, new().paths(["/etc"]), "`paths`"),
-        (&files, new().paths(["/etc/app/../passwd"]), "`paths`"),
+        (&files, new().paths(["/etc"]), "`allowed_paths`"),
+        (&files, new().paths(["/etc/app/../passwd"]), "`allowed_paths`"),
         (&files, new().mode(FileMode::ReadWrite), "the token allows read only"),
         (&files, new().mode(FileMode::Write), "the token allows read only"),
     ];

@@ -37,7 +37,10 @@ pub enum ComposeError {
     #[error(transparent)]
     Resume(#[from] JournalError),
     /// A token demands witnesses and none are named.
-    #[error("a token demands witnesses (`witness`) and the run names none; add `[witnessing]`")]
+    #[error(
+        "a token demands witnesses (`witness`) and the run names none; add `[witnessing]`, in \
+         Python `witnesses`"
+    )]
     NoWitness,
     /// Witnesses can't be asked.
     #[error("{0}")]

@@ -1,39 +1,26 @@
 //! `[witnessing]`: who cosigns the log's head, and how many must.
 
-use std::time::Duration;
-
-use lar_core::audit::note::{KeyKind, NoteKey};
 use lar_core::token::Token;
-use lar_runtime::witness::{Witness, Witnessing};
+use lar_runtime::witness::Witnessing;
 use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 
 use super::diagnostic::Diagnostic;
-use super::model::{WitnessTable, WitnessingTable};
+use super::model::WitnessingTable;
 use super::read::{Reader, find};
-
-/// How long witnesses may take when the manifest doesn't say.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Reader<'_> {
     pub(super) fn witnessing(&mut self, root: &DeTable<'_>) -> Option<Witnessing> {
         let table: WitnessingTable = self.part(root, "witnessing")?;
         let timeout = match &table.timeout {
-            Some(timeout) => self.duration(timeout, &["witnessing", "timeout"], root)?,
-            None => DEFAULT_TIMEOUT,
+            Some(timeout) => Some(self.duration(timeout, &["witnessing", "timeout"], root)?),
+            None => None,
         };
-        let read = table.witness.iter().map(witness).collect::<Result<Vec<_>, _>>();
-        let witnesses = match read.and_then(distinct) {
-            Ok(witnesses) => witnesses,
-            Err(why) => return self.wrong(root, "witness", &why),
-        };
-        let required = table.required.unwrap_or(witnesses.len());
-        if required > witnesses.len() {
-            let why = format!("{required} are required and {} named; name more", witnesses.len());
-            return self.wrong(root, "required", &why);
+        let named = table.witness.into_iter().map(|witness| (witness.url, witness.key));
+        match Witnessing::new(named, table.required, timeout) {
+            Ok(witnessing) => Some(witnessing),
+            Err(error) => self.wrong(root, error.field, &error.message),
         }
-        Some(Witnessing { witnesses, required, timeout })
     }
 
     fn wrong(&mut self, root: &DeTable<'_>, key: &str, why: &str) -> Option<Witnessing> {
@@ -61,32 +48,4 @@ impl Reader<'_> {
             self.sink.push(Diagnostic::new(None, message).help(help));
         }
     }
-}
-
-fn witness(table: &WitnessTable) -> Result<Witness, String> {
-    let url = Url::parse(&table.url).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.host().is_some()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    let url = url.ok_or("a witness's `url` is http or https, without user, query and fragment")?;
-    let key: NoteKey = table.key.parse().map_err(|error| format!("{error}"))?;
-    if key.kind() != KeyKind::Cosignature {
-        return Err(format!("`{key}` is a log's key; `lar witness init` prints a witness's"));
-    }
-    Ok(Witness { url, key })
-}
-
-/// One witness under two names is one witness.
-fn distinct(witnesses: Vec<Witness>) -> Result<Vec<Witness>, String> {
-    for (at, witness) in witnesses.iter().enumerate() {
-        let same = |other: &Witness| other.key.public() == witness.key.public();
-        if witnesses.iter().take(at).any(same) {
-            return Err(format!("the key of `{}` stands there twice", witness.key.name()));
-        }
-    }
-    Ok(witnesses)
 }
