@@ -14,6 +14,9 @@ const VERSION: i64 = 4;
 /// After how many pages of 4 KiB the write-ahead log is folded into the file. Whoever commits then waits for
 /// it, so that it should be less than one in a hundred.
 const FOLD_AFTER: i64 = 4_096;
+/// How much of the file the writer may keep in memory, in KiB. Each run that spends has pages of its own, so
+/// that hundreds of them would read and write theirs anew at every commit within SQLite's 2,000.
+const CACHE_KIB: i64 = 32_768;
 /// How long another process may hold the file. The message of the error names it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".
@@ -302,6 +305,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
             .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", FOLD_AFTER)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         // What is deleted, a closed run's journal, is overwritten.
         connection.pragma_update(None, "secure_delete", true)?;
