@@ -35,6 +35,44 @@ pub fn run(root: &Path, install: bool, report: &mut Report) {
         .variable("PYTHONPATH", package(root).to_string_lossy())
         .variable("LAR_STANDIN", target.join("standin").to_string_lossy());
     report.step("python tests", &line.shown(), || line.run(root));
+    let wheel = Line::new(&program)
+        .args(["-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--quiet"])
+        .args(["--disable-pip-version-check", "--wheel-dir"])
+        .args([wheels(root)])
+        .variable("MATURIN_PEP517_ARGS", "--profile dev")
+        .variable("PATH", path_with(&venv.join("bin")));
+    report.step("python wheel", &wheel.shown(), || {
+        wheel.run(root)?;
+        try_wheel(root, &python)
+    });
+}
+
+/// Installs the wheel where nothing else is, and runs a command by it.
+fn try_wheel(root: &Path, python: &str) -> Result<(), String> {
+    let place = root.join("target/python-installed");
+    Line::new(python).args(["-m", "venv", "--clear"]).args([&place]).run(root)?;
+    let line = Line::new(&place.join("bin/pip").to_string_lossy());
+    line.args(["install", "--quiet", "--disable-pip-version-check", "--no-index", "--find-links"])
+        .args([wheels(root)])
+        .args(["linear-agent-runtime"])
+        .run(root)?;
+    let program = "import asyncio, sys; from linear_agentics.tokens import ShellToken; \
+        sys.exit(asyncio.run(ShellToken('t', ['true'], min_tier='C').consume('true')).exit_code)";
+    Line::new(&place.join("bin/python").to_string_lossy())
+        .args(["-c", program])
+        .variable("XDG_STATE_HOME", place.join("state").to_string_lossy())
+        .run(root)?;
+    Line::new(&place.join("bin/lar").to_string_lossy()).args(["--version"]).run(root)
+}
+
+/// The search path with a directory in front.
+fn path_with(directory: &Path) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{path}", directory.display())
+}
+
+fn wheels(root: &Path) -> PathBuf {
+    root.join("target/python-wheels")
 }
 
 /// A Python that is new enough, by the names that one has.
