@@ -82,7 +82,16 @@ async fn ready(
     let model = match opening {
         Opened::Now(model) => model,
         Opened::Later(opening) => {
-            opening.await.map_err(|_| ComposeError::System("no thread can be started"))??
+            let opened = tokio::select! {
+                biased;
+                opened = opening => opened,
+                // A recording that is a pipe may have no writer. Nothing stands in the ledger yet.
+                _ = prepared.stop.wait() => {
+                    prepared.capabilities.mark_reported();
+                    return Err(ComposeError::Stopped);
+                }
+            };
+            opened.map_err(|_| ComposeError::System("no thread can be started"))??
         }
     };
     if budget.max_cost_micro_usd.is_some() && model.price().is_none() {

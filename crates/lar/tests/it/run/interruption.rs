@@ -79,6 +79,24 @@ fn a_signal_at_any_moment_leaves_a_whole_record() {
 }
 
 #[test]
+fn a_recording_that_never_comes_is_waited_for_until_a_signal() {
+    let lab = Lab::new(&shell(&["echo"], ""));
+    let pipe = lab.path("session.jsonl");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let running = lab.run().args(["--replay", pipe.to_str().unwrap()]).start();
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal(Signal::TERM);
+    let ended = running.wait();
+    // Where the machine is slow, the signal comes before anybody listens and ends the process.
+    if ended.code.is_some() {
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("stopped"), "{}", ended.stderr);
+    }
+    assert!(lab.trails().is_empty(), "no run was opened");
+}
+
+#[test]
 fn a_second_signal_changes_nothing() {
     let (lab, run) = busy();
     let running = run.start();
