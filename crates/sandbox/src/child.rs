@@ -9,11 +9,12 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{self, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::event::{Event, EventDecoder, KILL, ProtocolError};
+use crate::spare::{self, Ready};
 use crate::spec::{ChildSpec, SpecError};
 
 /// The binary that helpers are made of, opened once.
@@ -87,20 +88,13 @@ pub fn spawn(spec: &ChildSpec) -> Result<Child, SpawnError> {
 /// Starts a helper, hands it a frame, and takes the listeners that it opens.
 pub(crate) fn start(frame: &[u8], listens: bool) -> Result<Child, SpawnError> {
     let binary = HELPER.get().ok_or(SpawnError::NotInitialised)?;
-    let (control, theirs) = UnixStream::pair().map_err(SpawnError::Failed)?;
-    let mut helper = start_helper(binary, theirs).map_err(SpawnError::Failed)?;
-    let output = helper.stdout.take().map(OwnedFd::from);
-    let errors = helper.stderr.take().map(OwnedFd::from);
-    let mut child = Child {
-        control,
-        stdout: output,
-        stderr: errors,
-        helper: Some(helper),
-        decoder: EventDecoder::default(),
-        listeners: Vec::new(),
+    // One that waited may have been ended meanwhile, by whoever may.
+    let child = match spare::take().map(|ready| Child::of(ready, frame)) {
+        Some(Ok(child)) => Ok(child),
+        Some(Err(_)) | None => Ready::start(binary).and_then(|ready| Child::of(ready, frame)),
     };
-    // Should this fail, dropping the child closes the socket, and the helper ends without a start.
-    child.hand_over(frame).map_err(SpawnError::Failed)?;
+    let mut child = child.map_err(SpawnError::Failed)?;
+    spare::refill(binary);
     if listens {
         child.take_over().map_err(SpawnError::Failed)?;
     }
@@ -248,10 +242,30 @@ impl Child {
         }
     }
 
+    /// Hands a helper its spec. Should this fail, nothing was started: the child is dropped, its socket
+    /// closes, and the helper ends.
+    fn of(ready: Ready, frame: &[u8]) -> io::Result<Self> {
+        let Ready { mut helper, control, .. } = ready;
+        let output = helper.stdout.take().map(OwnedFd::from);
+        let errors = helper.stderr.take().map(OwnedFd::from);
+        let mut child = Self {
+            control,
+            stdout: output,
+            stderr: errors,
+            helper: Some(helper),
+            decoder: EventDecoder::default(),
+            listeners: Vec::new(),
+        };
+        child.hand_over(frame)?;
+        Ok(child)
+    }
+
     fn hand_over(&mut self, frame: &[u8]) -> io::Result<()> {
         self.control.set_write_timeout(Some(HAND_OVER))?;
         self.control.write_all(frame)?;
-        self.control.set_write_timeout(None)
+        // From here on it may run, whatever becomes of this.
+        let _ = self.control.set_write_timeout(None);
+        Ok(())
     }
 
     /// Waits until the child's network stands.
@@ -285,8 +299,8 @@ impl Child {
 }
 
 impl Drop for Child {
-    /// Ends the tree by closing the socket, every copy of it included. The helper is reaped by a
-    /// thread of its own if it is not done yet, so that this never waits.
+    /// Ends the tree by closing the socket, every copy of it included. The helper is reaped
+    /// elsewhere if it is not done yet, so that this never waits.
     fn drop(&mut self) {
         let _ = self.control.shutdown(Shutdown::Both);
         self.wake();
@@ -294,22 +308,7 @@ impl Drop for Child {
             return;
         };
         if let Ok(None) = helper.try_wait() {
-            let reaper = std::thread::Builder::new().name("lar-reaper".to_owned());
-            // Without a thread to spare it stays a zombie until this process ends.
-            let _ = reaper.spawn(move || helper.wait());
+            spare::reap(helper);
         }
     }
-}
-
-/// Without `pre_exec`, a user id or a directory, so that the standard library takes `posix_spawn`.
-fn start_helper(binary: &File, control: UnixStream) -> io::Result<process::Child> {
-    let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
-    #[cfg(target_os = "linux")]
-    std::os::unix::process::CommandExt::arg0(&mut command, crate::helper::MARKER);
-    command
-        .env_clear()
-        .stdin(OwnedFd::from(control))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
 }

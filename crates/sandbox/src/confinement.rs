@@ -35,7 +35,7 @@ pub struct Confinement {
     pub texts: Vec<(PathBuf, Vec<u8>)>,
     /// A writable directory, empty and private to the child (tier A). So is `/tmp`.
     pub home: Option<PathBuf>,
-    /// How many bytes the private directories may hold, each (tier A).
+    /// How many bytes the private directories may hold together (tier A).
     pub scratch_bytes: u64,
     /// Where the child may connect to by TCP.
     pub network: Network,

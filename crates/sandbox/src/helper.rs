@@ -165,6 +165,7 @@ fn run_in_namespaces(job: &Job, mut control: UnixStream, signals: OwnedFd, null:
         }
     }
     relay(&mut link, &mut control, &mut told);
+    // Where the tree is empty already, nobody waits for the rest.
     let _ = kill_process(first, Signal::KILL);
     let _ = waitpid(Some(first), WaitOptions::empty());
     // What it said last may still lie in the socket.
@@ -176,7 +177,9 @@ fn run_in_namespaces(job: &Job, mut control: UnixStream, signals: OwnedFd, null:
     if !told.ended {
         send(&mut control, &Event::Signaled { signal: Signal::KILL.as_raw() });
     }
-    send(&mut control, &Event::Emptied);
+    if !told.emptied {
+        send(&mut control, &Event::Emptied);
+    }
     0
 }
 
@@ -216,6 +219,7 @@ struct Told {
     decoder: EventDecoder,
     started: bool,
     ended: bool,
+    emptied: bool,
 }
 
 impl Told {
@@ -229,11 +233,14 @@ impl Told {
         };
         let bytes = buffer.get(..count).unwrap_or_default();
         self.decoder.push(bytes);
+        let mut events = Vec::new();
         while let Ok(Some(event)) = self.decoder.next_event() {
             self.started |= event == Event::Started;
             self.ended |= matches!(event, Event::Exited { .. } | Event::Signaled { .. });
-            send(control, &event);
+            self.emptied |= event == Event::Emptied;
+            events.push(event);
         }
+        send_all(control, &events);
         count > 0
     }
 }
@@ -265,4 +272,10 @@ fn watch(tree: &mut Tree, control: &mut UnixStream) {
 pub(crate) fn send(control: &mut UnixStream, event: &Event) {
     // A parent that is gone is noticed where the socket is read.
     let _ = control.write_all(&event.encode());
+}
+
+/// The same for what happened at once: whoever listens is woken once.
+pub(crate) fn send_all(control: &mut UnixStream, events: &[Event]) {
+    let bytes: Vec<u8> = events.iter().flat_map(Event::encode).collect();
+    let _ = control.write_all(&bytes);
 }

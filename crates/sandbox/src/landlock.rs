@@ -10,7 +10,7 @@ use ::landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
 };
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 
 use crate::confinement::{Access, Confinement, Tier};
 use crate::root::SCRATCH;
@@ -53,7 +53,7 @@ pub(crate) fn ruleset(walls: &Confinement) -> io::Result<RulesetCreated> {
         for (path, _) in &walls.texts {
             rules = beneath(rules, open(path)?, AccessFs::ReadFile.into(), abi)?;
         }
-        let scratch = SCRATCH.iter().map(AsRef::as_ref);
+        let scratch = SCRATCH.iter().map(|(path, _)| path.as_ref());
         for path in scratch.chain(walls.home.as_deref()) {
             rules = beneath(rules, open(path)?, rights(Access::Write) & all, abi)?;
         }
@@ -102,7 +102,7 @@ fn beneath(
 }
 
 fn open(path: &std::path::Path) -> io::Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+    sys::open_canonical(path).map_err(|errno| {
         io::Error::other(format!("`{}` can't be granted ({errno})", path.display()))
     })
 }

@@ -5,7 +5,8 @@
 //! 1. [`init`], first thing in `main`, opens this very binary as a descriptor. If the process was
 //!    started as the helper it becomes the helper there and never returns.
 //! 2. [`spawn`] starts that descriptor with `posix_spawn`, an empty environment and one end of a
-//!    socket pair as its standard input, and writes the [`ChildSpec`] to the socket.
+//!    socket pair as its standard input, and writes the [`ChildSpec`] to the socket. The next helper is
+//!    started ahead meanwhile, and waits for its own.
 //! 3. The helper closes every other descriptor and takes a session of its own. At tier A it makes a
 //!    user namespace and forks the first process of the other namespaces, which builds the child's
 //!    file tree and network; at the others it becomes the reaper of whatever its descendants orphan.
@@ -17,7 +18,8 @@
 //! 5. The program ends: [`Event::Exited`] or [`Event::Signaled`], at once.
 //! 6. Whatever it left behind is killed and reaped, daemons included: [`Event::Emptied`]. The same
 //!    happens on [`Child::kill`], and when the parent dies (its end of the socket closes). At tier A
-//!    the kernel does it, when the namespaces' first process ends.
+//!    the namespaces' first process does it, and the kernel where that one is ended. The kernel takes
+//!    the empty namespaces down afterwards, which nobody waits for.
 //!
 //! A wall that can't be raised is an [`Event::ExecFailed`]: nothing here falls back to less.
 //! [`probe`] finds, with a real child, which [`Tier`] can be had.
@@ -53,6 +55,8 @@ mod landlock;
 #[cfg(target_os = "linux")]
 mod limits;
 #[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
 mod namespace;
 mod probe;
 #[cfg(target_os = "linux")]
@@ -61,6 +65,7 @@ mod program;
 mod root;
 #[cfg(target_os = "linux")]
 mod seccomp;
+mod spare;
 mod spec;
 #[cfg(target_os = "linux")]
 mod sys;

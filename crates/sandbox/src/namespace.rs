@@ -8,17 +8,18 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitOptions};
 
 use crate::confinement::Confinement;
 use crate::event::Event;
 use crate::helper::{self, HELPER_FAILED};
 use crate::spec::{ChildSpec, Job};
 use crate::tree::Tree;
-use crate::{program, root, sys};
+use crate::{memory, program, root, sys};
 
 /// Makes a user namespace for this process, in which its user and group are themselves and nobody
 /// else is anybody. To be called while `/proc/self` is still this process's own, which it is not once
@@ -63,9 +64,21 @@ pub(crate) fn first_process(
     let most = job.spec.confinement.limits.tree_memory;
     let ending = watch(main, signals, &link, most);
     if let Some(event) = ending {
-        helper::send(&mut link, &event);
+        end_all_others(event, &mut link);
     }
     sys::exit_now(0)
+}
+
+/// Ends what the program left behind, and tells when this process is alone in its namespace. It says so
+/// by itself because its own end takes longer: the kernel takes the namespaces down with it.
+fn end_all_others(ending: Event, link: &mut UnixStream) {
+    if sys::kill_all_others() {
+        helper::send(link, &ending);
+        while !matches!(rustix::process::wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
+        helper::send(link, &Event::Emptied);
+    } else {
+        helper::send_all(link, &[ending, Event::Emptied]);
+    }
 }
 
 /// Everything around the program, from the file tree to the network.
@@ -143,21 +156,23 @@ fn bound(address: &SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// How often the memory of a tree is looked at.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Waits for the program's end and reaps orphans meanwhile. `None` when the helper is gone, or when
 /// the tree holds more memory than it may.
 fn watch(main: Pid, signals: OwnedFd, link: &UnixStream, most: Option<u64>) -> Option<Event> {
     let mut tree = Tree::new(main, signals);
-    let look = most.map(|_| LOOK);
+    let mut looked = Instant::now();
     loop {
         let mut watched = [
             PollFd::from_borrowed_fd(tree.signals(), PollFlags::IN),
             // Nothing is ever said on it in this direction, so that it only tells its end.
             PollFd::new(link, PollFlags::IN),
         ];
-        match rustix::event::poll(&mut watched, look.as_ref()) {
-            Ok(0) if most.is_some_and(|most| held_memory() > most) => return None,
+        // By the clock, since whoever keeps this process busy must not keep it from looking.
+        let pause = most.map(|_| LOOK.saturating_sub(looked.elapsed()));
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match rustix::event::poll(&mut watched, pause.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return None,
         }
@@ -169,22 +184,23 @@ fn watch(main: Pid, signals: OwnedFd, link: &UnixStream, most: Option<u64>) -> O
         if helper_is_gone {
             return None;
         }
+        if let Some(most) = most.filter(|_| looked.elapsed() >= LOOK) {
+            if exceeds(most) {
+                return None;
+            }
+            looked = Instant::now();
+        }
     }
 }
 
-/// The memory that the processes of this namespace hold for themselves, in bytes: what is resident
-/// without being shared (`proc_pid_statm(5)`).
-fn held_memory() -> u64 {
-    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let processes = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let own = processes.filter_map(|process| {
-        let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-        let mut numbers = statm.split(' ').skip(1).map_while(|word| word.parse::<u64>().ok());
-        Some(numbers.next()?.saturating_sub(numbers.next()?))
-    });
-    own.sum::<u64>().saturating_mul(page)
+/// Whether the processes hold more than they may. Looked at twice, since a program that is just being
+/// started shares the memory of its starter for a moment and counts for both.
+fn exceeds(most: u64) -> bool {
+    let over = || memory::held().is_none_or(|held| held > most);
+    over() && {
+        std::thread::sleep(Duration::from_millis(20));
+        over()
+    }
 }
 
 /// Lets go of every capability, those that a later program could regain included.

@@ -162,7 +162,7 @@ fn with_secret(tier: Tier, secret: &Path) -> Result<TierReport, SpawnError> {
     let mut failure = None;
     while let Ok(Some(event)) = child.next_event() {
         match event {
-            Event::ExecFailed { message, .. } => failure = Some(message),
+            Event::ExecFailed { message, .. } => failure = Some(reason(tier, &message)),
             Event::Signaled { signal } => {
                 failure = Some(format!("the test child was ended by signal {signal}"));
             }
@@ -179,4 +179,25 @@ fn with_secret(tier: Tier, secret: &Path) -> Result<TierReport, SpawnError> {
         checks.push(Check { name: "execute".to_owned(), held: false });
     }
     Ok(TierReport { tier, failure, checks })
+}
+
+/// Why a tier can't be had, without the words that say so: whoever reads a report knows that already.
+fn reason(tier: Tier, message: &str) -> String {
+    let before = format!("confinement at tier {} can't be had: ", tier.letter());
+    let rest = message.strip_prefix(before.as_str()).unwrap_or(message);
+    rest.strip_suffix("; see `lar doctor`").unwrap_or(rest).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_once_what_can_not_be_had() {
+        let told = "confinement at tier A can't be had: the kernel gives no user namespace \
+                    (Operation not permitted (os error 1)); see `lar doctor`";
+        let why = "the kernel gives no user namespace (Operation not permitted (os error 1))";
+        assert_eq!(reason(Tier::A, told), why);
+        assert_eq!(reason(Tier::A, why), why);
+    }
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setsid};
-use seccompiler::BpfProgram;
+use seccompiler::sock_filter;
 
 use crate::confinement::Tier;
 use crate::event::Event;
@@ -67,14 +67,14 @@ pub(crate) fn start(job: &Job, control: &UnixStream) -> Result<Pid, Event> {
 /// The walls that the new process puts itself behind, made ready before it begins.
 struct Walls {
     rules: Option<RulesetCreated>,
-    filters: Vec<BpfProgram>,
+    filter: Vec<sock_filter>,
 }
 
 impl Walls {
     fn ready(spec: &ChildSpec) -> io::Result<Self> {
         let confinement = &spec.confinement;
         if confinement.tier == Tier::C {
-            return Ok(Self { rules: None, filters: Vec::new() });
+            return Ok(Self { rules: None, filter: Vec::new() });
         }
         let sockets = match confinement.network.is_empty() {
             true => Sockets::None,
@@ -84,7 +84,7 @@ impl Walls {
             |layer: &str, error: io::Error| io::Error::other(format!("{layer}: {error}"));
         Ok(Self {
             rules: Some(landlock::ruleset(confinement).map_err(|e| in_layer("Landlock", e))?),
-            filters: seccomp::filters(sockets).map_err(|e| in_layer("seccomp", e))?,
+            filter: seccomp::filter(sockets).map_err(|e| in_layer("seccomp", e))?,
         })
     }
 
@@ -93,7 +93,7 @@ impl Walls {
         if let Some(rules) = self.rules.take() {
             namespace::drop_capabilities()?;
             landlock::enter(rules)?;
-            seccomp::enter(&self.filters)?;
+            seccomp::enter(&self.filter)?;
         }
         Ok(())
     }

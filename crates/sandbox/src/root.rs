@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -18,8 +18,8 @@ use crate::confinement::{Access, Confinement};
 use crate::spec::FileIdentity;
 use crate::sys::{self, MountAttributes};
 
-/// Private and writable in every child.
-pub(crate) const SCRATCH: [&str; 2] = ["/tmp", "/dev/shm"];
+/// Private and writable in every child: where, and what it is called in the store.
+pub(crate) const SCRATCH: [(&str, &str); 2] = [("/tmp", "tmp"), ("/dev/shm", "shm")];
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const DEVICE_LINKS: [(&str, &str); 4] = [
@@ -29,10 +29,14 @@ const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// The root itself holds directories, links and a few small files.
-const ROOT_BYTES: &str = "4m";
-/// How many files and directories each private place may hold.
-const INODES: &str = "65536";
+/// The root itself holds directories, links and a few small files, in this many bytes.
+const ROOT_BYTES: u64 = 4 << 20;
+/// How many files and directories the private places may hold together.
+const INODES: &str = "131072";
+/// What the store holds beside the private places: the root, and what covers hidden ones.
+const ROOT: &str = "root";
+const EMPTY_DIRECTORY: &str = "directory";
+const EMPTY_FILE: &str = "file";
 
 const READ_ONLY: MountAttributes =
     MountAttributes { read_only: true, no_exec: false, no_devices: true };
@@ -45,11 +49,7 @@ const DEVICE: MountAttributes =
 pub(crate) fn enter(walls: &Confinement, pinned: &[(PathBuf, FileIdentity)]) -> io::Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|errno| step("the mounts can't be made private", errno))?;
-    let top = temporary("755", ROOT_BYTES)?;
-    let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&top, "", CWD, "/", onto)
-        .map_err(|errno| step("the root can't be mounted", errno))?;
-    let root = Root { top };
+    let root = Root::new(walls.scratch_bytes)?;
     root.places(walls)?;
     for (path, identity) in pinned {
         root.pin(path, identity)?;
@@ -68,10 +68,14 @@ pub(crate) fn enter(walls: &Confinement, pinned: &[(PathBuf, FileIdentity)]) -> 
     root.become_root()
 }
 
-/// The new root, which lies on top of the old one and isn't this process's root yet. Its paths are
-/// resolved from its own descriptor, without symbolic links: an earlier child may have left some in a
-/// directory that it could write.
+/// The new root, which isn't this process's root yet. Its paths are resolved from its own descriptor,
+/// without symbolic links: an earlier child may have left some in a directory that it could write.
+///
+/// It and all that is private lie in one file system in memory, the store, since each takes the kernel
+/// a while to make and to take down. The store itself goes with the old root, so that the child finds
+/// nothing of it but the parts that are mounted.
 struct Root {
+    store: OwnedFd,
     top: OwnedFd,
 }
 
@@ -80,16 +84,41 @@ enum Place<'a> {
     /// What the old tree has there.
     Bound { writable: bool },
     /// An empty directory that lives and dies with the child.
-    Scratch { mode: &'a str },
+    Scratch { name: &'a str, mode: u32 },
 }
 
 impl Root {
+    /// Mounts the store on top of the old root, and the new root within it. What is mounted nowhere
+    /// can't be bound before Linux 6.15.
+    fn new(scratch_bytes: u64) -> io::Result<Self> {
+        let fail = |errno: Errno| step("the root can't be mounted", errno);
+        let store = temporary(scratch_bytes.saturating_add(ROOT_BYTES))?;
+        let onto = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&store, "", CWD, "/", onto).map_err(fail)?;
+        rustix::fs::mkdirat(&store, ROOT, Mode::from_raw_mode(0o755)).map_err(fail)?;
+        let top = open_tree(&store, ROOT, CLONE).map_err(fail)?;
+        move_mount(&top, "", &store, ROOT, onto).map_err(fail)?;
+        Ok(Self { store, top })
+    }
+
+    /// An empty directory of the store, as a mount that is attached nowhere yet.
+    fn private(&self, name: &str, mode: u32) -> io::Result<OwnedFd> {
+        let fail = |errno: Errno| step("a private directory can't be made", errno);
+        let mode = Mode::from_raw_mode(mode);
+        rustix::fs::mkdirat(&self.store, name, mode).map_err(fail)?;
+        // What this process masks out of new files' rights is not meant here.
+        rustix::fs::chmodat(&self.store, name, mode, AtFlags::empty()).map_err(fail)?;
+        open_tree(&self.store, name, CLONE).map_err(fail)
+    }
+
     /// Mounts what is granted and what is private, outer places first; where both are meant, the
     /// grant comes on top. What lies in a place that is bound already, with the same right to write,
     /// needs no mount of its own.
     fn places(&self, walls: &Confinement) -> io::Result<()> {
-        let scratch = SCRATCH.map(|path| (Path::new(path), Place::Scratch { mode: "1777" }));
-        let home = walls.home.iter().map(|home| (&**home, Place::Scratch { mode: "700" }));
+        let scratch =
+            SCRATCH.map(|(path, name)| (Path::new(path), Place::Scratch { name, mode: 0o1777 }));
+        let home =
+            walls.home.iter().map(|home| (&**home, Place::Scratch { name: "home", mode: 0o700 }));
         let grants = walls.grants.iter().map(|grant| {
             let writable = grant.access == Access::Write;
             (&*grant.path, Place::Bound { writable })
@@ -97,12 +126,11 @@ impl Root {
         let mut places: Vec<_> = scratch.into_iter().chain(home).chain(grants).collect();
         // A stable sort, which keeps grants after what is private.
         places.sort_by_key(|(path, _)| path.components().count());
-        let size = walls.scratch_bytes.to_string();
         let mut done: Vec<(&Path, Option<bool>)> = Vec::new();
         for (path, place) in &places {
             match place {
-                Place::Scratch { mode } => {
-                    self.put(&temporary(mode, &size)?, path, true)?;
+                Place::Scratch { name, mode } => {
+                    self.put(&self.private(name, *mode)?, path, true)?;
                     done.push((path, None));
                 }
                 Place::Bound { writable } => {
@@ -119,8 +147,10 @@ impl Root {
 
     /// Binds a place of the old tree to the same path of the new one.
     fn bind(&self, path: &Path, attributes: &MountAttributes) -> io::Result<()> {
-        let flags = CLONE | OpenTreeFlags::AT_RECURSIVE;
-        let tree = open_tree(CWD, path, flags).map_err(|errno| at(path, "be bound", errno))?;
+        // The path was canonical when it was granted. A link that was put there since leads elsewhere.
+        let found = sys::open_canonical(path).map_err(|errno| at(path, "be bound", errno))?;
+        let flags = CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = open_tree(&found, "", flags).map_err(|errno| at(path, "be bound", errno))?;
         sys::restrict_mount(tree.as_fd(), attributes, true)
             .map_err(|error| at(path, "be restricted", error))?;
         self.put(&tree, path, is_directory(&tree)?)
@@ -149,18 +179,27 @@ impl Root {
             Err(errno) => return Err(at(path, "be looked at", errno)),
         };
         // Empty and readable, so that who looks through all of a directory isn't held up there.
-        let cover = temporary("555", "4k")?;
-        if is_directory(&covered)? {
-            sys::restrict_mount(cover.as_fd(), &READ_ONLY, false)?;
-            return self.put(&cover, path, true);
+        let fail = |errno: Errno| at(path, "be covered", errno);
+        let directory = is_directory(&covered)?;
+        let (name, made) = match directory {
+            true => {
+                let mode = Mode::from_raw_mode(0o555);
+                (EMPTY_DIRECTORY, rustix::fs::mkdirat(&self.store, EMPTY_DIRECTORY, mode))
+            }
+            false => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let mode = Mode::from_raw_mode(0o444);
+                let made = rustix::fs::openat(&self.store, EMPTY_FILE, flags, mode);
+                (EMPTY_FILE, made.map(drop))
+            }
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(fail(errno)),
         }
-        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&cover, "empty", flags, Mode::from_raw_mode(0o444));
-        drop(made.map_err(|errno| at(path, "be covered", errno))?);
-        let file =
-            open_tree(&cover, "empty", CLONE).map_err(|errno| at(path, "be covered", errno))?;
-        sys::restrict_mount(file.as_fd(), &READ_ONLY, false)?;
-        self.put(&file, path, false)
+        let cover = open_tree(&self.store, name, CLONE).map_err(fail)?;
+        sys::restrict_mount(cover.as_fd(), &READ_ONLY, false)?;
+        self.put(&cover, path, directory)
     }
 
     fn devices(&self) -> io::Result<()> {
@@ -259,11 +298,11 @@ impl Root {
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 /// A file system in memory that is attached nowhere yet. Nothing in it can be executed.
-fn temporary(mode: &str, size: &str) -> io::Result<OwnedFd> {
+fn temporary(bytes: u64) -> io::Result<OwnedFd> {
     let make = || {
         let open = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&open, "mode", mode)?;
-        fsconfig_set_string(&open, "size", size)?;
+        fsconfig_set_string(&open, "mode", "755")?;
+        fsconfig_set_string(&open, "size", bytes.to_string())?;
         fsconfig_set_string(&open, "nr_inodes", INODES)?;
         fsconfig_create(&open)?;
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -271,7 +310,7 @@ fn temporary(mode: &str, size: &str) -> io::Result<OwnedFd> {
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         fsmount(&open, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
-    make().map_err(|errno| step("a private directory can't be made", errno))
+    make().map_err(|errno| step("no file system in memory can be made", errno))
 }
 
 fn is_directory(file: &OwnedFd) -> io::Result<bool> {

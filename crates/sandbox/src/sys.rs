@@ -39,6 +39,13 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
+/// Finds what is at a canonical path, as a descriptor that can be neither read nor written. A symbolic
+/// link anywhere on the way is an error.
+pub(crate) fn open_canonical(path: &std::path::Path) -> Result<OwnedFd, rustix::io::Errno> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+}
+
 /// Starts a process that runs `become_program`, which executes another program or returns why it
 /// could not. Returns once that is decided: the process id, or the error with nothing left behind.
 ///
@@ -84,6 +91,14 @@ pub(crate) fn start(become_program: &mut dyn FnMut() -> io::Error) -> io::Result
 pub(crate) fn exit_now(code: c_int) -> ! {
     // SAFETY: `_exit` takes no pointers and doesn't return.
     unsafe { libc::_exit(code) }
+}
+
+/// Kills every process of this one's pid namespace but itself, the first (`kill(2)` with -1): in one
+/// step, which no fork slips through. To be called by that first process alone; elsewhere it would
+/// reach all that its user runs. Says whether there was any.
+pub(crate) fn kill_all_others() -> bool {
+    // SAFETY: takes numbers alone.
+    rustix::process::getpid() == Pid::INIT && unsafe { libc::kill(-1, libc::SIGKILL) } == 0
 }
 
 /// Blocks every signal and returns a descriptor that becomes readable when a child ends.

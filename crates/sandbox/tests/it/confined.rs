@@ -24,12 +24,14 @@ const SCRATCH: u64 = 32 << 20;
 type Test = (&'static str, fn());
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [Test; 13] = [
+    let tests: [Test; 15] = [
         ("a_hostile_program_is_held", hostile),
         ("a_program_sees_only_what_was_granted", view),
         ("the_disk_can_not_be_filled", disk),
         ("memory_can_not_be_filled", memory),
         ("memory_can_not_be_filled_by_many", memory_by_many),
+        ("memory_can_not_be_hidden", memory_by_tricks),
+        ("a_grant_that_was_turned_elsewhere_is_not_followed", turned_grant),
         ("the_canary_sees_walls_that_are_missing", canary),
         ("a_fork_bomb_is_held_and_ended", bomb),
         ("nothing_outlives_the_program", daemon),
@@ -199,7 +201,7 @@ fn view() {
 fn disk() {
     let spec = confined(&["fill-disk", "/tmp", "/dev/shm", "/home/somebody", "/", "/usr/lib"], &[]);
     let written: u64 = support::run(&spec).text().trim().parse().unwrap();
-    assert!(written > 0 && written <= 3 * SCRATCH, "{written}");
+    assert!(written > 0 && written <= SCRATCH + (4 << 20), "{written}");
 }
 
 fn memory() {
@@ -217,6 +219,38 @@ fn memory_by_many() {
     assert_eq!(ended.events, signaled(libc::SIGKILL), "{:?}", String::from_utf8(ended.stderr));
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert_eq!(support::survivors(&mark), Vec::<String>::new());
+}
+
+/// Memory that no process has for itself, that a process without a first thread holds, and that a crowd
+/// of orphans is to distract from.
+fn memory_by_tricks() {
+    for way in ["shared", "headless", "noisy"] {
+        let mut spec = confined(&["fill-memory-by-tricks", way], &[]);
+        spec.confinement.limits.tree_memory = Some(128 << 20);
+        let mark = support::tag(&mut spec);
+        let ended = support::run(&spec);
+        let errors = String::from_utf8(ended.stderr);
+        assert_eq!(ended.events, signaled(libc::SIGKILL), "{way}: {errors:?}");
+        assert_eq!(support::survivors(&mark), Vec::<String>::new(), "{way}");
+    }
+}
+
+/// Who could change a directory may have put a link there since it was granted.
+fn turned_grant() {
+    for access in [Access::Read, Access::Write] {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path().canonicalize().unwrap();
+        fs::create_dir(top.join("keys")).unwrap();
+        fs::write(top.join("keys/granted"), "secret").unwrap();
+        std::os::unix::fs::symlink("keys", top.join("work")).unwrap();
+        for granted in ["work", "work/granted"].map(|name| top.join(name)) {
+            let mut spec = confined(&["view", top.join("work").to_str().unwrap()], &[]);
+            spec.confinement.grants.push(Grant { path: granted, access });
+            let ended = support::run(&spec);
+            let (_, message) = ended.exec_failure();
+            assert!(message.contains("can't be bound (Too many levels of sym"), "{message}");
+        }
+    }
 }
 
 /// The same attempts without walls all get through, so that a wall that is missing is noticed.

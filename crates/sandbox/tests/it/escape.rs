@@ -126,7 +126,7 @@ pub fn run(outside: &Outside<'_>, harmless: bool) {
         ("open the disk", Box::new(|| read("/dev/vda").or_else(|_| read("/dev/sda")))),
         ("open the terminal", Box::new(|| read("/dev/tty"))),
     ];
-    let calls: [(&str, libc::c_long, [libc::c_long; 3]); 13] = [
+    let calls: [(&str, libc::c_long, [libc::c_long; 3]); 19] = [
         ("make a user namespace", libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0]),
         ("make a mount namespace", libc::SYS_unshare, [libc::CLONE_NEWNS.into(), 0, 0]),
         ("clone into a user namespace", libc::SYS_clone, [libc::CLONE_NEWUSER.into(), 0, 0]),
@@ -140,6 +140,12 @@ pub fn run(outside: &Outside<'_>, harmless: bool) {
         ("ask for a key", libc::SYS_keyctl, [0, -3, 0]),
         ("read another's memory", libc::SYS_process_vm_readv, [parent.into(), 0, 0]),
         ("load a module", libc::SYS_finit_module, [0, 0, 0]),
+        ("limit the first process", libc::SYS_prlimit64, [1, libc::RLIMIT_NOFILE.into(), 0]),
+        ("slow the first process", libc::SYS_setpriority, [0, 1, 19]),
+        ("slow all of the account", libc::SYS_setpriority, [2, 0, 19]),
+        ("schedule the first process", libc::SYS_sched_setscheduler, [1, 5, 0]),
+        ("slow the first process's reading", libc::SYS_ioprio_set, [1, 1, 3 << 13]),
+        ("make shared memory", libc::SYS_shmget, [0, 4096, 0o1600]),
     ];
     for (name, number, arguments) in calls {
         attempts.push((name, Box::new(move || denied(number, arguments))));
@@ -336,6 +342,51 @@ pub fn fill_memory() {
         held.push(block);
     }
     println!("{}", held.len() * size);
+}
+
+/// Holds more than the tree may have in ways that are easily overlooked, for as long as it is let.
+pub fn fill_memory_by_tricks(way: &str) {
+    match way {
+        "shared" => {
+            let (size, none) = (256 << 20, std::ptr::null_mut());
+            let (rights, kind) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+            // SAFETY: a new mapping at an address of the kernel's choice, filled within its size.
+            unsafe {
+                let map = libc::mmap(none, size, rights, kind, -1, 0);
+                assert!(map != libc::MAP_FAILED);
+                map.cast::<u8>().write_bytes(1, size);
+            }
+        }
+        "headless" => {
+            let work = || {
+                let held = vec![1_u8; 160 << 20];
+                std::thread::sleep(std::time::Duration::from_secs(60));
+                drop(held);
+            };
+            std::thread::spawn(work);
+            // SAFETY: ends this thread alone; nothing that it holds is used afterwards.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        "noisy" => {
+            let held = vec![1_u8; 160 << 20];
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while std::time::Instant::now() < until {
+                // SAFETY: this program has one thread; the children run nothing but these calls.
+                unsafe {
+                    if libc::fork() == 0 {
+                        libc::fork();
+                        libc::_exit(0);
+                    }
+                    libc::wait(std::ptr::null_mut());
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            drop(held);
+        }
+        other => panic!("no such way: {other}"),
+    }
+    std::thread::sleep(std::time::Duration::from_secs(60));
 }
 
 /// Forks until it may not, and tells how many processes it got.

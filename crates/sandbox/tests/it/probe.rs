@@ -49,6 +49,7 @@ pub fn run(arguments: &[String]) {
             }
             sleep();
         }
+        ["fill-memory-by-tricks", way] => escape::fill_memory_by_tricks(way),
         ["fork-all"] => escape::fork_all(),
         ["old-door"] => escape::old_door(),
         ["view", place] => view(place),

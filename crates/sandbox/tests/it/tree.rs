@@ -15,7 +15,7 @@ use crate::support::{self, exited, finish, probe, run, signaled, survivors, tag,
 const NOBODY: u32 = 65534;
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 15] = [
         ("a_daemon_ends_with_its_program", daemon_on_exit),
         ("a_daemon_ends_on_kill", daemon_on_kill),
         ("a_command_on_the_socket_kills", command_on_the_socket),
@@ -28,6 +28,8 @@ pub fn trials() -> Vec<Trial> {
         ("a_dead_parent_takes_the_tree_along", dead_parent),
         ("orphans_are_reaped_while_the_program_runs", orphans),
         ("nothing_leaks", leaks),
+        ("a_helper_that_waits_and_is_lost_is_replaced", || spare("lost")),
+        ("a_helper_that_waits_is_not_used_by_another_account", || spare("account")),
         ("a_gigabyte_of_output", gigabyte),
     ];
     let trial = |(name, test): (&str, fn())| {
@@ -234,6 +236,19 @@ fn dead_parent() {
 fn orphans() {
     // 300 orphans have ended by then; only the program itself is still the helper's child.
     assert_eq!(run(&probe(&["orphans", "300"])).text(), "1\n");
+}
+
+fn spare(what: &str) {
+    if what == "account" && !rustix::process::geteuid().is_root() {
+        println!("skipped: a_helper_that_waits_is_not_used_by_another_account: needs root");
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["parent", "spare", what])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "done\n");
 }
 
 fn leaks() {
