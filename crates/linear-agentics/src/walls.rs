@@ -41,6 +41,7 @@ pub(crate) fn fit(
         return Err(ConfineError::Overlaps(overlaps));
     }
     walls.hide(hidden(ledger));
+    walls.guard(tokens, workdir);
     Ok(walls)
 }
 

@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lar_core::scope::Reach;
+use lar_core::token::Token;
 use lar_sandbox::{Access, Confinement, FileIdentity, Grant, Limits, Network};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,8 +28,8 @@ use crate::tools::programs::{Launch, Programs};
 use network::Plan;
 use place::Places;
 
-/// How much a child may write to its private directories, in bytes each.
-const SCRATCH: u64 = 512 << 20;
+/// How much a child may write to its private directories, in bytes, together.
+const SCRATCH: u64 = 1 << 30;
 /// How much memory one process of a child may fill, in bytes.
 const MEMORY: u64 = 4 << 30;
 /// How much memory all processes of a child may hold, in bytes.
@@ -46,6 +47,8 @@ pub struct Walls {
     home: Option<PathBuf>,
     /// What no child may read, whatever lies around it.
     hidden: Vec<PathBuf>,
+    /// What some child may change: links that lie there are not followed out of there.
+    writable: Vec<PathBuf>,
 }
 
 /// The walls that are asked for can't be had.
@@ -143,13 +146,18 @@ impl Walls {
         let outside =
             tempfile::tempdir().map_err(|error| ConfineError::NoDirectory(error.kind()))?;
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-        Ok(Self { probe: lar_sandbox::probe(outside.path())?, home, hidden: Vec::new() })
+        Ok(Self {
+            probe: lar_sandbox::probe(outside.path())?,
+            home,
+            hidden: Vec::new(),
+            writable: Vec::new(),
+        })
     }
 
     /// What there is where nothing could be tried: nothing.
     fn untried() -> Self {
         let probe = Probe { tier: Tier::C, landlock: 0, tried: Vec::new() };
-        Self { probe, home: None, hidden: Vec::new() }
+        Self { probe, home: None, hidden: Vec::new(), writable: Vec::new() }
     }
 
     /// The tier at which every child runs.
@@ -175,6 +183,12 @@ impl Walls {
     pub fn hide(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         // What isn't there yet may be there when a child starts.
         self.hidden.extend(paths.into_iter().filter_map(|path| overlap::real(&path)));
+    }
+
+    /// Names what programs of these tokens may change. A path that is granted later may not lead out of
+    /// there by a link, which one of them could have made.
+    pub fn guard(&mut self, tokens: &[Token], workdir: &Path) {
+        self.writable.extend(overlap::written(tokens, workdir, self.home.as_deref()));
     }
 
     /// What a program gets. The message of an error says what can't be granted and why.
@@ -224,14 +238,18 @@ impl Walls {
     ) -> Result<(), String> {
         // The root itself is never granted: who runs there gets the empty one.
         if workdir != Path::new("/") && around.home.as_deref() != Some(workdir) {
+            self.stays(workdir)?;
             places.add(workdir, Access::Read);
         }
         for path in &around.reach.reads {
             // What isn't there needs no grant: many programs look for files that few have.
-            places.add(&around.base.join(self.expand(path)), Access::Read);
+            let path = around.base.join(self.expand(path));
+            self.stays(&path)?;
+            places.add(&path, Access::Read);
         }
         for path in &around.reach.writes {
             let path = around.base.join(self.expand(path));
+            self.stays(&path)?;
             if !places.add(&path, Access::Write) {
                 let path = path.display();
                 return Err(format!(
@@ -250,6 +268,7 @@ impl Walls {
             let path = self.expand(name);
             let directory = around.base.join(&path);
             if name.contains('/') && directory.is_dir() {
+                self.stays(&directory)?;
                 places.add(&directory, Access::Execute);
                 continue;
             }
@@ -266,6 +285,19 @@ impl Walls {
             pinned.push((program.launch.program.clone(), program.launch.file));
         }
         Ok(())
+    }
+
+    /// Refuses a path that a program could have turned elsewhere.
+    fn stays(&self, path: &Path) -> Result<(), String> {
+        match place::strays(path, &self.writable) {
+            None => Ok(()),
+            Some(place) => Err(format!(
+                "`{}` leads out of `{}` by a link, which a program of this run may have made: remove the \
+                 link, or name what it leads to",
+                path.display(),
+                place.display()
+            )),
+        }
     }
 
     fn with_own_root(

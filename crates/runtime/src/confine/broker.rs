@@ -5,7 +5,7 @@
 //! was granted, must not lead to this machine or the own network.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,7 +220,7 @@ async fn read_head(child: &mut TcpStream) -> io::Result<String> {
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
+            let [a, b, c, _] = ip.octets();
             !(ip.is_loopback()
                 || ip.is_private()
                 || ip.is_link_local()
@@ -228,18 +228,43 @@ fn is_public(ip: IpAddr) -> bool {
                 || ip.is_broadcast()
                 || ip.is_multicast()
                 || a == 0
-                || (a == 100 && (64..128).contains(&b)))
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b)))
         }
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+        IpAddr::V6(ip) => match within(ip) {
             Some(ip) => is_public(ip.into()),
             None => {
+                let [first, ..] = ip.segments();
                 !(ip.is_loopback()
                     || ip.is_unspecified()
                     || ip.is_multicast()
                     || ip.is_unique_local()
-                    || ip.is_unicast_link_local())
+                    || ip.is_unicast_link_local()
+                    // The former site-local addresses, and those that carry an IPv4 address out of
+                    // sight (Teredo).
+                    || first & 0xffc0 == 0xfec0
+                    || matches!(ip.segments(), [0x2001, 0, ..]))
             }
         },
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for, which a translator on the way would reach: mapped and
+/// compatible ones (RFC 4291), 6to4 (RFC 3056), and NAT64 (RFC 6052, RFC 8215).
+fn within(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let of = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0 | 1, _, _, _, high, low] => {
+            of(high, low)
+        }
+        [0x2002, high, low, ..] => of(high, low),
+        _ => None,
     }
 }
 
@@ -367,10 +392,25 @@ mod tests {
             "fd00::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::10.0.0.1",
+            "2002:a9fe:a9fe::1",
+            "2001:0:1:2:3:4:5:6",
+            "fec0::1",
+            "198.18.0.1",
+            "192.0.0.170",
+            "255.255.255.255",
         ] {
             assert!(!is_public(inside.parse().unwrap()), "{inside}");
         }
-        for outside in ["93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34"] {
+        for outside in [
+            "64:ff9b::93.184.216.34",
+            "2a00:1450:4001::200e",
+            "93.184.216.34",
+            "2606:2800:220:1::1",
+            "::ffff:93.184.216.34",
+        ] {
             assert!(is_public(outside.parse().unwrap()), "{outside}");
         }
     }

@@ -1,5 +1,6 @@
-//! What a token may write must not be what the run trusts, and what it may read must not be the run's own: a program, a script, its interpreter, the
-//! manifest, the ledger, a key, or configuration that another token reads.
+//! What a token may write must not be what the run trusts, and what it may read must not be the run's
+//! own: a program, a script, its interpreter, the manifest, the ledger, a key, or configuration that
+//! another token reads.
 
 use std::path::{Path, PathBuf};
 
@@ -64,8 +65,8 @@ pub fn overlaps(
     found
 }
 
-/// Finds every scope by which what is the run's own (the ledger, the keys) could be read: files that a
-/// token reads for the model at any tier, and at tier B, where nothing in a directory can be covered,
+/// Finds every scope by which what is the run's own (the ledger, the keys) could be read: files and
+/// SQLite databases that a token reads for the model at any tier, and at tier B, where nothing in a directory can be covered,
 /// what a program reads.
 pub fn exposed(
     tokens: &[Token],
@@ -102,6 +103,7 @@ pub fn exposed(
 fn reads(scope: &Scope, workdir: &Path, home: Option<&Path>, tier: Tier) -> Vec<PathBuf> {
     match scope {
         Scope::File(file) => file.allowed_paths.iter().map(PathBuf::from).collect(),
+        Scope::Database(database) => database.file.iter().map(PathBuf::from).collect(),
         Scope::Secret(secret) => reads(&secret.inner, workdir, home, tier),
         other if tier == Tier::B => {
             let Some(reach) = reach(other) else { return Vec::new() };
@@ -114,6 +116,12 @@ fn reads(scope: &Scope, workdir: &Path, home: Option<&Path>, tier: Tier) -> Vec<
         }
         _ => Vec::new(),
     }
+}
+
+/// What programs and calls of these tokens may change, without links.
+pub(super) fn written(tokens: &[Token], workdir: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let all = tokens.iter().flat_map(|token| writes(token.scope(), home));
+    all.filter_map(|path| real(&workdir.join(path))).collect()
 }
 
 /// A path without links, as far as it exists.
@@ -147,6 +155,9 @@ fn writes(scope: &Scope, home: Option<&Path>) -> Vec<PathBuf> {
     match scope {
         Scope::File(file) if file.mode != FileMode::Read => {
             file.allowed_paths.iter().map(PathBuf::from).collect()
+        }
+        Scope::Database(database) if !database.sql.only_reads() => {
+            database.file.iter().map(PathBuf::from).collect()
         }
         Scope::Secret(secret) => writes(&secret.inner, home),
         other => {
@@ -204,7 +215,7 @@ fn used(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lar_core::token::{FileToken, ShellToken};
+    use lar_core::token::{DatabaseToken, FileToken, ShellToken};
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -261,6 +272,16 @@ mod tests {
         let shell = || ShellToken::new("sh", ["cat"]).build().unwrap();
         assert_eq!(of(shell(), Tier::A), []);
         assert_eq!(of(shell(), Tier::B).len(), 2);
+        // Nor by way of a query.
+        let query = |path: &Path| {
+            let dsn = format!("sqlite:{}", path.display());
+            DatabaseToken::new("db", &dsn, ["SELECT"]).build().unwrap()
+        };
+        std::fs::write(top.join("ledger.db"), "").unwrap();
+        std::os::unix::fs::symlink(top.join("ledger.db"), top.join("out/other.db")).unwrap();
+        assert_eq!(of(query(&top.join("ledger.db")), Tier::A)[0].what, "the ledger");
+        assert_eq!(of(query(&top.join("out/other.db")), Tier::A)[0].what, "the ledger");
+        assert_eq!(of(query(&top.join("out/orders.db")), Tier::A), []);
         let apart = ShellToken::new("sh", ["cat"]).workdir(top.join("out").to_string_lossy());
         assert_eq!(of(apart.build().unwrap(), Tier::B), []);
     }

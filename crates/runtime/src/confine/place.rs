@@ -51,10 +51,64 @@ impl Places {
     }
 }
 
+/// A place that programs may change and through which a path leads out again, by a link that one of them
+/// may have put there.
+pub(super) fn strays(path: &Path, writable: &[PathBuf]) -> Option<PathBuf> {
+    /// As many links as the kernel follows (`path_resolution(7)`).
+    const MOST_LINKS: usize = 40;
+    let parts = |path: &Path| -> Vec<PathBuf> {
+        path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect()
+    };
+    let mut rest = parts(path);
+    let mut at = PathBuf::from("/");
+    let mut links = 0;
+    let mut crossed: Vec<&PathBuf> = Vec::new();
+    while let Some(part) = rest.pop() {
+        if part == Path::new("..") {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        match next.read_link() {
+            Ok(target) if links < MOST_LINKS => {
+                links += 1;
+                crossed.extend(writable.iter().filter(|place| at.starts_with(place)));
+                rest.extend(parts(&target));
+            }
+            Ok(_) | Err(_) => at = next,
+        }
+    }
+    crossed.into_iter().find(|place| !at.starts_with(place)).cloned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_that_a_program_could_have_made_leads_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        for name in ["out", "out/data", "keys"] {
+            std::fs::create_dir(top.join(name)).unwrap();
+        }
+        let out = [top.join("out")];
+        let strays = |path: &str| super::strays(&top.join(path), &out);
+        symlink("data", top.join("out/inside")).unwrap();
+        symlink("../keys", top.join("out/outside")).unwrap();
+        symlink("out/outside", top.join("around")).unwrap();
+        symlink("out/data", top.join("plain")).unwrap();
+        symlink("loop", top.join("out/loop")).unwrap();
+        for fine in ["keys", "out", "out/data", "out/inside", "out/none", "plain", "out/loop"] {
+            assert_eq!(strays(fine), None, "{fine}");
+        }
+        for stray in
+            ["out/outside", "out/outside/x", "around", "out/inside/../outside", "keys/../around"]
+        {
+            assert_eq!(strays(stray), Some(top.join("out")), "{stray}");
+        }
+    }
 
     #[test]
     fn a_name_leads_to_its_file_whatever_links_are_on_the_way() {
