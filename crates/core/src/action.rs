@@ -231,6 +231,12 @@ pub struct DeployAction {
     /// The image to return to when the rollout fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<String>,
+    /// Where a declared command may connect to; a `kubectl` reaches its cluster alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<Endpoint>,
+    /// What a declared command may change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<String>,
 }
 
 /// Pause.
@@ -286,16 +292,7 @@ impl Action {
                 if !shell.env.is_empty() {
                     lines.push(line("env", &shell.env.join(" ")));
                 }
-                let endpoints: Vec<String> =
-                    shell.network.iter().map(ToString::to_string).collect();
-                let reaches = match endpoints.is_empty() {
-                    true => "nothing".to_owned(),
-                    false => endpoints.join(" "),
-                };
-                lines.push(("network".into(), reaches));
-                if !shell.writes.is_empty() {
-                    lines.push(line("writes", &shell.writes.join(" ")));
-                }
+                lines.extend(reach_lines(&shell.network, &shell.writes));
                 lines.extend(shell.credentials.iter().map(|held| line("credential", held)));
                 lines
             }
@@ -359,6 +356,20 @@ impl Action {
     }
 }
 
+/// What a program may connect to and change, for people.
+fn reach_lines(network: &[Endpoint], writes: &[String]) -> Vec<(String, String)> {
+    let endpoints: Vec<String> = network.iter().map(ToString::to_string).collect();
+    let reaches = match endpoints.is_empty() {
+        true => "nothing".to_owned(),
+        false => endpoints.join(" "),
+    };
+    let mut lines = vec![("network".to_owned(), reaches)];
+    if !writes.is_empty() {
+        lines.push(("writes".to_owned(), writes.join(" ")));
+    }
+    lines
+}
+
 fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
     let mut lines = vec![
         ("image".to_owned(), deploy.image.clone()),
@@ -387,6 +398,7 @@ fn deploy_lines(deploy: &DeployAction) -> Vec<(String, String)> {
             if let Some(rollback) = rollback_argv {
                 line("on failure", &rollback.join(" "));
             }
+            lines.extend(reach_lines(&deploy.network, &deploy.writes));
         }
     }
     if let Some(image) = &deploy.rollback_to {

@@ -31,6 +31,7 @@ use crate::approval::Signatures;
 use crate::event::{Event, Observer};
 use crate::journal::Carried;
 use crate::stop::Stop;
+use crate::tools::programs::Seen;
 use crate::tools::{ROLLOUT_FAILED, Tools};
 use crate::witness::{Witnesses, before_effect};
 use crate::words::spelled_in;
@@ -177,6 +178,10 @@ impl Dispatcher {
             }
         }
         let gate = this.approvals.on_behalf_of(caller);
+        let seen = match authorized.token().requires_approval() {
+            true => this.tools.program_of(authorized.invocation().action()).await,
+            false => None,
+        };
         let approved = authorized.approve(&gate, &this.ledger).await?;
         if caller.is_alone() {
             approved.withdraw(&this.ledger).await?;
@@ -185,7 +190,7 @@ impl Dispatcher {
         if this.stop.requested().is_some() {
             return Err(Refusal::Stopped);
         }
-        let proof = this.finish(approved).await?;
+        let proof = this.finish(approved, seen.as_ref()).await?;
         this.tell_sealed(&proof);
         if proof.reason() == Some(ROLLOUT_FAILED) {
             self.roll_back(proof.token_name(), site).await;
@@ -358,11 +363,11 @@ impl Inner {
     }
 
     /// From the point of no return to the proof.
-    async fn finish(&self, approved: Approved) -> Result<Proof, Refusal> {
+    async fn finish(&self, approved: Approved, program: Option<&Seen>) -> Result<Proof, Refusal> {
         let spent = approved.spend(&self.ledger).await?;
         let seen = before_effect(self.witnesses.as_ref(), &spent, &self.ledger, &self.stop);
         let performed = match seen.await {
-            Ok(()) => unbroken(self.tools.perform(&spent, &self.stop)).await,
+            Ok(()) => unbroken(self.tools.perform(&spent, program, &self.stop)).await,
             Err(reason) => Performed::NeverBegan { reason },
         };
         let proof = self.seal(spent, performed).await?;

@@ -31,6 +31,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::confine::Walls;
 use crate::secrets::Secrets;
 use crate::stop::Stop;
+use programs::Seen;
 
 pub use accounts::{Accounts, Operator};
 pub use deploy::{ClusterError, ROLLBACK_FAILED, ROLLOUT_FAILED, TargetAnswer, ask_target};
@@ -94,8 +95,23 @@ impl Tools {
         Some(move || roots.look(&token, &action))
     }
 
-    /// Carries a spent action out. It always comes back with a word about how it ended.
-    pub async fn perform(&self, spent: &Spent, stop: &Stop) -> Performed {
+    /// Looks at the program that an action would start, before a person is asked about it.
+    pub(crate) async fn program_of(&self, action: &Action) -> Option<Seen> {
+        let name = action.program()?.to_owned();
+        let workdir = workdir_of(action).map_or_else(|| self.workdir.clone(), PathBuf::from);
+        let programs = self.programs.clone();
+        let look = move || programs.look_at(&name, &workdir);
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+
+    /// Carries a spent action out. It always comes back with a word about how it ended. Where a program
+    /// was `seen` when a person was asked, it is started only as that.
+    pub(crate) async fn perform(
+        &self,
+        spent: &Spent,
+        seen: Option<&Seen>,
+        stop: &Stop,
+    ) -> Performed {
         let started = Instant::now();
         let job = Job {
             tools: self,
@@ -107,6 +123,7 @@ impl Tools {
             })
             .to_string(),
             stop,
+            seen,
             injected: None,
         };
         let scope = spent.token().scope();
@@ -122,6 +139,15 @@ impl Tools {
     }
 }
 
+/// The directory that an action names.
+fn workdir_of(action: &Action) -> Option<&str> {
+    match action {
+        Action::Shell(shell) => shell.workdir.as_deref(),
+        Action::Secret(secret) => workdir_of(&secret.inner),
+        _ => None,
+    }
+}
+
 /// One action on its way.
 struct Job<'a> {
     tools: &'a Tools,
@@ -131,6 +157,8 @@ struct Job<'a> {
     /// The attempt of the call that this one is a part of: of a way back, the deployment's.
     call: String,
     stop: &'a Stop,
+    /// The program as it was when a person was asked, where one was.
+    seen: Option<&'a Seen>,
     /// A secret that goes in at the last moment.
     injected: Option<Injected<'a>>,
 }
@@ -167,6 +195,7 @@ impl Job<'_> {
                     attempt: self.attempt.clone(),
                     call: self.call.clone(),
                     stop: self.stop,
+                    seen: self.seen,
                     injected: Some(Injected { scope, value: SecretString::from(value) }),
                 };
                 Box::pin(inner.act(&scope.inner, &action.inner)).await

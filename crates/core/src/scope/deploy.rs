@@ -147,6 +147,8 @@ impl DeployScope {
             image: self.image.clone(),
             method: self.method.clone(),
             rollback_to: self.rollback_to.clone(),
+            network: self.reach.network.clone(),
+            writes: self.reach.writes.clone(),
         }
     }
 
@@ -164,6 +166,8 @@ impl DeployScope {
             image: self.rollback_to.clone().unwrap_or_default(),
             method,
             rollback_to: None,
+            network: self.reach.network.clone(),
+            writes: self.reach.writes.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! terminal, and a ledger on disk.
 
 mod approval;
+mod binding;
 mod budget;
 mod canary;
 mod children;

@@ -17,7 +17,7 @@ use tokio::task::JoinError;
 
 use super::Job;
 use super::capture::{Capture, Captured};
-use super::programs::Programs;
+use super::programs::{Programs, Seen};
 use crate::confine::{Broker, Confined, Surroundings, Walls};
 use crate::stop::Stop;
 
@@ -72,9 +72,20 @@ struct Running {
 }
 
 /// Looks the program up, puts up its walls, and hands it to the launcher.
-fn start(programs: &Programs, walls: Option<&Walls>, order: Order) -> Result<Running, String> {
+fn start(
+    programs: &Programs,
+    walls: Option<&Walls>,
+    seen: Option<&Seen>,
+    order: Order,
+) -> Result<Running, String> {
     let name = order.argv.first().map(String::as_str).unwrap_or_default();
     let program = programs.identify(name, &order.workdir).map_err(|error| error.to_string())?;
+    if seen.is_some_and(|seen| seen.differs_from(name, &program)) {
+        return Err(format!(
+            "the program `{name}` is another file than when it was approved, and was not run; ask \
+             again"
+        ));
+    }
     let mut launch = program.launch;
     let confined = match walls {
         Some(walls) => walls.around(&launch, &order.workdir, &order.around, programs)?,
@@ -118,7 +129,8 @@ impl Job<'_> {
     /// Runs a program to its end. Nothing that it started is left when this returns.
     pub(super) async fn run(&self, order: Order) -> Ran {
         let tools = self.tools;
-        run(&tools.programs, tools.redactor(), Some(&tools.walls), self.stop, order).await
+        let (walls, seen) = (Some(&tools.walls), self.seen.cloned());
+        run_as_seen(&tools.programs, tools.redactor(), walls, self.stop, seen, order).await
     }
 }
 
@@ -131,10 +143,23 @@ pub(super) async fn run(
     stop: &Stop,
     order: Order,
 ) -> Ran {
+    run_as_seen(programs, redactor, walls, stop, None, order).await
+}
+
+/// The same, and only as long as the program is what it was when a person said yes to it.
+async fn run_as_seen(
+    programs: &Programs,
+    redactor: &Redactor,
+    walls: Option<&Walls>,
+    stop: &Stop,
+    seen: Option<Seen>,
+    order: Order,
+) -> Ran {
     let programs = programs.clone();
     let walls = walls.cloned();
     let timeout = order.timeout;
-    let started = tokio::task::spawn_blocking(move || start(&programs, walls.as_ref(), order));
+    let work = move || start(&programs, walls.as_ref(), seen.as_ref(), order);
+    let started = tokio::task::spawn_blocking(work);
     let running = match begun(started.await, redactor) {
         Ok(running) => running,
         Err(ran) => return ran,
@@ -188,12 +213,9 @@ pub(super) async fn run(
         },
     };
     drop((serving, private));
-    match told {
-        // It may be stopped for ever; dropping the child reaps it on a thread of its own.
-        Told::Ended(How::Lost) => drop(child),
-        // The tree is empty and the helper is about to end; reaping it takes no time.
-        _ => drop(tokio::task::spawn_blocking(move || child.wait_helper()).await),
-    }
+    // Whatever it was, it is over. The helper may still take namespaces down, or be stopped for ever:
+    // dropping the child reaps it on a thread of its own.
+    drop(child);
     match told {
         Told::Failed(reason) => Ran::NeverBegan(reason),
         Told::Ended(how) => Ran::Ended(Box::new(End { how, stdout, stderr, program, tier })),

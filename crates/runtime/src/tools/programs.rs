@@ -94,7 +94,37 @@ pub(crate) struct Launch {
     pub(crate) executes: Vec<PathBuf>,
 }
 
+/// What a program was when a person was asked about it. Their yes is for that and nothing else.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    name: String,
+    program: Program,
+}
+
+impl Seen {
+    /// Whether `now`, found by the same name, is another program than the one that was asked about. A
+    /// binary is what its content says; a script is that, and what interprets it.
+    pub(crate) fn differs_from(&self, name: &str, now: &Program) -> bool {
+        let then = &self.program;
+        let is_script = !now.launch.pinned.is_empty();
+        let interpreter = |held: &Program| (held.launch.program.clone(), held.launch.file);
+        let further =
+            |held: &Program| held.launch.pinned.iter().skip(1).cloned().collect::<Vec<_>>();
+        self.name == name
+            && (then.identity != now.identity
+                || is_script
+                    && (interpreter(then) != interpreter(now) || further(then) != further(now)))
+    }
+}
+
 impl Programs {
+    /// What a program is now, for a question about it. `None` where it can't be had: that is told when
+    /// it is to be started.
+    pub(crate) fn look_at(&self, name: &str, workdir: &Path) -> Option<Seen> {
+        let program = self.identify(name, workdir).ok()?;
+        Some(Seen { name: name.to_owned(), program })
+    }
+
     /// Programs of the operator's own PATH.
     pub fn from_environment() -> Self {
         Self::new(&std::env::var_os("PATH").unwrap_or_default())
