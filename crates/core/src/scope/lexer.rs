@@ -202,7 +202,11 @@ impl<'a> Lexer<'a> {
                 '*' | '?' | '[' => Some(K::Glob),
                 // A shell expands it at a word's beginning; `bash` also after the `=` and each `:` of
                 // an argument that looks like an assignment.
-                '~' if draft.text.is_empty() || draft.text.ends_with(['=', ':']) => Some(K::Tilde),
+                '~' if draft.text.is_empty()
+                    || draft.text.ends_with(['=', ':']) && is_assignment(&draft.text) =>
+                {
+                    Some(K::Tilde)
+                }
                 '#' if at == start => Some(K::Comment),
                 '=' if is_program => Some(K::Assignment),
                 '\0' => Some(K::Nul),
@@ -325,6 +329,15 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
+/// Whether a shell could take a word that begins so for an assignment: a name before the first `=`.
+fn is_assignment(text: &str) -> bool {
+    let name = text.split_once('=').map(|(name, _)| name.strip_suffix('+').unwrap_or(name));
+    name.is_some_and(|name| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +363,7 @@ mod tests {
             ("e a'b'\"c\"d", &["e", "abcd"]),
             ("e '' \"\"", &["e", "", ""]),
             ("e 'two\nlines' \"two\nlines\"", &["e", "two\nlines", "two\nlines"]),
+            ("list --sort-by=~created a-b=~ a:~", &["list", "--sort-by=~created", "a-b=~", "a:~"]),
             ("git show HEAD~2 HEAD^ stash@{0}", &["git", "show", "HEAD~2", "HEAD^", "stash@{0}"]),
             ("find . ! -exec ls {} +", &["find", ".", "!", "-exec", "ls", "{}", "+"]),
             (
@@ -399,6 +413,7 @@ mod tests {
             ("make X=~/y", Tilde, 7..8),
             ("make X=a:~/y", Tilde, 9..10),
             ("make X='a:'~", Tilde, 11..12),
+            ("make X+=~/y", Tilde, 8..9),
             ("e {a,b}", Brace, 2..3),
             ("e x{1..3}", Brace, 3..4),
             ("e {}{a,b}", Brace, 2..3),

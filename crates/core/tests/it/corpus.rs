@@ -18,7 +18,10 @@ struct Group {
 }
 
 fn corpus() -> Vec<Group> {
-    ["shell.toml", "shell-manuals.toml"].into_iter().flat_map(groups).collect()
+    ["shell.toml", "shell-manuals.toml", "shell-operations.toml"]
+        .into_iter()
+        .flat_map(groups)
+        .collect()
 }
 
 fn groups(file: &str) -> Vec<Group> {
