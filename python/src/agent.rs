@@ -373,6 +373,8 @@ fn shown(event: &Event<'_>) -> Value {
         Event::RollingBack { token } => json!({"type": "rolling_back", "token_name": token}),
         Event::Confined { tier } => json!({"type": "confined", "tier": tier.letter().to_string()}),
         Event::LogBehind { why } => json!({"type": "log_behind", "why": why}),
+        Event::NotKept { why } => json!({"type": "not_kept", "why": why}),
+        Event::Unstamped { why } => json!({"type": "unstamped", "why": why}),
         Event::Unwitnessed { why } => json!({"type": "unwitnessed", "why": why}),
         Event::CutOff { run } => json!({"type": "cut_off", "run_id": run}),
         _ => json!({"type": "other"}),

@@ -273,6 +273,23 @@ impl Action {
         }
     }
 
+    /// The texts that are so long that the record has their digests alone.
+    pub fn long_texts(&self) -> Vec<&str> {
+        let texts: Vec<&str> = match self {
+            Self::Shell(shell) => shell.command.argv().iter().map(String::as_str).collect(),
+            Self::Http(http) => http.body.iter().map(Content::as_str).collect(),
+            Self::File(file) => file.content.iter().map(Content::as_str).collect(),
+            Self::Database(database) => {
+                let params = database.params.iter().filter_map(Param::as_text);
+                params.chain([database.query.as_str()]).collect()
+            }
+            Self::Wait(wait) => wait.reason.iter().map(Content::as_str).collect(),
+            Self::Secret(secret) => return secret.inner.long_texts(),
+            Self::Deploy(_) | Self::Rollback(_) => Vec::new(),
+        };
+        texts.into_iter().filter(|text| text.len() > INLINE).collect()
+    }
+
     /// What a person is shown before saying yes: labelled lines, unescaped. They are made from the
     /// very values that run.
     pub fn lines(&self) -> Vec<(String, String)> {

@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod chain;
 pub mod checkpoint;
+pub mod commitment;
 pub mod epoch;
 pub mod log;
 pub mod note;
@@ -11,6 +12,7 @@ pub mod proof;
 pub mod record;
 pub mod room;
 pub mod scan;
+pub mod timestamp;
 pub mod trail;
 pub mod tree;
 pub mod verify;

@@ -122,6 +122,7 @@ impl Authorized {
             action_digest: Some(self.invocation.digest()),
             message: message.clone(),
             question: None,
+            shown: None,
         });
         // The hold outlasts the answer by a minute, for the way from the yes to the spend.
         let lease = gate.patience().saturating_add(std::time::Duration::from_secs(60));

@@ -1,11 +1,14 @@
 //! From the model's bytes to a canonical action with a digest.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::action::{
     Action, Content, DatabaseAction, FileAction, FileOperation, HttpAction, Param, SecretAction,
     ShellAction, WaitAction,
 };
+use crate::audit::commitment::{self, Blinding};
 use crate::audit::room::MOST_ACTION_BYTES;
 use crate::error::Refusal;
 use crate::id::{AttemptId, CallSite};
@@ -70,6 +73,23 @@ impl Invocation {
             digest,
             rationale: call.rationale,
         })
+    }
+
+    /// Where the records of a run commit to what is done: with the digest of that commitment, so that nobody
+    /// who guesses what was done learns from the digest that it was that.
+    ///
+    /// # Errors
+    /// When the action has no canonical form.
+    pub fn blinded(mut self, blinding: Option<&Arc<Blinding>>) -> Result<Self, Refusal> {
+        let unrecordable = |error: JsonRefusal| {
+            Refusal::InvalidInput(format!("the input can't be recorded: {error}"))
+        };
+        let Some(blinding) = blinding else { return Ok(self) };
+        let args = blinding.action(&self.attempt, &self.action).map_err(unrecordable)?;
+        if let Some(args) = args {
+            self.digest = commitment::blinded(&args, &self.token_name).map_err(unrecordable)?;
+        }
+        Ok(self)
     }
 
     /// The tool that was called.

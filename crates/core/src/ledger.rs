@@ -20,7 +20,7 @@ pub use crate::id::{GrantId, LedgerId};
 pub use grant::{Definitions, Grant, Granted, Identity, Issuing, Revocation, TokenState};
 pub use protocol::{Conflict, Fence, Resolver, Transition, UseState};
 pub use run::{
-    Attempt, Change, Closing, Decision, Decisions, Entry, Hold, Opened, Opening, Receipt,
+    Attempt, Change, Closing, Decision, Decisions, Entry, Erasing, Hold, Opened, Opening, Receipt,
     Resolution, RunLedger, RunSummary, Source, Taking,
 };
 
@@ -48,7 +48,8 @@ pub use run::{
 ///   [`Hold::fence`], and from then on every change by an older hold is refused.
 /// - **Cancellation.** A future that is dropped may or may not have made its change, as after a
 ///   lost answer.
-/// - **Records of a closed run.** Only [`Ledger::resolve`] adds to them.
+/// - **Records of a closed run.** Only [`Ledger::resolve`] and [`Ledger::erase`] add to them.
+/// - **Openings.** What a record commits to is kept with it, in the same transaction, until it is erased.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
     // The ledger itself.
@@ -107,6 +108,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// Says later what became of a use whose outcome is unknown, once. No hold on the run is needed,
     /// and the run may be closed. The use stays spent.
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt, LedgerError>;
+
+    /// Deletes openings of what the records of a run commit to, with the record of it, and answers how many
+    /// they were. The bytes are gone when it returns, as far as the store can see to that.
+    async fn erase(&self, erasing: Erasing) -> Result<u64, LedgerError>;
 
     /// Keeps what somebody signed about an attempt that waits for approvals, and answers its place among
     /// them, from 1. No hold on the run is needed. Whether it counts is judged by whoever spends: from
@@ -199,6 +204,12 @@ pub enum LedgerError {
         /// When the hold ends, unless it is renewed.
         until: Timestamp,
     },
+    /// The run has not ended.
+    #[error(
+        "run `{0}` has not ended, and what it records is still needed; erase when it has (`lar resume {0} \
+         --abandon` seals one that was cut off)"
+    )]
+    RunOpen(String),
     /// There is no such attempt.
     #[error("run `{run}` made no attempt `{attempt}`; `lar audit show {run}` shows those it made")]
     UnknownAttempt {

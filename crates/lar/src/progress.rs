@@ -118,6 +118,12 @@ impl State {
                 let word = paint(AnsiColor::Yellow, "not signed yet");
                 self.line(&format!("{word}: {}", escape(why, Mode::Line)));
             }
+            Event::NotKept { why } => {
+                self.line(&format!("not all outputs were kept: {}", escape(why, Mode::Line)));
+            }
+            Event::Unstamped { why } => {
+                self.line(&format!("unstamped: {}", escape(why, Mode::Line)));
+            }
             Event::Unwitnessed { why } => {
                 let word = paint(AnsiColor::Yellow, "unwitnessed");
                 self.line(&format!("{word}: {}", escape(why, Mode::Line)));

@@ -27,14 +27,14 @@ mod watch;
 use std::path::Path;
 
 use async_trait::async_trait;
-use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
+use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers, Stamped};
 use lar_core::audit::record::SealedRecord;
 use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Conflict, Decision, Decisions, Entry, Grant, GrantId, Hold,
-    Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
+    Attempt, ClockReset, Closing, Conflict, Decision, Decisions, Entry, Erasing, Grant, GrantId,
+    Hold, Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
     Taking,
 };
 use lar_core::time::Timestamp;
@@ -184,6 +184,10 @@ impl Ledger for Postgres {
         self.lanes.commit(Item::from_outside(run, change, &record)?).await
     }
 
+    async fn erase(&self, erasing: Erasing) -> Result<u64, LedgerError> {
+        owner::erase(&self.sessions, erasing).await.map_err(Trouble::into_error)
+    }
+
     async fn decide(&self, decision: Decision) -> Result<u64, LedgerError> {
         decisions::decide(&self.sessions, decision).await
     }
@@ -275,6 +279,14 @@ impl Log for Postgres {
 
     async fn witnessed(&self) -> Result<Option<String>, LedgerError> {
         log::witnessed(&self.sessions).await
+    }
+
+    async fn stamp(&self, size: u64, stamped: Stamped) -> Result<(), LedgerError> {
+        log::stamp(&self.sessions, size, &stamped).await
+    }
+
+    async fn stamped(&self) -> Result<Option<Stamped>, LedgerError> {
+        log::stamped(&self.sessions).await
     }
 
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head, LedgerError> {

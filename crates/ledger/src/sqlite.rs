@@ -7,6 +7,7 @@
 mod clock;
 mod file;
 mod log;
+mod openings;
 mod queue;
 mod read;
 mod reader;
@@ -18,15 +19,16 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers};
+use lar_core::audit::log::{Certify, Head, Log, NewKey, Signers, Stamped};
 use lar_core::audit::record::{Body, LedgerEpoch, SealedRecord};
 use lar_core::audit::tree::Subtree;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::json::Digest;
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Grant, GrantId, Hold, Identity,
-    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
+    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Erasing, Grant, GrantId, Hold,
+    Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
+    Taking,
 };
 use lar_core::time::Timestamp;
 
@@ -180,6 +182,13 @@ impl Ledger for Sqlite {
         self.request(|store, now| transact::resolve(store, now, resolution)).await
     }
 
+    async fn erase(&self, erasing: Erasing) -> Result<u64> {
+        let erased = self.request(|store, now| transact::erase(store, now, erasing)).await?;
+        // What was deleted is overwritten in the file (`secure_delete`); the write-ahead log has it yet.
+        schema::truncate_log(&self.path)?;
+        Ok(erased)
+    }
+
     async fn decide(&self, decision: Decision) -> Result<u64> {
         self.request(|store, _| transact::decide(store, decision)).await
     }
@@ -274,6 +283,17 @@ impl Log for Sqlite {
 
     async fn witnessed(&self) -> Result<Option<String>> {
         self.read(log::witnessed).await
+    }
+
+    async fn stamp(&self, size: u64, stamped: Stamped) -> Result<()> {
+        let work = move |connection: &rusqlite::Connection, _| {
+            log::stamp(connection, size, &stamped).map_err(Failed::Spoilt)
+        };
+        self.change(work).await
+    }
+
+    async fn stamped(&self) -> Result<Option<Stamped>> {
+        self.read(log::stamped).await
     }
 
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head> {

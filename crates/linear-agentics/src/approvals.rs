@@ -151,7 +151,7 @@ async fn of_run(
             })
             .collect();
         let Some((record, request)) = asked.last() else { continue };
-        let shown = asked.iter().filter_map(|(_, asked)| asked.question.as_ref()?.digest().ok());
+        let shown = asked.iter().filter_map(|(_, asked)| asked.shown().ok().flatten());
         let signed = match (&request.question, policies.get(&attempt.token)) {
             (Some(question), Some(approvers)) => {
                 if question.action_digest != Some(attempt.action) {

@@ -148,6 +148,9 @@ async fn without_log(
         };
         for record in &page {
             verifier.accept(&Line::read(&record.bytes));
+            for opening in &record.openings {
+                verifier.accept(&Line::read(opening.line().as_bytes()));
+            }
             if leaf_hash(&record.bytes) != record.hash {
                 verifier.refuse(verifier.records(), "its stored digest isn't that of its bytes");
             }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lar_core::approval::{ApprovalGate, Approvers, Runner};
+use lar_core::audit::commitment::Blinding;
 use lar_core::budget::Budget;
-use lar_core::json::{Digest, JsonRefusal};
-use lar_core::ledger::{Definitions, Ledger, Opening, RunLedger, RunSummary, Taking};
+use lar_core::json::Digest;
+use lar_core::ledger::{Ledger, Opening, RunLedger, RunSummary, Taking};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
 use lar_core::token::Token;
@@ -22,7 +23,8 @@ use lar_runtime::approval::{Signatures, TerminalGate};
 use lar_runtime::confine::{Tier, Walls};
 use lar_runtime::dispatch::{Dispatcher, Parts};
 use lar_runtime::event::{Event, Observer};
-use lar_runtime::journal::{Carried, Page, Start, Tape};
+use lar_runtime::journal::{Carried, Commit, Page, Start, Tape};
+use lar_runtime::kept::Kept;
 use lar_runtime::model::{Model, ModelEnv, ModelError, ModelSpec, Recorder};
 use lar_runtime::negotiate::{CapabilityProvider, Negotiator};
 use lar_runtime::recover;
@@ -31,12 +33,13 @@ use lar_runtime::stop::Stop;
 use lar_runtime::tools::{Accounts, Operator, Programs, Tools};
 use lar_runtime::witness::{Witnesses, Witnessing};
 use tokio::task::JoinHandle;
+use url::Url;
 
 use crate::approvals::origin_of;
-use crate::grant::{GrantChoice, pinned};
+use crate::grant::GrantChoice;
 use crate::options::{Approvals, Decider, RunOptions, Store};
 use crate::place::opened;
-use crate::walls;
+use crate::walls::{self, Own};
 
 pub use error::ComposeError;
 pub use name::default_ledger;
@@ -106,7 +109,8 @@ async fn ready(
     let ((dispatcher, negotiator), (system, task, tape, held)) = match cut_off {
         None => {
             let named = named.unwrap_or_else(|| model.name().to_owned());
-            let first = Page::Start(Start::new(named, system.clone(), task.clone(), origin));
+            let first = Start::new(named, system.clone(), task.clone(), origin);
+            let first = Page::Start(first.commit(prepared.commit.clone()));
             let acting = prepared.open(model.name(), &task, Some(first.to_bytes())).await?;
             (acting, (system, task, Tape::default(), Duration::ZERO))
         }
@@ -114,6 +118,7 @@ async fn ready(
             let read = Tape::read(prepared.ledger.as_ref(), &run.run).await;
             let (start, tape) = read.inspect_err(|_| prepared.capabilities.mark_reported())?;
             model.pass_over(tape.turns())?;
+            let prepared = Prepared { commit: start.commit.clone(), ..prepared };
             let (dispatcher, negotiator, carried) = prepared.take(run).await?;
             ((dispatcher, negotiator), (start.system, start.task, tape, carried.held))
         }
@@ -161,6 +166,10 @@ pub(crate) struct Prepared {
     walls: Walls,
     witnessing: Option<Witnessing>,
     witnesses: Option<Witnesses>,
+    authority: Option<Url>,
+    kept: Option<Kept>,
+    /// What the records commit to.
+    commit: Option<Commit>,
     /// The digest of this program, on its way.
     binary: Option<JoinHandle<Option<Digest>>>,
     workdir: PathBuf,
@@ -235,8 +244,16 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
     let found = found.await.map_err(|_| ComposeError::System("no thread can be started"))?;
     let all: Vec<Token> = capabilities.tokens().into_iter().chain(candidates.clone()).collect();
     let manifest = options.manifest_file.as_deref();
+    let kept = options.kept.as_deref().map(Kept::within).transpose();
+    let kept = kept
+        .map_err(|error| ComposeError::Kept(error.kind()))
+        .inspect_err(|_| capabilities.mark_reported())?;
     let walls = found
-        .and_then(|found| walls::fit(found, &all, &programs, &workdir, ledger_file, manifest))
+        .and_then(|found| {
+            let kept = kept.as_ref().map(Kept::directory);
+            let own = Own { ledger: ledger_file, manifest, kept };
+            walls::fit(found, &all, &programs, &workdir, own)
+        })
         .inspect_err(|_| capabilities.mark_reported())?;
     let witnesses = options.witnessing.clone().map(Witnesses::new).transpose();
     let witnesses = match witnesses {
@@ -258,6 +275,10 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         true => String::new(),
         false => origin_of(ledger.as_ref()).await?,
     };
+    let commit = Commit::new(options.commit).map_err(|_| {
+        capabilities.mark_reported();
+        ComposeError::System("the system gives no random numbers")
+    })?;
     options.observer.notice(Event::Confined { tier: walls.tier() });
     Ok(Prepared {
         capabilities,
@@ -279,6 +300,9 @@ pub(crate) async fn prepare(options: RunOptions) -> Result<Prepared, ComposeErro
         walls,
         witnessing: options.witnessing,
         witnesses,
+        authority: options.authority,
+        kept,
+        commit,
         binary: None,
         workdir,
         record: options.record,
@@ -301,13 +325,22 @@ impl Prepared {
         let hashing = hashing.unwrap_or_else(|| tokio::task::spawn_blocking(own_program));
         let binary = hashing.await.unwrap_or(None);
         let enforcement = self.walls.tier().to_string();
-        let opened = match self.opening(&run, model, task, &enforcement, binary) {
-            Ok(opening) => self.draw(Opening { journal, ..opening }).await,
+        // Whoever opens a run is its first holder.
+        let blinding = self.commit.as_ref().map(|commit| commit.blinding(1));
+        let opening = self.opening(&run, model, task, &enforcement, binary).and_then(|opening| {
+            let openings = match &blinding {
+                Some(blinding) => blinding.open(&opening.record)?,
+                None => Vec::new(),
+            };
+            Ok(Opening { journal, openings, ..opening })
+        });
+        let opened = match opening {
+            Ok(opening) => self.draw(opening).await,
             Err(error) => Err(error.into()),
         };
         let opened = opened.inspect_err(|_| self.capabilities.mark_reported())?;
         let runners = self.runner.clone().into_iter().collect();
-        self.assemble(opened, enforcement, runners)
+        self.assemble(opened, enforcement, runners, blinding)
     }
 
     /// Takes over a run that was cut off.
@@ -333,16 +366,11 @@ impl Prepared {
         let enforcement = self.walls.tier().to_string();
         let mut runners = people::of_records(&records);
         runners.extend(self.runner.clone());
-        let (dispatcher, negotiator) = self.assemble(opened, enforcement, runners)?;
+        let blinding = self.commit.as_ref().map(|commit| commit.blinding(opened.hold.fence));
+        let (dispatcher, negotiator) = self.assemble(opened, enforcement, runners, blinding)?;
         dispatcher.carry(&carried);
         negotiator.carry(&carried);
         Ok((dispatcher, negotiator, carried))
-    }
-
-    fn pinned(&self) -> Result<Definitions, JsonRefusal> {
-        let all = self.capabilities.tokens();
-        let (tier, witnessing) = (self.min_tier, self.witnessing.as_ref());
-        pinned(&all, &self.candidates, &self.approvals, self.max_requests, tier, witnessing)
     }
 
     /// What acts in a run that the ledger has given.
@@ -351,6 +379,7 @@ impl Prepared {
         opened: lar_core::ledger::Opened,
         enforcement: String,
         runners: Vec<Runner>,
+        blinding: Option<Arc<Blinding>>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
         let mut candidates = self.candidates;
         for token in &opened.tokens {
@@ -394,14 +423,16 @@ impl Prepared {
             self.redactor,
             self.walls,
             self.workdir,
-        );
+        )
+        .keeping(self.kept);
         let dispatcher = Dispatcher::new(Parts {
             capabilities: self.capabilities,
-            ledger: RunLedger::new(self.ledger, opened.hold),
+            ledger: RunLedger::new(self.ledger, opened.hold).blinded(blinding),
             approvals,
             signatures: Some(signatures),
             tools,
             witnesses: self.witnesses,
+            authority: self.authority,
             stop: self.stop,
             observer: self.observer,
         });

@@ -16,7 +16,7 @@ use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteError, NoteKey, NoteSi
 
 use crate::export::P256Key;
 
-pub use external::ExternalSigner;
+pub use external::{ExternalSigner, Holder};
 pub use file::{new_root, read_root};
 pub(crate) use file::{read_private_key, write_private_key};
 
@@ -173,13 +173,13 @@ impl Keys {
         &self,
         epoch: u64,
         from: u64,
-        external: Option<&[String]>,
+        external: Option<&Holder>,
         public: Option<&str>,
         root: Option<&KeySigner>,
     ) -> Result<KeyLine, KeyError> {
         let (key, secret) = match (external, public) {
-            (Some(command), public) => {
-                (ExternalSigner::declare(command, public, &self.origin)?.key().clone(), None)
+            (Some(holder), public) => {
+                (ExternalSigner::declare(holder, public, &self.origin)?.key().clone(), None)
             }
             _ => {
                 let secret = file::generate()?;
@@ -203,8 +203,8 @@ impl Keys {
         }
         match (&secret, external) {
             (Some(secret), _) => file::write_key(&self.path(epoch, "pem"), secret)?,
-            (None, Some(command)) => {
-                let text = ExternalSigner::text(command, &key);
+            (None, Some(holder)) => {
+                let text = ExternalSigner::text(holder, &key);
                 file::write(&self.path(epoch, "toml"), text.as_bytes())?;
             }
             (None, None) => {}

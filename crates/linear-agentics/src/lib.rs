@@ -32,6 +32,7 @@ mod check;
 mod compose;
 pub mod export;
 mod grant;
+mod kept;
 pub mod keys;
 pub mod manifest;
 mod options;
@@ -46,6 +47,7 @@ pub mod witness;
 pub use check::{check_run, check_trail, flaw_of};
 pub use compose::{ComposeError, default_ledger, resume, start};
 pub use grant::{GrantChoice, difference, issue};
+pub use kept::KeptOutputs;
 pub use lar_core::approval::{
     self, Answer, ApprovalGate, ApprovalRequest, Approver, Approvers, NoApprover,
 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lar_core::approval::ApprovalGate;
+use lar_core::audit::commitment::Part;
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
 use lar_core::ledger::Ledger;
@@ -18,6 +19,7 @@ use lar_runtime::negotiate::{CapabilityProvider, HumanCapabilityProvider};
 use lar_runtime::stop::Stop;
 use lar_runtime::tools::Programs;
 use lar_runtime::witness::Witnessing;
+use url::Url;
 
 use crate::grant::GrantChoice;
 use crate::manifest::{self, Manifest};
@@ -73,6 +75,9 @@ pub struct RunOptions {
     pub(crate) manifest_file: Option<PathBuf>,
     pub(crate) min_tier: Option<Tier>,
     pub(crate) witnessing: Option<Witnessing>,
+    pub(crate) commit: Vec<Part>,
+    pub(crate) authority: Option<Url>,
+    pub(crate) kept: Option<PathBuf>,
     pub(crate) ledger: Store,
     pub(crate) programs: Option<Programs>,
     pub(crate) record: Option<PathBuf>,
@@ -120,6 +125,8 @@ impl RunOptions {
         options.workdir = Some(manifest.base.clone());
         options.min_tier = manifest.min_tier;
         options.witnessing = manifest.witnessing.clone();
+        options.commit.clone_from(&manifest.commit);
+        options.authority.clone_from(&manifest.authority);
         options.approvals = Approvals::Terminal { patience: manifest.approval_timeout };
         for price in &manifest.prices {
             options.prices = options.prices.with(
@@ -154,6 +161,9 @@ impl RunOptions {
             manifest_file: None,
             min_tier: None,
             witnessing: None,
+            commit: Vec::new(),
+            authority: None,
+            kept: None,
             ledger: Store::Default,
             programs: None,
             record: None,
@@ -230,6 +240,30 @@ impl RunOptions {
     #[must_use]
     pub fn witnessing(mut self, witnessing: Witnessing) -> Self {
         self.witnessing = Some(witnessing);
+        self
+    }
+
+    /// What the records commit to instead of saying it, so that it can be erased later
+    /// ([`Ledger::erase`]).
+    #[must_use]
+    pub fn commit(mut self, parts: impl IntoIterator<Item = Part>) -> Self {
+        self.commit = parts.into_iter().collect();
+        self
+    }
+
+    /// A time-stamping authority (RFC 3161, http or https) that states at the end of the run when the log's
+    /// head was there.
+    #[must_use]
+    pub fn timestamp_authority(mut self, url: Url) -> Self {
+        self.authority = Some(url);
+        self
+    }
+
+    /// A directory in which outputs and long arguments are kept beside the record, redacted, each in a file
+    /// named by its SHA-256. It is made where it isn't there. No token reaches it.
+    #[must_use]
+    pub fn keep_output(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.kept = Some(directory.into());
         self
     }
 

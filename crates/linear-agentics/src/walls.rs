@@ -24,6 +24,16 @@ pub(crate) fn least_tier(options: &RunOptions) -> Tier {
     }
 }
 
+/// Files and directories that are the run's own.
+pub(crate) struct Own<'a> {
+    /// The ledger's file, where it is one.
+    pub(crate) ledger: Option<PathBuf>,
+    /// The manifest, which tokens may read.
+    pub(crate) manifest: Option<&'a Path>,
+    /// Where outputs are kept.
+    pub(crate) kept: Option<&'a Path>,
+}
+
 /// Checks that no token may write what the run trusts or read what is its own, and hides that from
 /// programs.
 pub(crate) fn fit(
@@ -31,16 +41,14 @@ pub(crate) fn fit(
     tokens: &[Token],
     programs: &Programs,
     workdir: &Path,
-    ledger: Option<PathBuf>,
-    manifest: Option<&Path>,
+    own: Own<'_>,
 ) -> Result<Walls, ConfineError> {
-    let ledger = ledger.as_deref();
-    let mut overlaps = overlaps(tokens, programs, workdir, &trusted(ledger, manifest));
-    overlaps.extend(exposed(tokens, workdir, &own(ledger), walls.tier()));
+    let mut overlaps = overlaps(tokens, programs, workdir, &own.trusted());
+    overlaps.extend(exposed(tokens, workdir, &own.alone(), walls.tier()));
     if !overlaps.is_empty() {
         return Err(ConfineError::Overlaps(overlaps));
     }
-    walls.hide(hidden(ledger));
+    walls.hide(own.hidden());
     walls.guard(tokens, workdir);
     Ok(walls)
 }
@@ -62,32 +70,35 @@ fn runs_programs(scope: &Scope) -> bool {
     }
 }
 
-/// The run's own files, which no token may write.
-fn trusted(ledger: Option<&Path>, manifest: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
-    let mut all = own(ledger);
-    all.extend(manifest.map(|path| (path.to_owned(), "the manifest")));
-    all
-}
+impl Own<'_> {
+    /// What no token may write.
+    fn trusted(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut all = self.alone();
+        all.extend(self.manifest.map(|path| (path.to_owned(), "the manifest")));
+        all
+    }
 
-/// The run's own files, which no token may read either: the ledger, and the state directory with its
-/// keys.
-fn own(ledger: Option<&Path>) -> Vec<(PathBuf, &'static str)> {
-    let mut all: Vec<(PathBuf, &str)> = Vec::new();
-    all.extend(ledger.map(|path| (path.to_owned(), "the ledger")));
-    all.extend(state_directory().map(|path| (path, "the state directory with the keys")));
-    all
-}
+    /// What no token may read either: the ledger, the state directory with its keys, and kept outputs.
+    fn alone(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut all: Vec<(PathBuf, &str)> = Vec::new();
+        all.extend(self.ledger.clone().map(|path| (path, "the ledger")));
+        all.extend(state_directory().map(|path| (path, "the state directory with the keys")));
+        all.extend(self.kept.map(|path| (path.to_owned(), "the directory of kept outputs")));
+        all
+    }
 
-/// What no program may read: the ledger with its companions, and the state directory.
-fn hidden(ledger: Option<&Path>) -> Vec<PathBuf> {
-    let beside = |path: &Path| {
-        ["", "-wal", "-shm", "-journal"].map(|ending| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        })
-    };
-    ledger.into_iter().flat_map(beside).chain(state_directory()).collect()
+    /// What no program may read: the ledger with its companions, the state directory, and kept outputs.
+    fn hidden(&self) -> Vec<PathBuf> {
+        let beside = |path: &Path| {
+            ["", "-wal", "-shm", "-journal"].map(|ending| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(ending);
+                PathBuf::from(name)
+            })
+        };
+        let ledger = self.ledger.as_deref().into_iter().flat_map(beside);
+        ledger.chain(state_directory()).chain(self.kept.map(Path::to_owned)).collect()
+    }
 }
 
 fn state_directory() -> Option<PathBuf> {

@@ -172,7 +172,7 @@ impl Agent {
         let calls = turn.calls();
         let record = Body::ModelTurn(ModelTurn {
             turn: state.turn,
-            content: Digest::of(content.as_bytes()),
+            content: Some(Digest::of(content.as_bytes())),
             calls: calls.len() as u64,
             stop: first_chars(turn.stop.as_str(), 64).to_owned(),
             input_tokens: turn
@@ -186,7 +186,7 @@ impl Agent {
         let page = Page::turn(state.turn, &turn).map_err(End::error)?;
         let mut entry = Entry::note(self.dispatcher.held().hold().clone(), record);
         entry.journal = Some(page.to_bytes());
-        self.dispatcher.ledger().commit(entry).await.map_err(Refusal::from)?;
+        self.dispatcher.held().commit(entry).await.map_err(Refusal::from)?;
         self.count(state, turn).await
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
 use lar_core::approval::ApprovalGate;
+use lar_core::audit::commitment::Blinding;
 use lar_core::audit::record::{Body, Record};
 use lar_core::audit::trail::Proof;
 use lar_core::call::{Approved, Authorized, Untold};
@@ -23,6 +24,7 @@ use lar_core::ledger::{Attempt, Ledger, LedgerError, RunLedger, UseState};
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::set::CapabilitySet;
+use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,7 +32,9 @@ use tokio::task::JoinHandle;
 use crate::approval::Signatures;
 use crate::event::{Event, Observer};
 use crate::journal::Carried;
+use crate::kept::Kept;
 use crate::stop::Stop;
+use crate::timestamp::stamp;
 use crate::tools::programs::Seen;
 use crate::tools::{ROLLOUT_FAILED, Tools};
 use crate::witness::{Witnesses, before_effect};
@@ -50,6 +54,7 @@ struct Inner {
     approvals: Stoppable,
     tools: Tools,
     witnesses: Option<Witnesses>,
+    authority: Option<Url>,
     stop: Stop,
     observer: Arc<dyn Observer>,
     /// Tokens of which a use was spent with success.
@@ -91,6 +96,8 @@ pub struct Parts {
     pub tools: Tools,
     /// Who cosigns the log's head.
     pub witnesses: Option<Witnesses>,
+    /// Who states when the log's head was there, at the end of the run.
+    pub authority: Option<Url>,
     /// How the run is told to stop.
     pub stop: Stop,
     /// Who watches.
@@ -113,6 +120,7 @@ impl Dispatcher {
                 approvals,
                 tools: parts.tools,
                 witnesses: parts.witnesses,
+                authority: parts.authority,
                 stop: parts.stop,
                 observer: parts.observer,
                 succeeded: Mutex::default(),
@@ -207,7 +215,8 @@ impl Dispatcher {
         if let Some(secret) = spelled {
             return Err(Refusal::SecretExposed(secret.to_owned()));
         }
-        let authorized = judge(call, &self.inner.capabilities)?;
+        let blinding = self.inner.ledger.blinding();
+        let authorized = judge_in(call, &self.inner.capabilities, blinding)?;
         let lines = authorized.invocation().action().lines();
         let mut found =
             lines.iter().filter_map(|(_, value)| self.redactor().contains(value.as_bytes()));
@@ -278,15 +287,25 @@ impl Dispatcher {
     /// witnesses as the run names: who ends a run can export and prove it at once. Says so when that
     /// doesn't come about: the records are in the ledger all the same.
     pub async fn settle(&self, seq: u64) {
-        let Some(log) = self.ledger().log() else { return };
         let observer = &self.inner.observer;
+        if let Some(why) = self.inner.tools.kept().and_then(Kept::take_trouble) {
+            observer.notice(Event::NotKept { why: &why });
+        }
+        let Some(log) = self.ledger().log() else { return };
         if let Err(error) = log.include(self.run(), seq).await {
             return observer.notice(Event::LogBehind { why: &error.to_string() });
         }
-        if let Some(witnesses) = &self.inner.witnesses
-            && let Err(error) = witnesses.cosign(log, self.run(), seq).await
+        let mut cosigned = None;
+        if let Some(witnesses) = &self.inner.witnesses {
+            match witnesses.cosign(log, self.run(), seq).await {
+                Ok(found) => cosigned = Some((found.size, found.checkpoint)),
+                Err(error) => observer.notice(Event::Unwitnessed { why: &error.to_string() }),
+            }
+        }
+        if let Some(authority) = &self.inner.authority
+            && let Err(why) = stamp(authority, log, cosigned).await
         {
-            observer.notice(Event::Unwitnessed { why: &error.to_string() });
+            observer.notice(Event::Unstamped { why: &why });
         }
     }
 
@@ -352,7 +371,16 @@ impl Dispatcher {
 /// Reads a call, takes a capability for it and judges its scope: everything that a dry run does.
 /// Dropping the answer gives the capability back.
 pub fn judge(call: ToolCall, capabilities: &CapabilitySet) -> Result<Authorized, Refusal> {
-    let invocation = Invocation::parse(call, capabilities)?;
+    judge_in(call, capabilities, None)
+}
+
+/// The same in a run whose records may commit to what is done.
+fn judge_in(
+    call: ToolCall,
+    capabilities: &CapabilitySet,
+    blinding: Option<&Arc<Blinding>>,
+) -> Result<Authorized, Refusal> {
+    let invocation = Invocation::parse(call, capabilities)?.blinded(blinding)?;
     let reserved = capabilities.reserve(invocation)?;
     reserved.authorize()
 }

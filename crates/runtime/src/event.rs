@@ -88,6 +88,16 @@ pub enum Event<'a> {
         /// How many did, and why the others didn't.
         why: &'a str,
     },
+    /// No authority has stated when the run's last records were in the log, though one was named.
+    Unstamped {
+        /// Why.
+        why: &'a str,
+    },
+    /// Some outputs could not be kept beside the record.
+    NotKept {
+        /// Why.
+        why: &'a str,
+    },
     /// An earlier run, whose process was gone, could not be sealed. A later start tries again.
     NotRecovered {
         /// That run.

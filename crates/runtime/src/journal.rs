@@ -5,11 +5,14 @@
 //! there, and nothing is asked or done a second time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use lar_core::audit::commitment::{Blinding, Part};
 use lar_core::audit::record::{Body, Record};
 use lar_core::id::RunId;
-use lar_core::ledger::{Attempt, Ledger, LedgerError, UseState};
+use lar_core::json::Digest;
+use lar_core::ledger::{Attempt, Fence, Ledger, LedgerError, UseState};
 use lar_core::outcome::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +63,42 @@ pub struct Start {
     pub task: String,
     /// The manifest, where there is one.
     pub origin: Option<Origin>,
+    /// What the records commit to, if they commit to anything.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<Commit>,
+}
+
+/// What a run's records commit to, and the secret that salts are made from. It goes with the journal.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    parts: Vec<Part>,
+    secret: Digest,
+}
+
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Commit({:?})", self.parts)
+    }
+}
+
+impl Commit {
+    /// A new secret; nothing where no part is committed to.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn new(parts: Vec<Part>) -> Result<Option<Self>, getrandom::Error> {
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        Ok(Some(Self { parts, secret: Digest::from_bytes(secret) }))
+    }
+
+    /// What commits, for this holder of the run.
+    pub fn blinding(&self, holder: Fence) -> Arc<Blinding> {
+        Arc::new(Blinding::new(self.parts.iter().copied(), *self.secret.as_bytes(), holder))
+    }
 }
 
 /// The manifest that a run was declared in.
@@ -72,9 +111,16 @@ pub struct Origin {
 }
 
 impl Start {
+    /// The same, of a run whose records commit to something.
+    #[must_use]
+    pub fn commit(mut self, commit: Option<Commit>) -> Self {
+        self.commit = commit;
+        self
+    }
+
     /// The first page of a run.
     pub fn new(model: String, system: String, task: String, origin: Option<Origin>) -> Self {
-        Self { version: VERSION, model, system, task, origin }
+        Self { version: VERSION, model, system, task, origin, commit: None }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod confine;
 pub mod dispatch;
 pub mod event;
 pub mod journal;
+pub mod kept;
 pub mod model;
 pub mod negotiate;
 pub mod recover;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest};
-use lar_core::audit::record::{Approval, ApprovalRequested, Body, Negotiation};
+use lar_core::audit::record::{Approval, ApprovalRequested, Body, Negotiation, TokenLine};
 use lar_core::definition;
 use lar_core::display::first_chars;
 use lar_core::error::Refusal;
@@ -209,6 +209,7 @@ impl Negotiator {
                 attempt: None,
                 action_digest: None,
                 message: message.clone(),
+                shown: None,
                 question: None,
             }))
             .await?;
@@ -284,7 +285,14 @@ impl Negotiator {
         };
         let first = |text: &str| first_chars(text, PROVIDER_KEPT).to_owned();
         let (provider, reason) = (first(&provider), reason.as_deref().map(first));
+        let both =
+            granted.iter().flat_map(|token| [Some(token.clone()), token.rollback()]).flatten();
+        let lines = both.map(|token| TokenLine::of(&token, token.max_uses()));
+        let tokens = lines.collect::<Result<_, _>>().map_err(|error| {
+            Refusal::TokenScope(format!("what was granted can't be recorded: {error}"))
+        })?;
         let record = Body::Negotiation(Negotiation {
+            tokens,
             requested_scope: request.scope,
             justification: request.justification,
             granted_token: granted.as_ref().map(|token| token.name().to_owned()),
@@ -306,7 +314,7 @@ impl Negotiator {
         let both = [Some(token.clone()), token.rollback()].into_iter().flatten();
         entry.unlock = both.map(|token| token.name().to_owned()).collect();
         // In the ledger first: what the set offers is never more than what is durable.
-        dispatcher.ledger().commit(entry).await?;
+        dispatcher.held().commit(entry).await?;
         self.candidates().retain(|candidate| candidate.name() != token.name());
         let tool = token.tool_name();
         dispatcher

@@ -96,7 +96,8 @@ pub async fn abandon(ledger: &dyn Ledger, run: &RunSummary) -> Result<bool, Ledg
     let error = Some(first_bytes(&error, MOST_ERROR_BYTES).to_owned());
     let details = RunEnd { error, ..RunEnd::default() };
     let stop_reason = "error".to_owned();
-    let closing = Closing { hold, stop_reason, details, keep_journal: false };
+    let openings = Vec::new();
+    let closing = Closing { hold, stop_reason, details, openings, keep_journal: false };
     match ledger.close_run(closing).await {
         Ok(_) => Ok(true),
         // Another process was quicker.

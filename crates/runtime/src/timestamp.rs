@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
+use lar_core::audit::log::{Log, Stamped};
+use lar_core::audit::timestamp::{self as stamp, MOST_BYTES, StampError};
 use reqwest::{Client, Url};
 use sha2::{Digest as _, Sha256};
 
 /// How long the authority may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The most bytes that its answer may have.
-const MOST_BYTES: usize = 64 << 10;
 
 /// There is no time-stamp.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +70,30 @@ pub async fn timestamp(authority: &Url, bytes: &[u8]) -> Result<Vec<u8>, Timesta
             return Err(TimestampError::Refused("more than a time-stamp".to_owned()));
         }
     }
-    granted(&answer, &digest, &nonce).map_err(|why| TimestampError::Refused(why.to_owned()))?;
+    granted(&answer, bytes, &nonce).map_err(|why| TimestampError::Refused(why.to_string()))?;
     Ok(answer)
+}
+
+/// Has an authority state when a checkpoint was there, the newest one where none is given, and keeps what it
+/// says in the log.
+///
+/// # Errors
+/// Says why there is no time-stamp. Nothing may be taken for stamped then.
+pub(crate) async fn stamp(
+    authority: &Url,
+    log: &dyn Log,
+    checkpoint: Option<(u64, String)>,
+) -> Result<(), String> {
+    let (size, checkpoint) = match checkpoint {
+        Some(checkpoint) => checkpoint,
+        None => {
+            let head = log.head().await.map_err(|error| error.to_string())?;
+            (head.size, head.checkpoint.ok_or("the log is not signed")?)
+        }
+    };
+    let answer = timestamp(authority, checkpoint.as_bytes()).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    log.stamp(size, Stamped { checkpoint, answer }).await.map_err(|error| error.to_string())
 }
 
 /// The algorithm SHA-256 without parameters' value (RFC 5754, section 2).
@@ -90,43 +112,13 @@ fn request(digest: &[u8; 32], nonce: &[u8; 8]) -> Vec<u8> {
     [&[0x30, 67], body.as_slice()].concat()
 }
 
-/// Whether an answer grants what was asked, for this digest and this request.
-fn granted(answer: &[u8], digest: &[u8; 32], nonce: &[u8; 8]) -> Result<(), &'static str> {
-    let not = "something else than a time-stamp";
-    let (outer, rest) = element(answer, 0x30).ok_or(not)?;
-    let (status, token) = element(outer, 0x30).ok_or(not)?;
-    let (code, _) = element(status, 0x02).ok_or(not)?;
-    // `granted` and `grantedWithMods` (section 2.4.2).
-    if !rest.is_empty() || !matches!(code, [0 | 1]) {
-        return Err("that it grants no time-stamp");
+/// Whether an answer grants what was asked, for these bytes and this request.
+fn granted(answer: &[u8], bytes: &[u8], nonce: &[u8; 8]) -> Result<(), StampError> {
+    let stamp = stamp::read(answer, bytes)?;
+    match stamp.nonce.as_deref() == Some(nonce) {
+        true => Ok(()),
+        false => Err(StampError::Other),
     }
-    let (token, _) = element(token, 0x30).ok_or(not)?;
-    let holds = |part: &[u8]| token.windows(part.len()).any(|window| window == part);
-    let imprint = [&[0x04, 0x20], digest.as_slice()].concat();
-    let asked = [&[0x02, 0x08], nonce.as_slice()].concat();
-    if holds(&imprint) && holds(&asked) {
-        Ok(())
-    } else {
-        Err("with a time-stamp of something else")
-    }
-}
-
-/// The content of the first element, which has this tag, and what follows it (X.690, section 8.1).
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    if *first != tag {
-        return None;
-    }
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(*length), rest),
-        0x81..=0x83 => {
-            let (octets, rest) = rest.split_at_checked(usize::from(length & 0x0f))?;
-            (octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -134,25 +126,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_taken_for_what_was_asked_alone() {
-        let (digest, nonce) = ([7; 32], [0x41; 8]);
-        let asked = request(&digest, &nonce);
+    fn what_is_asked_has_one_form() {
+        let asked = request(&[7; 32], &[0x41; 8]);
         assert_eq!(asked.len(), 69);
-        // A token that holds the imprint and the nonce; openssl's are tried in the binary's tests.
-        let token = [&[0x30, 44, 0x04, 0x20], digest.as_slice(), &[0x02, 0x08], &nonce].concat();
-        let answer = |code: u8, token: &[u8]| {
-            let status = [0x30, 3, 0x02, 1, code];
-            let length = (status.len() + token.len()) as u8;
-            [&[0x30, length], status.as_slice(), token].concat()
-        };
-        assert_eq!(granted(&answer(0, &token), &digest, &nonce), Ok(()));
-        assert!(granted(&answer(2, &token), &digest, &nonce).is_err(), "rejected");
-        assert!(granted(&answer(0, &[]), &digest, &nonce).is_err(), "no token");
-        assert!(granted(&answer(0, &token), &[8; 32], &nonce).is_err(), "another digest");
-        assert!(granted(&answer(0, &token), &digest, &[0x42; 8]).is_err(), "a replay");
-        let whole = answer(0, &token);
-        for cut in 0..whole.len() {
-            assert!(granted(&whole[..cut], &digest, &nonce).is_err(), "{cut}");
-        }
+        assert!(
+            asked.ends_with(&[
+                0x02, 0x08, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 1, 1, 0xff
+            ])
+        );
     }
 }

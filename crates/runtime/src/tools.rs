@@ -22,6 +22,7 @@ use lar_core::action::Action;
 use lar_core::call::{Authorized, Spent};
 use lar_core::error::Refusal;
 use lar_core::id::{AttemptId, CallSite, Part};
+use lar_core::json::Digest;
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::redact::Redactor;
 use lar_core::scope::{Scope, SecretScope};
@@ -29,6 +30,7 @@ use lar_core::token::Token;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::confine::Walls;
+use crate::kept::Kept;
 use crate::secrets::Secrets;
 use crate::stop::Stop;
 use programs::Seen;
@@ -48,6 +50,8 @@ pub struct Tools {
     walls: Walls,
     /// Where commands run whose token names no directory.
     workdir: PathBuf,
+    /// Where outputs and long arguments are kept.
+    kept: Option<Kept>,
 }
 
 impl Tools {
@@ -69,7 +73,20 @@ impl Tools {
             roots: file::Roots::open(tokens),
             walls,
             workdir,
+            kept: None,
         }
+    }
+
+    /// Keeps outputs and long arguments there.
+    #[must_use]
+    pub fn keeping(mut self, kept: Option<Kept>) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// Where outputs are kept.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
     }
 
     /// What stands around every child.
@@ -127,9 +144,20 @@ impl Tools {
             injected: None,
         };
         let scope = spent.token().scope();
+        if let Some(kept) = &self.kept {
+            for text in spent.invocation().action().long_texts() {
+                kept.keep(text);
+            }
+        }
         let performed = job.act(scope, spent.invocation().action()).await;
         match performed {
             Performed::Ended(mut outcome) => {
+                // What isn't taken in piece by piece is its whole output.
+                if let Some(kept) = &self.kept
+                    && Digest::of(outcome.output.as_bytes()) == outcome.output_digest
+                {
+                    kept.keep(&outcome.output);
+                }
                 outcome.duration_ms =
                     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Performed::Ended(outcome)

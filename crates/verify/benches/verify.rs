@@ -87,6 +87,7 @@ fn make() -> Made {
         records: RECORDS,
         head: prev,
         checkpoint: checkpoint.sign(&key).unwrap().to_string(),
+        timestamp: None,
         epochs: Vec::new(),
     };
     let bundle = [header.line().unwrap(), b"\n".to_vec(), lines].concat();

@@ -1,7 +1,7 @@
 //! A report for people and for programs.
 
 use lar_core::audit::policy::{Judged, Policy};
-use lar_core::audit::verify::{Finding, Report};
+use lar_core::audit::verify::{Commitments, Finding, Report, Timestamping};
 use lar_core::display::{Mode, escape};
 use serde_json::{Value, json as object};
 
@@ -24,12 +24,29 @@ pub fn text(report: &Report, policy: &Policy) -> String {
     if let Some(key) = &report.signed_by {
         lines.push(format!("  signed by     {}", visible(key)));
     }
+    if report.timestamp != Timestamping::Absent {
+        lines.push(format!("  time-stamp    {}", visible(&report.timestamp.to_string())));
+    }
+    if let Some(told) = commitments(report) {
+        lines.push(format!("  commitments   {told}"));
+    }
     for judged in Judged::ALL {
         let required = if policy.requires(judged) { "" } else { " (not required)" };
         let finding = visible(&report.finding(judged).to_string());
         lines.push(format!("  {:<13} {finding}{required}", judged.as_str()));
     }
     lines.join("\n")
+}
+
+/// What stands in the records as commitments; `None` where nothing does.
+pub fn commitments(report: &Report) -> Option<String> {
+    let Commitments { opened, erased, withheld } = report.commitments;
+    let told: Vec<String> = [(opened, "opened"), (erased, "erased"), (withheld, "not shown")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// The report as JSON: the four verdicts as words, and beside them why each that isn't `ok` isn't.
@@ -64,6 +81,20 @@ pub fn json(report: &Report, policy: &Policy) -> Value {
         }
     }
     fields.insert("reasons".to_owned(), Value::Object(reasons));
+    match &report.timestamp {
+        Timestamping::Absent => {}
+        Timestamping::Stated { time } => {
+            fields.insert("timestamp".to_owned(), object!({"stated": time, "judged": false}));
+        }
+        Timestamping::Broken { reason } => {
+            fields.insert("timestamp".to_owned(), object!({"broken": reason}));
+        }
+    }
+    if report.commitments != Commitments::default() {
+        let Commitments { opened, erased, withheld } = report.commitments;
+        let told = object!({"opened": opened, "erased": erased, "withheld": withheld});
+        fields.insert("commitments".to_owned(), told);
+    }
     if let Some(checkpoint) = &report.checkpoint {
         let checkpoint = object!({
             "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root,

@@ -18,9 +18,9 @@ use lar_core::audit::record::{Body, RunOpen, SealedRecord};
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::transact::{self, Changes, View};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Decision, Decisions, Definitions, Entry, Grant, GrantId, Granted,
-    Hold, Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
-    Source, Taking,
+    Attempt, ClockReset, Closing, Decision, Decisions, Definitions, Entry, Erasing, Grant, GrantId,
+    Granted, Hold, Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution,
+    RunSummary, Source, Taking,
 };
 use lar_core::time::Timestamp;
 use tables::Tables;
@@ -124,6 +124,7 @@ pub fn opening(run: &RunId, source: Source) -> Opening {
             approvals: Vec::new(),
             runner: None,
         }),
+        openings: Vec::new(),
         journal: None,
     }
 }
@@ -180,6 +181,10 @@ impl Ledger for Memory {
 
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
         self.request(|tables, now| transact::resolve(tables, now, resolution))
+    }
+
+    async fn erase(&self, erasing: Erasing) -> Result<u64> {
+        self.request(|tables, now| transact::erase(tables, now, erasing))
     }
 
     async fn decide(&self, decision: Decision) -> Result<u64> {

@@ -63,6 +63,12 @@ impl Tables {
         for (run, record) in changes.records {
             self.records.entry(run).or_default().push(record);
         }
+        if let Some(erasing) = changes.erased {
+            for record in self.records.get_mut(&erasing.run).into_iter().flatten() {
+                let seq = record.seq;
+                record.openings.retain(|opening| !erasing.takes(seq, opening.field()));
+            }
+        }
         if let Some((run, page, bytes)) = changes.page {
             let pages = self.journals.entry(run).or_default();
             pages.push(bytes);
@@ -144,6 +150,15 @@ impl View for Tables {
     fn attempts(&mut self, run: &RunId) -> Result<Vec<Attempt>> {
         let of_run = self.attempts.iter().filter(|((of, _), _)| of == run);
         Ok(of_run.map(|(_, attempt)| attempt.clone()).collect())
+    }
+
+    fn openings(&mut self, run: &RunId) -> Result<Vec<(u64, String)>> {
+        let records = self.records.get(run).into_iter().flatten();
+        let of = |record: &SealedRecord| {
+            let fields = record.openings.iter().map(|opening| opening.field().to_owned());
+            fields.map(|field| (record.seq, field)).collect::<Vec<_>>()
+        };
+        Ok(records.flat_map(of).collect())
     }
 
     fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>> {

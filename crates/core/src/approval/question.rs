@@ -35,6 +35,10 @@ pub struct Question {
     /// Scopes to choose from, when a further capability is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub choices: Vec<Shown>,
+    /// 32 random bytes, where the record commits to the question: its digest, which people sign, then tells
+    /// nothing to whoever guesses what was asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub salt: Option<String>,
 }
 
 /// A value, as much of it as is shown.
@@ -82,6 +86,7 @@ impl Question {
             confined: shown(confined),
             rationale: request.rationale.as_deref().map(shown),
             choices: request.choices.iter().map(|choice| shown(choice)).collect(),
+            salt: None,
         }
     }
 

@@ -33,6 +33,9 @@ pub struct Header {
     pub head: Digest,
     /// The checkpoint as a signed note, with the cosignatures of witnesses.
     pub checkpoint: String,
+    /// An authority's time-stamp over the checkpoint's bytes, its DER-encoded answer in base64 (RFC 3161).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
     /// Certificates of signing keys by an offline root, as signed notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<String>,

@@ -1,6 +1,7 @@
 //! Whether a run's records hang together: each has the next number and names the digest of the one
 //! before, byte for byte.
 
+use super::commitment::Opening;
 use super::record::{Body, MOST_BYTES, Record, SealedRecord, VERSION, genesis};
 use super::tree::leaf_hash;
 use crate::id::RunId;
@@ -47,8 +48,8 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// Reads the next record's exact bytes.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<Record, Broken> {
+    /// Reads the next record's exact bytes, with the openings of what it commits to that are there.
+    pub fn read(&mut self, bytes: &[u8], openings: &[Opening]) -> Result<Record, Broken> {
         let seq = self.next;
         let broken = |reason: &str| Broken { seq, reason: reason.to_owned() };
         let text = std::str::from_utf8(bytes).map_err(|_| broken("it is not UTF-8"))?;
@@ -62,8 +63,8 @@ impl Checker {
             },
         )
         .map_err(|error| broken(&format!("it is not a record: {error}")))?;
-        let record: Record =
-            serde_json::from_str(text).map_err(|_| broken("it is not a record of a known form"))?;
+        let record = Record::read(bytes, openings)
+            .map_err(|_| broken("it is not a record of a known form"))?;
         // What was written is canonical; any other spelling of the same content was not written by
         // the ledger.
         if canonical(&record).ok().as_deref() != Some(bytes) {
@@ -78,7 +79,7 @@ impl Checker {
         if record.prev != self.head {
             return Err(broken("it doesn't follow the record before it"));
         }
-        if self.closed && !matches!(record.body, Body::Resolution(_)) {
+        if self.closed && !matches!(record.body, Body::Resolution(_) | Body::Erasure(_)) {
             return Err(broken("it stands after the end of the run"));
         }
         match (&self.run, &record.body) {
@@ -117,7 +118,7 @@ impl Checker {
 pub fn check(records: &[SealedRecord]) -> Result<Intact, Broken> {
     let mut checker = Checker::default();
     for record in records {
-        checker.read(&record.bytes)?;
+        checker.read(&record.bytes, &record.openings)?;
         if record.hash != leaf_hash(&record.bytes) {
             return Err(Broken {
                 seq: record.seq,

@@ -41,6 +41,15 @@ pub struct NewKey {
     pub certificate: Option<String>,
 }
 
+/// A checkpoint with an authority's time-stamp over its bytes (RFC 3161).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    /// The signed note, with the cosignatures that it had then.
+    pub checkpoint: String,
+    /// The authority's answer, a DER-encoded `TimeStampResp`.
+    pub answer: Vec<u8>,
+}
+
 /// Makes and certifies the key of a new epoch: it is told how many records the log has.
 pub type Certify = Box<dyn FnOnce(u64) -> Result<NewKey, LedgerError> + Send>;
 
@@ -101,6 +110,13 @@ pub trait Log: Send + Sync {
 
     /// The newest cosigned checkpoint that is kept.
     async fn witnessed(&self) -> Result<Option<String>, LedgerError>;
+
+    /// Keeps an authority's time-stamp over a checkpoint, unless one over a larger size is kept. Whoever calls
+    /// it has read that it is over this checkpoint.
+    async fn stamp(&self, size: u64, stamped: Stamped) -> Result<(), LedgerError>;
+
+    /// The newest time-stamped checkpoint that is kept.
+    async fn stamped(&self) -> Result<Option<Stamped>, LedgerError>;
 
     /// Begins the next epoch of the signing key, and records it.
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head, LedgerError>;

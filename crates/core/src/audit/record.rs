@@ -1,17 +1,20 @@
 //! What is written down: one record an event, as canonical JSON (RFC 8785), hashed as its exact
 //! bytes and never serialised again.
 
+mod sealed;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::epoch::KeyRotate;
-use super::tree;
 use crate::approval::{Approvers, Question, Runner, Signed};
-use crate::id::{AttemptId, GrantId, RunId};
-use crate::json::{Digest, JsonRefusal, canonical};
+use crate::id::{AttemptId, GrantId};
+use crate::json::{Digest, JsonRefusal};
 use crate::outcome::{ProgramIdentity, Verdict};
 use crate::time::Timestamp;
-use crate::token::Witness;
+use crate::token::{Token, Witness};
+
+pub use sealed::{Record, SealedRecord, genesis, seal, seal_with};
 
 /// The version of the record's form.
 pub const VERSION: u32 = 1;
@@ -43,9 +46,11 @@ pub enum Body {
     Recovery(Recovery),
     /// Another process takes the run over.
     RunResume(RunResume),
-    /// It was said later what became of a use whose outcome was unknown. The only record that may
-    /// follow the end of a run.
+    /// It was said later what became of a use whose outcome was unknown. This record and the next are the
+    /// only ones that may follow the end of a run.
     Resolution(ResolutionRecord),
+    /// What fields said that the records commit to was deleted.
+    Erasure(Erasure),
     /// The next epoch of the key that signs the log begins. It belongs to the log and to no run.
     KeyRotate(KeyRotate),
     /// A grant was issued. Like the next two, it belongs to the log and to no run.
@@ -119,13 +124,32 @@ pub struct TokenLine {
     pub witness: Option<Witness>,
 }
 
+impl TokenLine {
+    /// What a record says of a token that grants so many uses.
+    ///
+    /// # Errors
+    /// When its definition has no canonical form.
+    pub fn of(token: &Token, uses: u32) -> Result<Self, JsonRefusal> {
+        Ok(Self {
+            name: token.name().to_owned(),
+            scope: token.scope().summary(),
+            definition: token.digest()?,
+            uses,
+            requires_approval: token.requires_approval(),
+            witness: token.witness(),
+        })
+    }
+}
+
 /// The model answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelTurn {
     /// Counted from 1.
     pub turn: u64,
-    /// SHA-256 of the answer's content blocks as they were received.
-    pub content: Digest,
+    /// SHA-256 of the answer's content blocks as they were received. Always written; not there where it is
+    /// committed to and its opening isn't at hand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<Digest>,
     /// How many tools it calls.
     pub calls: u64,
     /// Why it stopped, in the API's word.
@@ -152,6 +176,23 @@ pub struct ApprovalRequested {
     /// The question as it is shown, where people decide about it elsewhere.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub question: Option<Question>,
+    /// The digest of the question, which is what people sign, where the question is committed to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shown: Option<Digest>,
+}
+
+impl ApprovalRequested {
+    /// The digest of the question, whether or not it can be read.
+    ///
+    /// # Errors
+    /// When the question has no canonical form.
+    pub fn shown(&self) -> Result<Option<Digest>, JsonRefusal> {
+        match (&self.shown, &self.question) {
+            (Some(shown), _) => Ok(Some(*shown)),
+            (None, Some(question)) => question.digest().map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// A person answered, or didn't.
@@ -192,7 +233,8 @@ pub struct Intent {
     pub attempt: AttemptId,
     /// What is going to happen.
     pub args: Value,
-    /// The digest of that.
+    /// The digest of that and of the token's name; where `args` is committed to, of that commitment
+    /// ([`blinded`](super::commitment::blinded)).
     pub action_digest: Digest,
     /// The record in which a person approved it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -216,8 +258,10 @@ pub struct OutcomeRecord {
     pub reason: Option<String>,
     /// One redacted line.
     pub result_summary: String,
-    /// SHA-256 of the whole redacted output.
-    pub output_digest: Digest,
+    /// SHA-256 of the whole redacted output. Always written; not there where it is committed to and its
+    /// opening isn't at hand.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_digest: Option<Digest>,
     /// Its length in bytes.
     pub output_bytes: u64,
     /// SHA-256 of a program's standard error, redacted, when it wrote anything there.
@@ -265,6 +309,10 @@ pub struct Negotiation {
     pub justification: String,
     /// The token that a person granted, if any.
     pub granted_token: Option<String>,
+    /// What was granted, as the first record says it of the tokens that the run begins with: the token, and
+    /// its way back where it has one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tokens: Vec<TokenLine>,
     /// Who decided: `human`.
     pub provider_type: String,
     /// The decider's name.
@@ -327,6 +375,21 @@ pub struct ResolutionRecord {
     pub name: String,
     /// How that is known, in one line.
     pub note: String,
+}
+
+/// What fields said that the records commit to was deleted. The commitments stay, and so does every proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Of which record; of all of them without it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of: Option<u64>,
+    /// Of which field; of all of them without it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// How many openings were deleted.
+    pub openings: u64,
+    /// The name of the account that asked for it, which proves no more.
+    pub by: String,
 }
 
 /// A grant was issued.
@@ -427,74 +490,4 @@ pub struct Account {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-/// A record as it is stored: exact bytes, and their digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedRecord {
-    /// Its number in the run, from 1.
-    pub seq: u64,
-    /// The canonical JSON.
-    pub bytes: Vec<u8>,
-    /// The [leaf hash](tree::leaf_hash) of `bytes`.
-    pub hash: Digest,
-}
-
-impl SealedRecord {
-    /// What it says. Whether it stands where it should is the chain's business.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are no record.
-    pub fn read(&self) -> Result<Record, serde_json::Error> {
-        serde_json::from_slice(&self.bytes)
-    }
-}
-
-/// A record that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The form's version.
-    pub v: u32,
-    /// The run.
-    pub run: RunId,
-    /// Its number in the run, from 1.
-    pub seq: u64,
-    /// The [leaf hash](tree::leaf_hash) of the record before; SHA-256 of the empty text for the first.
-    pub prev: Digest,
-    /// When it was written.
-    pub timestamp: Timestamp,
-    /// What it says.
-    #[serde(flatten)]
-    pub body: Body,
-}
-
-/// What the first record of a run names as the one before it.
-pub fn genesis() -> Digest {
-    Digest::of(b"")
-}
-
-/// Writes a record: the one place in which bytes are made of it.
-pub fn seal(
-    run: &RunId,
-    seq: u64,
-    prev: Digest,
-    timestamp: Timestamp,
-    body: &Body,
-) -> Result<SealedRecord, JsonRefusal> {
-    #[derive(Serialize)]
-    struct Whole<'a> {
-        v: u32,
-        run: &'a RunId,
-        seq: u64,
-        prev: Digest,
-        timestamp: Timestamp,
-        #[serde(flatten)]
-        body: &'a Body,
-    }
-    let bytes = canonical(&Whole { v: VERSION, run, seq, prev, timestamp, body })?;
-    if bytes.len() > MOST_BYTES {
-        return Err(JsonRefusal::TooLarge { bytes: bytes.len(), limit: MOST_BYTES });
-    }
-    Ok(SealedRecord { seq, hash: tree::leaf_hash(&bytes), bytes })
 }

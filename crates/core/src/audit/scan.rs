@@ -25,14 +25,16 @@ pub struct Flaw {
 /// Reads one object and hands over each of its outermost fields: the key between its quotes, and the
 /// value, both as they are written.
 pub fn object<'a>(text: &'a str, mut field: impl FnMut(&'a str, &'a str)) -> Result<(), Flaw> {
-    let mut scan = Scan { text, bytes: text.as_bytes(), at: 0 };
-    // No control character stands bare anywhere in canonical JSON, between its values either.
-    if scan.bytes.iter().fold(false, |bare, byte| bare | (*byte < 0x20)) {
-        let at = scan.bytes.iter().position(|byte| *byte < 0x20).unwrap_or_default();
-        return Err(Flaw { what: "a control character stands bare", at });
-    }
+    let mut scan = Scan::of(text)?;
     scan.fields(1, &mut field)?;
     if scan.at != scan.bytes.len() { scan.flaw("something follows the record") } else { Ok(()) }
+}
+
+/// Reads one value of whatever kind.
+pub fn value(text: &str) -> Result<(), Flaw> {
+    let mut scan = Scan::of(text)?;
+    scan.value(1)?;
+    if scan.at != scan.bytes.len() { scan.flaw("something follows the value") } else { Ok(()) }
 }
 
 /// A string's value without its quotes, when it is written without escapes.
@@ -72,6 +74,16 @@ fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
 }
 
 impl<'a> Scan<'a> {
+    fn of(text: &'a str) -> Result<Self, Flaw> {
+        let bytes = text.as_bytes();
+        // No control character stands bare anywhere in canonical JSON, between its values either.
+        if bytes.iter().fold(false, |bare, byte| bare | (*byte < 0x20)) {
+            let at = bytes.iter().position(|byte| *byte < 0x20).unwrap_or_default();
+            return Err(Flaw { what: "a control character stands bare", at });
+        }
+        Ok(Self { text, bytes, at: 0 })
+    }
+
     fn flaw<T>(&self, what: &'static str) -> Result<T, Flaw> {
         Err(Flaw { what, at: self.at })
     }
@@ -117,11 +129,17 @@ impl<'a> Scan<'a> {
             self.at += 1;
             return Ok(());
         }
-        let mut before: Option<&str> = None;
+        let mut before: Option<(&str, bool)> = None;
         loop {
             let start = self.at;
             let key = self.string()?;
-            match before.map(|before| in_order(before, key)) {
+            // Plain keys are in the order of their bytes; for others see `in_order`.
+            let plain = key.is_ascii() && !key.contains('\\');
+            let order = before.map(|(before, was_plain)| match plain && was_plain {
+                true => before.cmp(key),
+                false => in_order(before, key),
+            });
+            match order {
                 None | Some(Ordering::Less) => {}
                 Some(Ordering::Equal) => {
                     self.at = start;
@@ -132,7 +150,7 @@ impl<'a> Scan<'a> {
                     return self.flaw("a key stands out of order");
                 }
             }
-            before = Some(key);
+            before = Some((key, plain));
             self.take(b':', "there is no value after a key")?;
             let start = self.at;
             self.value(depth)?;
@@ -232,10 +250,6 @@ impl<'a> Scan<'a> {
 
 /// The order of two keys: by UTF-16 code units of what they say (RFC 8785, section 3.2.3).
 fn in_order(before: &str, key: &str) -> Ordering {
-    let simple = |key: &str| key.is_ascii() && !key.contains('\\');
-    if simple(before) && simple(key) {
-        return before.cmp(key);
-    }
     units(before).cmp(units(key))
 }
 

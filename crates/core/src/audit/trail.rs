@@ -51,6 +51,9 @@ pub struct Proof {
     #[serde(skip_serializing_if = "Option::is_none")]
     resolution: Option<ResolutionRecord>,
     seq: u64,
+    /// Fields that the records commit to and that can't be read any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    erased: Vec<String>,
     #[serde(skip)]
     output: String,
 }
@@ -79,7 +82,7 @@ impl Proof {
             duration_ms: outcome.map_or(0, |record| record.duration_ms),
             exit_code: outcome.and_then(|record| record.exit_code),
             http_status: outcome.and_then(|record| record.http_status),
-            output_digest: outcome.map(|record| record.output_digest),
+            output_digest: outcome.and_then(|record| record.output_digest),
             output_bytes: outcome.map_or(0, |record| record.output_bytes),
             stderr_digest: outcome.and_then(|record| record.stderr_digest),
             action_digest: intent.action_digest,
@@ -89,6 +92,7 @@ impl Proof {
             approval_seq: intent.approval_seq,
             resolution: None,
             seq,
+            erased: Vec::new(),
             output: String::new(),
         }
     }
@@ -171,6 +175,11 @@ impl Proof {
     /// The number of the record of the spend.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Fields that the records commit to and that can't be read any more, because what they said was erased.
+    pub fn erased(&self) -> &[String] {
+        &self.erased
     }
 
     /// The redacted output, cut to the cap. Empty on a proof that was read from a record.
@@ -328,7 +337,9 @@ impl AuditTrail {
                 if outcome.is_some_and(|outcome| outcome.outcome.is_none()) {
                     return;
                 }
-                self.proofs.push(Proof::join(seq, timestamp, intent.clone(), outcome));
+                let mut proof = Proof::join(seq, timestamp, intent.clone(), outcome);
+                proof.erased.clone_from(&record.erased);
+                self.proofs.push(proof);
             }
             Body::Approval(approval) => {
                 let approval = approval.clone();
@@ -338,6 +349,10 @@ impl AuditTrail {
                 self.errors.push(ErrorLine { error: error.clone(), timestamp, seq });
             }
             Body::Outcome(outcome) => {
+                let of = |proof: &&mut Proof| proof.attempt == outcome.attempt;
+                if let Some(proof) = self.proofs.iter_mut().rev().find(of) {
+                    proof.erased.extend(record.erased.iter().cloned());
+                }
                 if let Some(error) = failure(outcome) {
                     self.errors.push(ErrorLine { error, timestamp, seq });
                 }
@@ -373,6 +388,7 @@ impl AuditTrail {
             | Body::GrantIssue(_)
             | Body::GrantRevoke(_)
             | Body::LedgerEpoch(_)
+            | Body::Erasure(_)
             | Body::Anchor(_) => {}
         }
     }

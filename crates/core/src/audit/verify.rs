@@ -11,6 +11,7 @@ mod anchors;
 mod approvals;
 mod chain;
 mod line;
+mod openings;
 mod report;
 mod signatures;
 
@@ -26,9 +27,11 @@ use crate::json::Digest;
 
 use accounts::Accounts;
 use anchors::Anchors;
-pub use line::Line;
+pub use line::{Apart, Line};
 use line::{Content, Fields};
-pub use report::{Finding, Report};
+pub use openings::Commitments;
+use openings::Openings;
+pub use report::{Finding, Report, Timestamping};
 
 /// A place where the chain doesn't fit, which the next record decides: either the record before was
 /// changed, or the one that names it.
@@ -53,6 +56,7 @@ pub struct Verifier<'p> {
     integrity: Option<Finding>,
     accounts: Accounts,
     anchors: Anchors,
+    openings: Openings,
     /// Whether it is one record that is judged, by a proof of its own.
     single: bool,
 }
@@ -72,6 +76,7 @@ impl<'p> Verifier<'p> {
             integrity: None,
             accounts: Accounts::new(&policy.approvers),
             anchors: Anchors::default(),
+            openings: Openings::default(),
             single: false,
         }
     }
@@ -125,10 +130,10 @@ impl<'p> Verifier<'p> {
         let line = Line::read(proof.record.as_bytes());
         let (leaf, root, size) = match &line.content {
             Content::Record { leaf, fields } => {
-                self.run = fields.run.and_then(scan::plain).map(str::to_owned);
+                self.run = fields.run().and_then(scan::plain).map(str::to_owned);
                 (*leaf, checkpoint.root, checkpoint.size)
             }
-            Content::Gap(_) => return Err("there is no record".to_owned()),
+            Content::Gap(_) | Content::Opening(_) => return Err("there is no record".to_owned()),
             Content::Flawed(why) => return Err(why.clone()),
         };
         self.checkpoint = Some((note, checkpoint));
@@ -149,6 +154,13 @@ impl<'p> Verifier<'p> {
                 self.break_at(Some(next), why);
             }
             Content::Gap(gap) => self.skip(gap),
+            // Which record was changed is told by the next one.
+            Content::Opening(_) if self.suspect.is_some() => {}
+            Content::Opening(opening) => {
+                if let Err(why) = self.openings.opening(opening) {
+                    self.break_at(Some(self.records.max(1)), &why);
+                }
+            }
             Content::Record { leaf, fields } => {
                 if let Err(why) = self.record(*leaf, fields, line.bytes)
                     && self.integrity.is_none()
@@ -208,6 +220,7 @@ impl<'p> Verifier<'p> {
         let integrity = self.integrity.clone().unwrap_or(Finding::Ok);
         let (authenticity, signed_by) = self.authenticity();
         let witnessing = self.witnessing();
+        let timestamp = self.timestamp();
         let completeness = match (&integrity, self.run.is_some()) {
             _ if self.single => {
                 Finding::Absent { reason: "a proof shows one record and not its run".to_owned() }
@@ -226,6 +239,8 @@ impl<'p> Verifier<'p> {
             closed: self.accounts.closed(),
             stop_reason: self.accounts.stop_reason(),
             single: self.single,
+            timestamp,
+            commitments: self.openings.count(),
             integrity,
             authenticity,
             witnessing,

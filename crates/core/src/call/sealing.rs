@@ -2,6 +2,7 @@
 //! once is kept until it does.
 
 use super::{Spent, change};
+use crate::audit::commitment::Part;
 use crate::audit::record::{Body, OutcomeRecord};
 use crate::audit::trail::Proof;
 use crate::display::first_chars;
@@ -143,7 +144,11 @@ impl Spent {
             attempt,
             by: Resolver::Owner { fence },
             verdict,
-            note: record.result_summary.clone(),
+            // A resolution is never committed to.
+            note: match ledger.commits_to(Part::Output) {
+                true => "the process that started it told its outcome late".to_owned(),
+                false => record.result_summary.clone(),
+            },
         };
         match ledger.ledger().resolve(late).await {
             Ok(_) => Said::Late(error),
@@ -167,7 +172,7 @@ impl Spent {
             outcome: Some(outcome.verdict),
             reason: outcome.reason.as_deref().map(line),
             result_summary: line(&outcome.summary),
-            output_digest: outcome.output_digest,
+            output_digest: Some(outcome.output_digest),
             output_bytes: outcome.output_bytes,
             stderr_digest: outcome.stderr_digest,
             exit_code: outcome.exit_code,

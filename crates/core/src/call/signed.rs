@@ -83,7 +83,8 @@ async fn ask<'a>(
 ) -> Result<Asked<'a>, Refusal> {
     let invocation = &authorized.invocation;
     let message = format!("{} ({})", invocation.tool(), authorized.token.scope().summary());
-    let question = waiting.question(&authorized.request(&message));
+    let mut question = waiting.question(&authorized.request(&message));
+    question.salt = ledger.blinding().and_then(|blinding| blinding.question());
     let shown = question.digest().map_err(unrecordable)?;
     let subject = Subject {
         origin: waiting.origin().to_owned(),
@@ -98,6 +99,7 @@ async fn ask<'a>(
         attempt: Some(invocation.attempt()),
         action_digest: Some(invocation.digest()),
         message: message.clone(),
+        shown: question.salt.is_some().then_some(shown),
         question: Some(question),
     });
     // The hold outlasts the answer by a minute, for the way from the yes to the spend.
@@ -269,7 +271,7 @@ async fn questions(ledger: &RunLedger, attempt: AttemptId) -> Result<Vec<Digest>
         for sealed in &page {
             if let Ok(Record { body: Body::ApprovalRequest(asked), .. }) = sealed.read()
                 && asked.attempt == Some(attempt)
-                && let Some(Ok(digest)) = asked.question.map(|question| question.digest())
+                && let Ok(Some(digest)) = asked.shown()
             {
                 found.push(digest);
             }

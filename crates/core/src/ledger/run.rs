@@ -6,7 +6,8 @@ use super::grant::{Definitions, Granted, TokenState};
 use super::protocol::{Fence, Resolver, Transition, UseState};
 use super::{Ledger, LedgerError};
 use crate::approval::{Runner, Signed};
-use crate::audit::record::{Body, ResolutionRecord, RunEnd};
+use crate::audit::commitment::{self, Blinding, Part};
+use crate::audit::record::{Body, ResolutionRecord, RunClose, RunEnd};
 use crate::id::{AttemptId, GrantId, LedgerId, RunId};
 use crate::json::Digest;
 use crate::outcome::Verdict;
@@ -26,6 +27,8 @@ pub struct Opening {
     pub source: Source,
     /// The `run_open` record.
     pub record: Body,
+    /// The openings of what it commits to.
+    pub openings: Vec<commitment::Opening>,
     /// The first page of the journal, if the run can be gone on with.
     pub journal: Option<Vec<u8>>,
 }
@@ -104,6 +107,8 @@ pub struct Entry {
     pub unlock: Vec<String>,
     /// What is written down. A change always has a record.
     pub record: Option<Body>,
+    /// The openings of what it commits to, which are kept apart.
+    pub openings: Vec<commitment::Opening>,
     /// What is needed to go on from here after a crash: opaque to the ledger, at most
     /// [`MOST_JOURNAL_BYTES`](super::MOST_JOURNAL_BYTES).
     pub journal: Option<Vec<u8>>,
@@ -112,12 +117,14 @@ pub struct Entry {
 impl Entry {
     /// A record without a change.
     pub fn note(hold: Hold, record: Body) -> Self {
-        Self { hold, change: None, unlock: Vec::new(), record: Some(record), journal: None }
+        let (unlock, openings) = (Vec::new(), Vec::new());
+        Self { hold, change: None, unlock, record: Some(record), openings, journal: None }
     }
 
     /// A page of the journal alone.
     pub fn journal(hold: Hold, page: Vec<u8>) -> Self {
-        Self { hold, change: None, unlock: Vec::new(), record: None, journal: Some(page) }
+        let (unlock, openings) = (Vec::new(), Vec::new());
+        Self { hold, change: None, unlock, record: None, openings, journal: Some(page) }
     }
 
     /// A change with its record.
@@ -148,6 +155,8 @@ pub struct Closing {
     pub stop_reason: String,
     /// What the record says besides the accounts, which the ledger adds.
     pub details: RunEnd,
+    /// The openings of what it commits to.
+    pub openings: Vec<commitment::Opening>,
     /// Whether the journal stays.
     pub keep_journal: bool,
 }
@@ -186,6 +195,27 @@ impl Resolution {
         });
         let transition = Transition::Resolve { by, verdict };
         (Change { attempt, token, action, transition }, record)
+    }
+}
+
+/// Openings that are to be deleted, with whatever else the ledger keeps that says the same: a journal that
+/// was kept, the task in the list of runs.
+#[derive(Debug, Clone)]
+pub struct Erasing {
+    /// The run, which must have ended.
+    pub run: RunId,
+    /// Of which record; of all of them without it.
+    pub of: Option<u64>,
+    /// Of which field; of all of them without it.
+    pub field: Option<String>,
+    /// The name of the account that asks for it.
+    pub by: String,
+}
+
+impl Erasing {
+    /// Whether an opening is among them.
+    pub fn takes(&self, seq: u64, field: &str) -> bool {
+        self.of.is_none_or(|of| of == seq) && self.field.as_deref().is_none_or(|of| of == field)
     }
 }
 
@@ -279,12 +309,30 @@ pub struct Attempt {
 pub struct RunLedger {
     ledger: Arc<dyn Ledger>,
     hold: Hold,
+    blinding: Option<Arc<Blinding>>,
 }
 
 impl RunLedger {
     /// Joins a ledger and a hold that it gave.
     pub fn new(ledger: Arc<dyn Ledger>, hold: Hold) -> Self {
-        Self { ledger, hold }
+        Self { ledger, hold, blinding: None }
+    }
+
+    /// Commits to fields of what is recorded, instead of writing them.
+    #[must_use]
+    pub fn blinded(mut self, blinding: Option<Arc<Blinding>>) -> Self {
+        self.blinding = blinding;
+        self
+    }
+
+    /// What the records commit to, if they commit to anything.
+    pub fn blinding(&self) -> Option<&Arc<Blinding>> {
+        self.blinding.as_ref()
+    }
+
+    /// Whether the records commit to a part instead of saying it.
+    pub fn commits_to(&self, part: Part) -> bool {
+        self.blinding.as_ref().is_some_and(|blinding| blinding.covers(part))
     }
 
     /// The ledger.
@@ -304,12 +352,49 @@ impl RunLedger {
 
     /// Makes a change with its record.
     pub async fn change(&self, change: Change, record: Body) -> Result<Receipt, LedgerError> {
-        self.ledger.commit(Entry::change(self.hold.clone(), change, record)).await
+        self.commit(Entry::change(self.hold.clone(), change, record)).await
+    }
+
+    /// Makes an entry, with the openings of what its record commits to.
+    pub async fn commit(&self, mut entry: Entry) -> Result<Receipt, LedgerError> {
+        if let Some(record) = &entry.record {
+            entry.openings = self.openings(record)?;
+        }
+        self.ledger.commit(entry).await
+    }
+
+    /// Ends the run.
+    pub async fn close(
+        &self,
+        stop_reason: String,
+        details: RunEnd,
+        keep_journal: bool,
+    ) -> Result<Receipt, LedgerError> {
+        // The accounts are the ledger's, and no part of them is committed to.
+        let record = Body::RunClose(RunClose {
+            stop_reason: String::new(),
+            end: details.clone(),
+            tokens: Vec::new(),
+            records: 0,
+        });
+        let openings = self.openings(&record)?;
+        let hold = self.hold.clone();
+        let closing = Closing { hold, stop_reason, details, openings, keep_journal };
+        self.ledger.close_run(closing).await
+    }
+
+    fn openings(&self, record: &Body) -> Result<Vec<commitment::Opening>, LedgerError> {
+        match &self.blinding {
+            Some(blinding) => {
+                blinding.open(record).map_err(|error| LedgerError::BadRecord(error.to_string()))
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Writes a record.
     pub async fn note(&self, record: Body) -> Result<Receipt, LedgerError> {
-        self.ledger.commit(Entry::note(self.hold.clone(), record)).await
+        self.commit(Entry::note(self.hold.clone(), record)).await
     }
 
     /// What is known of an attempt of the run.

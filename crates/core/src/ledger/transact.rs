@@ -5,15 +5,19 @@
 //! transaction and writes the changes there. Which state follows which is [`protocol::next`]'s.
 
 mod decisions;
+mod erase;
 mod runs;
 
 use std::collections::BTreeMap;
 
 use super::grant::{Grant, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
-use super::run::{Attempt, Change, Decision, Entry, Hold, Receipt, Resolution, RunSummary};
+use super::run::{
+    Attempt, Change, Decision, Entry, Erasing, Hold, Receipt, Resolution, RunSummary,
+};
 use super::{LedgerError, MOST_JOURNAL_BYTES};
 use crate::approval::Signed;
+use crate::audit::commitment::Opening;
 use crate::audit::record::{
     self, Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord,
 };
@@ -22,6 +26,7 @@ use crate::json::Digest;
 use crate::time::Timestamp;
 
 pub use decisions::decide;
+pub use erase::erase;
 pub use runs::{close_run, open_run, renew_run, take_run};
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -49,6 +54,8 @@ pub trait View {
         token: &str,
         now: Timestamp,
     ) -> Result<Vec<(RunId, Attempt)>>;
+    /// The openings that are kept of a run's records: the record's number and the field.
+    fn openings(&mut self, run: &RunId) -> Result<Vec<(u64, String)>>;
     /// What was signed about an attempt, in the order in which it came.
     fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>>;
 }
@@ -72,8 +79,10 @@ pub struct Changes {
     pub runs: BTreeMap<RunId, RunSummary>,
     /// Attempts as they stand now.
     pub attempts: Vec<(RunId, Attempt)>,
-    /// Records that are new.
+    /// Records that are new, with the openings of what they commit to.
     pub records: Vec<(RunId, SealedRecord)>,
+    /// Openings that go.
+    pub erased: Option<Erasing>,
     /// Records of the ledger's own, which belong to no run, and when they are written.
     pub own: Vec<(Timestamp, Body)>,
     /// A page that is new: its run, its number and its bytes.
@@ -146,7 +155,7 @@ pub fn revoke<V: View>(
 
 /// Makes one change with its record, or a record or a page alone.
 pub fn commit<V: View>(view: &mut V, now: Timestamp, entry: Entry) -> Result<(Receipt, Changes)> {
-    let Entry { hold, change, unlock, record, journal } = entry;
+    let Entry { hold, change, unlock, record, openings, journal } = entry;
     let mut draft = Draft::new(view, now);
     let grant = draft.held(&hold)?.grant.clone();
     for name in unlock {
@@ -159,13 +168,13 @@ pub fn commit<V: View>(view: &mut V, now: Timestamp, entry: Entry) -> Result<(Re
     let mut receipt = draft.receipt(&hold.run)?;
     match (change, record) {
         (Some(change), Some(record)) => {
-            receipt = draft.change(&hold, &grant, change, &record)?;
+            receipt = draft.change(&hold, &grant, change, &record, openings)?;
         }
         (Some(_), None) => {
             return Err(LedgerError::BadRecord("a change comes with its record".to_owned()));
         }
         (None, Some(record)) => {
-            draft.append(&hold.run, &record)?;
+            draft.append(&hold.run, &record, openings)?;
             receipt = draft.receipt(&hold.run)?;
         }
         (None, None) => {}
@@ -201,7 +210,7 @@ pub fn resolve<V: View>(
     };
     let (change, record) = resolution.into_change(found.token, found.action);
     let hold = Hold { run, fence: 0 };
-    let receipt = draft.change(&hold, &grant, change, &record)?;
+    let receipt = draft.change(&hold, &grant, change, &record, Vec::new())?;
     Ok((receipt, draft.changes))
 }
 
@@ -252,10 +261,10 @@ impl<'v, V: View> Draft<'v, V> {
     }
 
     /// Writes the next record of a run.
-    fn append(&mut self, run: &RunId, body: &Body) -> Result<()> {
+    fn append(&mut self, run: &RunId, body: &Body, openings: Vec<Opening>) -> Result<()> {
         let now = self.now;
         let held = self.run(run)?;
-        let sealed = record::seal(run, held.records + 1, held.head, now, body)
+        let sealed = record::seal_with(run, held.records + 1, held.head, now, body, openings)
             .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
         held.records = sealed.seq;
         held.head = sealed.hash;
@@ -270,6 +279,7 @@ impl<'v, V: View> Draft<'v, V> {
         grant: &GrantId,
         change: Change,
         record: &Body,
+        openings: Vec<Opening>,
     ) -> Result<Receipt> {
         let Change { attempt, token, action, transition } = change;
         let before = self.view.attempt(&hold.run, &attempt)?;
@@ -288,7 +298,7 @@ impl<'v, V: View> Draft<'v, V> {
             }
             other => other?,
         };
-        self.append(&hold.run, record)?;
+        self.append(&hold.run, record, openings)?;
         let action = before.map_or(action, |before| match before.state {
             protocol::UseState::Released { .. } => action,
             _ => before.action,
@@ -367,7 +377,7 @@ impl<'v, V: View> Draft<'v, V> {
             state: if spent { "unknown" } else { "released" }.to_owned(),
             message: message.to_owned(),
         });
-        self.append(run, &body)?;
+        self.append(run, &body, Vec::new())?;
         let seq = self.run(run)?.records;
         let Attempt { id, token, action, .. } = attempt;
         self.put(run, grant, token, id, action, next, seq)

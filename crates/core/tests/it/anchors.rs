@@ -68,7 +68,7 @@ fn outcome(verdict: Option<Verdict>) -> Body {
         outcome: verdict,
         reason: None,
         result_summary: "fine".into(),
-        output_digest: Digest::of(b""),
+        output_digest: Some(Digest::of(b"")),
         output_bytes: 0,
         stderr_digest: None,
         exit_code: None,

@@ -9,7 +9,7 @@ use lar_core::id::{AttemptId, CallSite, Part, RunId};
 use lar_core::json::Digest;
 use lar_core::time::Timestamp;
 use ssh_key::private::{EcdsaKeypair, Ed25519Keypair, PrivateKey};
-use ssh_key::public::{KeyData, SkEd25519};
+use ssh_key::public::{KeyData, SkEcdsaSha2NistP256, SkEd25519};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PublicKey, Signature};
 
 pub fn key(seed: u8) -> PrivateKey {
@@ -309,6 +309,54 @@ fn a_security_key_must_say_that_a_person_was_there_and_who() {
     assert_eq!(refused(&policy, claimed), Flaw::Forged("dave".into()));
 }
 
+/// The same of a security key that signs with ECDSA, as the older ones do: its signature is two numbers, each
+/// with its length before it.
+fn sk_ecdsa_sign(secret: &p256::SecretKey, statement: &str, flags: u8, claimed: u8) -> Signed {
+    use p256::ecdsa::signature::Signer;
+    use sha2::{Digest as _, Sha256};
+    let mut data = Sha256::digest("ssh:").to_vec();
+    data.push(flags);
+    data.extend(5u32.to_be_bytes());
+    data.extend(Sha256::digest(to_be_signed(statement).unwrap()));
+    let made: p256::ecdsa::Signature = p256::ecdsa::SigningKey::from(secret).sign(&data);
+    let mut bytes = Vec::new();
+    for number in made.to_bytes().chunks(32) {
+        let mut number: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        if number.first().is_some_and(|first| *first >= 0x80) {
+            number.insert(0, 0);
+        }
+        bytes.extend((number.len() as u32).to_be_bytes());
+        bytes.extend(number);
+    }
+    bytes.push(claimed);
+    bytes.extend(5u32.to_be_bytes());
+    let signature = Signature::new(Algorithm::SkEcdsaSha2NistP256, bytes).unwrap();
+    Signed::join(statement.to_owned(), sk_ecdsa_key(secret), signature).unwrap()
+}
+
+fn sk_ecdsa_key(secret: &p256::SecretKey) -> KeyData {
+    KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(secret.public_key().into(), "ssh:"))
+}
+
+#[test]
+fn a_security_key_that_signs_with_ecdsa_is_held_to_the_same() {
+    let secret = p256::SecretKey::from_slice(&[6; 32]).unwrap();
+    let key = PublicKey::new(sk_ecdsa_key(&secret), "");
+    let policy = Approvers::new([format!("erin {}", key.to_openssh().unwrap())], 1, false).unwrap();
+    let given = Given { name: "erin", ..given(&policy) };
+    let text = given.statement().to_text().unwrap();
+    let judged = judge(&policy, &[], &[sk_ecdsa_sign(&secret, &text, 0x05, 0x05)]);
+    assert!(matches!(judged.ruling, Ruling::Yes { .. }), "{judged:?}");
+    for (flags, missing) in [(0x01, "whose finger"), (0x04, "a touch"), (0x00, "a touch")] {
+        let flaw = refused(&policy, sk_ecdsa_sign(&secret, &text, flags, flags)).to_string();
+        assert!(flaw.contains(missing), "{flags}: {flaw}");
+    }
+    let claimed = sk_ecdsa_sign(&secret, &text, 0x01, 0x05);
+    assert_eq!(refused(&policy, claimed), Flaw::Forged("erin".into()));
+    let other = p256::SecretKey::from_slice(&[7; 32]).unwrap();
+    assert_eq!(refused(&policy, sk_ecdsa_sign(&other, &text, 0x05, 0x05)), Flaw::UnlistedKey);
+}
+
 /// The same again, offline: a run's records as they are exported.
 mod offline {
     use lar_core::approval::{ApprovalRequest, Question};
@@ -387,6 +435,7 @@ mod offline {
                     attempt,
                     action_digest: Some(action),
                     message: "may it?".into(),
+                    shown: None,
                     question: Some(question(action)),
                 }),
                 Body::Approval(Approval {
@@ -415,7 +464,7 @@ mod offline {
                     outcome: Some(Verdict::Succeeded),
                     reason: None,
                     result_summary: String::new(),
-                    output_digest: Digest::of(b""),
+                    output_digest: Some(Digest::of(b"")),
                     output_bytes: 0,
                     stderr_digest: None,
                     exit_code: Some(0),

@@ -83,7 +83,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
             outcome: Some(Verdict::Succeeded),
             reason: None,
             result_summary: "fine".into(),
-            output_digest: Digest::of(b""),
+            output_digest: Some(Digest::of(b"")),
             output_bytes: 0,
             stderr_digest: None,
             exit_code: Some(0),
@@ -177,6 +177,7 @@ impl Log {
             records: own.len() as u64,
             head: leaf_hash(own.last().unwrap().1),
             checkpoint: note.to_string(),
+            timestamp: None,
             epochs,
         };
         let mut lines = vec![header.line().unwrap()];

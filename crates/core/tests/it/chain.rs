@@ -63,7 +63,7 @@ fn altered(record: &SealedRecord, from: &str, to: &str) -> SealedRecord {
     let text = String::from_utf8(record.bytes.clone()).unwrap();
     assert!(text.contains(from), "{text}");
     let bytes = text.replacen(from, to, 1).into_bytes();
-    SealedRecord { seq: record.seq, hash: leaf_hash(&bytes), bytes }
+    SealedRecord { seq: record.seq, hash: leaf_hash(&bytes), bytes, openings: Vec::new() }
 }
 
 #[test]
@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn bytes_of_any_kind_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let record = SealedRecord { seq: 1, hash: leaf_hash(&bytes), bytes };
+        let record = SealedRecord { seq: 1, hash: leaf_hash(&bytes), bytes, openings: Vec::new() };
         let _ = check(&[record]);
     }
 }

@@ -66,6 +66,7 @@ async fn take_and_close(held: &Held) {
         hold,
         stop_reason: "error".to_owned(),
         details: Default::default(),
+        openings: Vec::new(),
         keep_journal: false,
     };
     held.memory.close_run(closing).await.unwrap();
@@ -158,6 +159,7 @@ async fn a_use_that_is_held_elsewhere_is_not_used_up() {
         attempt: Some(other.attempt()),
         action_digest: Some(other.digest()),
         message: "may it".to_owned(),
+        shown: None,
         question: None,
     });
     let hold = change(Transition::Reserve { lease_ms: 60_000 });

@@ -96,7 +96,8 @@ async fn a_run_of_as_many_tokens_as_fit_is_opened_and_closed() {
         ..RunEnd::default()
     };
     let stop_reason = "error".to_owned();
-    let closing = Closing { hold, stop_reason, details: end, keep_journal: false };
+    let closing =
+        Closing { hold, stop_reason, details: end, openings: Vec::new(), keep_journal: false };
     memory.close_run(closing).await.unwrap();
     let records = memory.records(&run, 1, 10).await.unwrap();
     let Body::RunClose(RunClose { tokens: accounts, .. }) = records[1].read().unwrap().body else {

@@ -1,6 +1,8 @@
 //! `lar audit`: the records of runs, listed, shown and verified.
 
+mod erase;
 mod export;
+mod kept;
 mod prove;
 mod resolve;
 mod timestamp;
@@ -54,6 +56,8 @@ enum Command {
     Verify(verify::Args),
     /// Say what became of an action whose outcome is unknown
     Resolve(resolve::Args),
+    /// Delete what a run's records commit to, and keep every proof
+    Erase(erase::Args),
     /// Write one run in a form that other tools read
     Export(export::Args),
     /// Prove that one record is in the log, without showing the rest
@@ -76,6 +80,7 @@ pub fn run(args: Args) -> Exit {
             }
             Command::Verify(args) => verify::run(args).await,
             Command::Resolve(args) => resolve::run(args).await,
+            Command::Erase(args) => erase::run(args).await,
             Command::Export(args) => export::run(args).await,
             Command::Prove(args) => prove::prove(args).await,
             Command::Diff(args) => prove::diff(args).await,

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use linear_agentics::audit::log::{Head, Log, NewKey};
-use linear_agentics::audit::note::{NoteKey, NoteSigner};
+use linear_agentics::audit::note::{NoteKey, NoteSigner, SignerError};
 use linear_agentics::audit::policy::Policy;
 use linear_agentics::display::{Mode, escape};
-use linear_agentics::keys::{KeyError, KeyLine, Keys, new_root, read_root};
+use linear_agentics::keys::{Holder, KeyError, KeyLine, Keys, new_root, read_root};
 use linear_agentics::{Ledger, LedgerError, LedgerPlace, open_ledger};
 use serde_json::json;
 
@@ -65,8 +65,12 @@ struct Making {
     #[arg(long, default_value = "lar-root", value_name = "NAME")]
     root_name: String,
     /// The program's Ed25519 public key, 32 bytes in base64 or hexadecimal
-    #[arg(long, value_name = "KEY", requires = "signer")]
+    #[arg(long, value_name = "KEY")]
     public: Option<String>,
+    /// The Unix socket on which a program listens that holds the key and signs. In each connection it
+    /// reads the bytes to their end, and writes the signature in base64
+    #[arg(long, value_name = "PATH", requires = "public", conflicts_with = "signer")]
+    socket: Option<PathBuf>,
     /// After `--`: a program that holds the key and signs, by its absolute path, with its arguments.
     /// It gets the bytes on stdin and prints the signature in base64
     #[arg(last = true, value_name = "PROGRAM", requires = "public")]
@@ -161,8 +165,17 @@ fn make(keys: &Keys, epoch: u64, from: u64, making: &Making) -> Result<KeyLine, 
         Some(path) => Some(read_root(path, &making.root_name)?),
         None => None,
     };
-    let external = (!making.signer.is_empty()).then_some(making.signer.as_slice());
-    keys.prepare(epoch, from, external, making.public.as_deref(), root.as_ref())
+    let holder = match &making.socket {
+        Some(path) => Some(Holder::Socket(path.clone())),
+        None if making.signer.is_empty() => None,
+        None => Some(Holder::Command(making.signer.clone())),
+    };
+    if holder.is_none() && making.public.is_some() {
+        let why =
+            "`--public` is the key of a program that signs: name it after `--`, or its `--socket`";
+        return Err(KeyError::Signer(SignerError(why.to_owned())));
+    }
+    keys.prepare(epoch, from, holder.as_ref(), making.public.as_deref(), root.as_ref())
 }
 
 async fn show(file: &LedgerChoice, policy: bool, as_json: bool) -> Result<Exit, Exit> {

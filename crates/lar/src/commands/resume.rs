@@ -33,6 +33,9 @@ pub struct Args {
     /// manifest's
     #[arg(long, value_name = "TIER")]
     min_tier: Option<Tier>,
+    /// Keep outputs and long arguments in this directory, as with `lar run --keep-output`
+    #[arg(long, value_name = "DIR")]
+    keep_output: Option<PathBuf>,
     /// Who goes on with the run, as with `lar run --runner`
     #[arg(long, value_name = "NAME")]
     runner: Option<String>,
@@ -51,6 +54,7 @@ impl Args {
             manifest: None,
             replay: None,
             min_tier: None,
+            keep_output: None,
             runner: None,
             shown: Shown::default(),
             ledger: LedgerChoice::at(place),
@@ -129,6 +133,9 @@ async fn options(
         Some(file) => options.model(format!("replay:{}", file.display())),
         None => options.model(start.model),
     };
+    if let Some(directory) = &args.keep_output {
+        options = options.keep_output(directory);
+    }
     if let Some(name) = &args.runner {
         options = options.runner(name);
     }

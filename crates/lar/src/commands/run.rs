@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use linear_agentics::manifest::Manifest;
-use linear_agentics::{GrantChoice, RunOptions, Stop, Tier, start};
+use linear_agentics::{GrantChoice, RunOptions, Stop, Tier, Url, start};
 
 use super::ending::{Ending, Shown, threads};
 use super::grants;
 use super::store::LedgerChoice;
-use crate::output::{Exit, say};
+use crate::output::{Exit, complain, say};
 use crate::progress::Progress;
 use crate::prompt::TerminalPrompt;
 
@@ -41,6 +41,14 @@ pub struct Args {
     /// `lar doctor`)
     #[arg(long, value_name = "TIER")]
     min_tier: Option<Tier>,
+    /// A time-stamping authority (RFC 3161) that states at the end of the run when the log's head was
+    /// there, instead of the manifest's
+    #[arg(long, value_name = "URL")]
+    tsa: Option<Url>,
+    /// Keep outputs and long arguments in this directory, redacted, each in a file named by its SHA-256;
+    /// `lar audit verify --kept` checks them
+    #[arg(long, value_name = "DIR")]
+    keep_output: Option<PathBuf>,
     /// Who starts the run, as a name among approvers, or of a pipeline: where the manifest says
     /// `not_the_runner`, they can't approve
     #[arg(long, value_name = "NAME")]
@@ -127,6 +135,16 @@ fn options(args: &Args, manifest: &Manifest, stop: Stop) -> Result<RunOptions, E
     }
     if let Some(place) = args.ledger.place() {
         options = options.ledger(place.clone());
+    }
+    if let Some(directory) = &args.keep_output {
+        options = options.keep_output(directory);
+    }
+    if let Some(url) = &args.tsa {
+        if !matches!(url.scheme(), "http" | "https") {
+            complain("`--tsa` is the address of an authority, http or https");
+            return Err(Exit::Usage);
+        }
+        options = options.timestamp_authority(url.clone());
     }
     if let Some(name) = &args.runner {
         options = options.runner(name);

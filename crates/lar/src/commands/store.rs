@@ -95,6 +95,7 @@ pub fn exit_of(error: &LedgerError) -> Exit {
     match error {
         LedgerError::UnknownGrant(_)
         | LedgerError::UnknownRun(_)
+        | LedgerError::RunOpen(_)
         | LedgerError::UnknownAttempt { .. }
         | LedgerError::GrantExists(_)
         | LedgerError::OtherLedger { .. }

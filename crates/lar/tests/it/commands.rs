@@ -3,9 +3,11 @@
 
 mod audit;
 mod check;
+mod erase;
 mod export;
 mod grants;
 mod init;
+mod kept;
 mod tamper;
 mod tamper_approvals;
 mod try_call;

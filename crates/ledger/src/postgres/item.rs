@@ -1,5 +1,6 @@
 //! One change on its way to the database, and what the database says to it.
 
+use lar_core::audit::commitment::Opening;
 use lar_core::audit::record::Body;
 use lar_core::id::RunId;
 use lar_core::ledger::{
@@ -16,7 +17,7 @@ use super::template::Template;
 /// The call of `lar.commit`.
 pub(super) const COMMIT: &str =
     "SELECT * FROM lar.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18)";
+    $12, $13, $14, $15, $16, $17, $18, $19)";
 
 /// Longer holds are as good as for ever: the year 9999.
 const LONGEST_MS: i64 = 253_402_128_000_000;
@@ -32,6 +33,8 @@ pub(super) struct Item {
     change: Option<Step>,
     unlock: Option<String>,
     pieces: Option<[String; 4]>,
+    /// What the record commits to.
+    openings: Option<String>,
     page: Option<Vec<u8>>,
 }
 
@@ -49,7 +52,7 @@ struct Step {
 
 impl Item {
     pub(super) fn of(entry: Entry) -> Result<Self, LedgerError> {
-        let Entry { hold, change, unlock, record, journal } = entry;
+        let Entry { hold, change, unlock, record, openings, journal } = entry;
         if change.is_some() && record.is_none() {
             return Err(LedgerError::BadRecord("a change comes with its record".to_owned()));
         }
@@ -59,7 +62,8 @@ impl Item {
                 bytes.len()
             )));
         }
-        let pieces = record.map(|body| Template::of(&hold.run, &body)).transpose()?;
+        let joined = joined(&openings);
+        let pieces = record.map(|body| Template::of(&hold.run, &body, openings)).transpose()?;
         Ok(Self {
             run: hold.run,
             fence: Some(fence(hold.fence)?),
@@ -67,6 +71,7 @@ impl Item {
             change: change.map(Step::of).transpose()?,
             unlock: (!unlock.is_empty()).then(|| unlock.join("\n")),
             pieces: pieces.map(|Template(pieces)| pieces),
+            openings: joined,
             page: journal,
         })
     }
@@ -77,7 +82,7 @@ impl Item {
         change: Change,
         record: &Body,
     ) -> Result<Self, LedgerError> {
-        let Template(pieces) = Template::of(&run, record)?;
+        let Template(pieces) = Template::of(&run, record, Vec::new())?;
         Ok(Self {
             run,
             fence: None,
@@ -85,6 +90,7 @@ impl Item {
             change: Some(Step::of(change)?),
             unlock: None,
             pieces: Some(pieces),
+            openings: None,
             page: None,
         })
     }
@@ -169,6 +175,12 @@ fn fence(fence: Fence) -> Result<i64, LedgerError> {
     i64::try_from(fence).map_err(|_| Conflict::Fenced.into())
 }
 
+/// Openings as one text: there is no line feed in canonical JSON.
+pub(super) fn joined(openings: &[Opening]) -> Option<String> {
+    let lines: Vec<&str> = openings.iter().map(Opening::line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
 /// A name for a request.
 pub(super) fn nonce() -> Result<[u8; 16], LedgerError> {
     let mut nonce = [0; 16];
@@ -193,6 +205,7 @@ pub(super) struct Columns<'i> {
     verdicts: Vec<Option<&'i str>>,
     unlocks: Vec<Option<&'i str>>,
     pieces: [Vec<Option<&'i str>>; 4],
+    openings: Vec<Option<&'i str>>,
     pages: Vec<Option<&'i [u8]>>,
 }
 
@@ -218,11 +231,12 @@ impl<'i> Columns<'i> {
             verdicts: steps().map(|step| step?.verdict).collect(),
             unlocks: items.iter().map(|item| item.unlock.as_deref()).collect(),
             pieces: [piece(0), piece(1), piece(2), piece(3)],
+            openings: items.iter().map(|item| item.openings.as_deref()).collect(),
             pages: items.iter().map(|item| item.page.as_deref()).collect(),
         }
     }
 
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 19] {
         let [a, b, c, d] = &self.pieces;
         [
             &self.again,
@@ -242,6 +256,7 @@ impl<'i> Columns<'i> {
             b,
             c,
             d,
+            &self.openings,
             &self.pages,
         ]
     }

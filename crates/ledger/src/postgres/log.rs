@@ -1,6 +1,6 @@
 //! What is read of the log. Nothing here changes it: that is the sequencer's.
 
-use lar_core::audit::log::{self, Head, NewKey, TILE_HEIGHT};
+use lar_core::audit::log::{self, Head, NewKey, Stamped, TILE_HEIGHT};
 use lar_core::audit::record::{self, Body, SealedRecord};
 use lar_core::audit::tree::{Frontier, Subtree, subtrees};
 use lar_core::id::RunId;
@@ -191,6 +191,21 @@ pub(super) async fn witnessed(sessions: &Sessions) -> Result<Option<String>> {
 pub(super) async fn witness(sessions: &Sessions, size: u64, checkpoint: &str) -> Result<()> {
     let sql = "SELECT lar.witness($1, $2)";
     ask(sessions, sql, &[&most(size), &checkpoint]).await.map(drop)
+}
+
+pub(super) async fn stamp(sessions: &Sessions, size: u64, stamped: &Stamped) -> Result<()> {
+    let sql = "SELECT lar.stamp($1, $2, $3)";
+    ask(sessions, sql, &[&most(size), &stamped.checkpoint, &stamped.answer]).await.map(drop)
+}
+
+/// The newest time-stamped checkpoint.
+pub(super) async fn stamped(sessions: &Sessions) -> Result<Option<Stamped>> {
+    let rows = ask(sessions, "SELECT checkpoint, answer FROM lar.stamped", &[]).await?;
+    let read = |found: &Row| {
+        let (checkpoint, answer) = (row::get(found, "checkpoint")?, row::get(found, "answer")?);
+        Ok(Stamped { checkpoint, answer })
+    };
+    rows.first().map(read).transpose()
 }
 
 fn missing() -> LedgerError {

@@ -3,9 +3,10 @@
 //! the ledger's own records.
 
 use deadpool_postgres::Object;
-use lar_core::audit::record::{Body, GrantRevoke, LedgerEpoch};
+use lar_core::audit::commitment::{ERASED, Opening};
+use lar_core::audit::record::{self, Body, Erasure, GrantRevoke, LedgerEpoch};
 use lar_core::ledger::transact;
-use lar_core::ledger::{ClockReset, Grant, GrantId, Identity, Issuing, LedgerError};
+use lar_core::ledger::{ClockReset, Erasing, Grant, GrantId, Identity, Issuing, LedgerError};
 use lar_core::time::Timestamp;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
@@ -111,6 +112,70 @@ pub(super) async fn revoke(sessions: &Sessions, grant: &GrantId, reason: &str) -
     drop(object);
     let found = super::read::grant(sessions, grant).await?;
     Ok(found.ok_or_else(|| LedgerError::UnknownGrant(grant.to_string()))?)
+}
+
+/// Deletes openings with the record of it, in one transaction, and then has the tables written anew, so that
+/// the pages hold nothing of them. What the server's write-ahead log and its backups hold isn't ours to delete.
+pub(super) async fn erase(sessions: &Sessions, erasing: Erasing) -> Result<u64> {
+    let Erasing { run, of, field, by } = erasing.clone();
+    let mut object = sessions.get_to_change().await?;
+    let transaction = within(object.transaction()).await?;
+    let sql = "SELECT n, stop_reason IS NOT NULL AS ended, records, head,
+            greatest(lar.tick(), at) AS now FROM lar.runs WHERE id = $1 FOR UPDATE";
+    let found = within(transaction.query_opt(sql, &[&run.as_str()])).await?;
+    let found = found.ok_or_else(|| LedgerError::UnknownRun(run.to_string()))?;
+    if !row::get::<bool>(&found, "ended")? {
+        return Err(LedgerError::RunOpen(run.to_string()).into());
+    }
+    let n: i64 = row::get(&found, "n")?;
+    let mut taken = 0;
+    let mut task = false;
+    let sql = "SELECT seq, place, line FROM lar.openings WHERE run = $1";
+    for row in &within(transaction.query(sql, &[&n])).await? {
+        let opening =
+            Opening::read(row::get::<String>(row, "line")?).ok_or_else(row::unreadable)?;
+        if !erasing.takes(row::number(row, "seq")?, opening.field()) {
+            continue;
+        }
+        let (seq, place): (i64, i64) = (row::get(row, "seq")?, row::get(row, "place")?);
+        let sql = "DELETE FROM lar.openings WHERE run = $1 AND seq = $2 AND place = $3";
+        within(transaction.execute(sql, &[&n, &seq, &place])).await?;
+        taken += 1;
+        task |= opening.field() == "task";
+    }
+    if taken == 0 {
+        return Ok(0);
+    }
+    within(transaction.execute("DELETE FROM lar.journal WHERE run = $1", &[&n])).await?;
+    let body = Body::Erasure(Erasure { of, field, openings: taken, by });
+    let (seq, now) = (row::number(&found, "records")? + 1, row::time(&found, "now")?);
+    let sealed = record::seal(&run, seq, row::digest(&found, "head")?, now, &body)
+        .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
+    let (seq, hash) = (most(sealed.seq), sealed.hash.as_bytes().as_slice());
+    let sql = "INSERT INTO lar.records VALUES ($1, $2, $3, $4, '')";
+    within(transaction.execute(sql, &[&n, &seq, &hash, &sealed.bytes])).await?;
+    // The sequencer looks there for records of runs that have ended.
+    within(transaction.execute("INSERT INTO lar.ended VALUES ($1, $2)", &[&n, &seq])).await?;
+    let sql = "UPDATE lar.runs SET records = $2, head = $3, at = $4, pages = 0,
+        task = CASE WHEN $5 THEN $6 ELSE task END WHERE n = $1";
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&n, &seq, &hash, &now.as_millis(), &task, &ERASED.as_bytes()];
+    within(transaction.execute(sql, &parameters)).await?;
+    within(transaction.commit()).await?;
+    let tables: &[&str] = match task {
+        true => &["openings", "journal", "runs"],
+        false => &["openings", "journal"],
+    };
+    for table in tables {
+        if within(object.batch_execute(&format!("VACUUM (FULL) lar.{table}"))).await.is_err() {
+            let why = format!(
+                "what was asked for is deleted and recorded, but the pages it stood in are not written \
+                 anew; let the owner run `VACUUM (FULL) lar.{table}` in the database"
+            );
+            return Err(LedgerError::Unavailable(why).into());
+        }
+    }
+    Ok(taken)
 }
 
 pub(super) async fn bump_epoch(sessions: &Sessions) -> Result<Identity> {

@@ -1,5 +1,8 @@
 //! What is known. Reading changes nothing.
 
+use std::collections::BTreeMap;
+
+use lar_core::audit::commitment::Opening;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::{
@@ -147,11 +150,37 @@ pub(super) async fn records(
     if rows.is_empty() {
         self::run(sessions, run).await?;
     }
+    let mut opened = match (rows.first(), rows.last()) {
+        (Some(first), Some(last)) => {
+            openings(sessions, run, row::number(first, "seq")?, row::number(last, "seq")?).await?
+        }
+        _ => BTreeMap::new(),
+    };
     let read = |row: &Row| {
         let (seq, hash) = (row::number(row, "seq")?, row::digest(row, "hash")?);
-        Ok(SealedRecord { seq, bytes: row::get(row, "bytes")?, hash })
+        let openings = opened.remove(&seq).unwrap_or_default();
+        Ok(SealedRecord { seq, bytes: row::get(row, "bytes")?, hash, openings })
     };
     rows.iter().map(read).collect()
+}
+
+/// What is kept of what records commit to, by their numbers.
+pub(super) async fn openings(
+    sessions: &Sessions,
+    run: &RunId,
+    first: u64,
+    last: u64,
+) -> Result<BTreeMap<u64, Vec<Opening>>> {
+    let sql = "SELECT w.seq, w.line FROM lar.openings w
+        WHERE w.run = (SELECT n FROM lar.runs WHERE id = $1) AND w.seq BETWEEN $2 AND $3
+        ORDER BY w.seq, w.place";
+    let mut found = BTreeMap::<u64, Vec<Opening>>::new();
+    for row in &ask(sessions, sql, &[&run.as_str(), &most(first), &most(last)]).await? {
+        let opening =
+            Opening::read(row::get::<String>(row, "line")?).ok_or_else(row::unreadable)?;
+        found.entry(row::number(row, "seq")?).or_default().push(opening);
+    }
+    Ok(found)
 }
 
 pub(super) async fn journal(

@@ -7,13 +7,15 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 5;
+const VERSION: i32 = 7;
 
-const TABLES: [&str; 4] = [
+const TABLES: [&str; 6] = [
     include_str!("schema/tables.sql"),
     include_str!("schema/log_tables.sql"),
     include_str!("schema/decision_tables.sql"),
     include_str!("schema/own_tables.sql"),
+    include_str!("schema/opening_tables.sql"),
+    include_str!("schema/stamp_tables.sql"),
 ];
 
 /// The functions, and who may call them. Made anew by every version.
@@ -27,11 +29,13 @@ const FUNCTIONS: [&str; 6] = [
 ];
 
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 4] = [
+const CHANGES: [&str; 6] = [
     "",
     include_str!("schema/log_tables.sql"),
     include_str!("schema/decision_tables.sql"),
     include_str!("schema/own_tables.sql"),
+    include_str!("schema/opening_tables.sql"),
+    include_str!("schema/stamp_tables.sql"),
 ];
 
 /// Removes the functions of an older version.

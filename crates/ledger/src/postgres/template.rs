@@ -1,5 +1,6 @@
 //! A record whose predecessor, number and time the database fills in, under its lock on the run.
 
+use lar_core::audit::commitment::Opening;
 use lar_core::audit::record::{self, Body};
 use lar_core::id::RunId;
 use lar_core::ledger::LedgerError;
@@ -16,9 +17,13 @@ pub(super) struct Template(pub(super) [String; 4]);
 impl Template {
     /// Writes a record with the longest values in the three places, so that it fits whatever stands
     /// there in the end, and cuts those out.
-    pub(super) fn of(run: &RunId, body: &Body) -> Result<Self, LedgerError> {
+    pub(super) fn of(
+        run: &RunId,
+        body: &Body,
+        openings: Vec<Opening>,
+    ) -> Result<Self, LedgerError> {
         let end_of_time = Timestamp::from_millis(i64::MAX);
-        let sealed = record::seal(run, LAST, record::genesis(), end_of_time, body)
+        let sealed = record::seal_with(run, LAST, record::genesis(), end_of_time, body, openings)
             .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
         let text = String::from_utf8(sealed.bytes).ok();
         text.as_deref()
@@ -75,7 +80,7 @@ mod tests {
 
     fn filled(run: &RunId, body: &Body) {
         let (seq, prev, at) = (7, Digest::of("before"), Timestamp::from_millis(1_764_547_200_007));
-        let Template([a, b, c, d]) = Template::of(run, body).unwrap();
+        let Template([a, b, c, d]) = Template::of(run, body, Vec::new()).unwrap();
         let text = format!("{a}{prev}{b}{seq}{c}{at}{d}");
         assert_eq!(text.as_bytes(), record::seal(run, seq, prev, at, body).unwrap().bytes);
     }
@@ -104,6 +109,7 @@ mod tests {
             &Body::Negotiation(Negotiation {
                 requested_scope: "ü\u{0}\u{1f600}".into(),
                 justification: "\",\"timestamp\":\"1".into(),
+                tokens: Vec::new(),
                 granted_token: None,
                 provider_type: "human".into(),
                 provider: "{[".into(),

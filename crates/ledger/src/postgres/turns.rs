@@ -15,7 +15,7 @@ use lar_core::time::Timestamp;
 use tokio::time::sleep;
 use tokio_postgres::types::ToSql;
 
-use super::item::nonce;
+use super::item::{joined, nonce};
 use super::lanes::{PATIENCE, pause};
 use super::row;
 use super::session::Sessions;
@@ -79,8 +79,8 @@ impl Turn for Opening {
         let candidates: Vec<bool> = tokens.iter().map(|token| token.candidate).collect();
         let call =
             "SELECT lar.open_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-            $15, $16)";
-        let parameters: [&(dyn ToSql + Sync); 16] = [
+            $15, $16, $17)";
+        let parameters: [&(dyn ToSql + Sync); 17] = [
             &now.as_millis(),
             &opening.run.as_str(),
             &opening.owner,
@@ -97,6 +97,7 @@ impl Turn for Opening {
             &approvals,
             &candidates,
             &opening.journal,
+            &joined(&opening.openings),
         ];
         make(sessions, call, &parameters, opened).await
     }
@@ -166,8 +167,8 @@ impl Turn for Closing {
             names.push(token.granted.name);
             lefts.push(i64::from(left));
         }
-        let call = "SELECT lar.close_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let call = "SELECT lar.close_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        let parameters: [&(dyn ToSql + Sync); 12] = [
             &now.as_millis(),
             &run.as_str(),
             &signed(records)?,
@@ -179,6 +180,7 @@ impl Turn for Closing {
             &sealed(&changes),
             &names,
             &lefts,
+            &joined(&closing.openings),
         ];
         make(sessions, call, &parameters, receipt).await
     }

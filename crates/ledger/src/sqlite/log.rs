@@ -5,6 +5,8 @@
 //! level, as tiles have them. From these the right edge and any proof are made anew, so that nothing
 //! has to be kept in step: what a process remembers is only used where it is what the file says.
 
+mod outside;
+
 use std::sync::Arc;
 
 use lar_core::audit::checkpoint::Checkpoint;
@@ -22,6 +24,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::read::{digest, number, row_of};
 use super::unavailable;
 use crate::seen::Sight;
+
+pub(super) use outside::{stamp, stamped, witness, witnessed};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -360,25 +364,6 @@ pub(super) fn epochs(connection: &Connection) -> Result<Vec<NewKey>> {
             .collect()
     };
     read().map_err(|error| unavailable(&error))
-}
-
-/// Keeps a cosigned checkpoint, unless a newer one is kept.
-pub(super) fn witness(connection: &Connection, size: u64, checkpoint: &str) -> Result<()> {
-    execute(
-        connection,
-        "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM log WHERE size >= ?1
-         ON CONFLICT (only) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint
-         WHERE size < excluded.size
-            OR size = excluded.size AND length(checkpoint) < length(excluded.checkpoint)",
-        params![number(size), checkpoint],
-    )
-}
-
-pub(super) fn witnessed(connection: &Connection) -> Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT checkpoint FROM witnessed")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .map_err(|error| unavailable(&error))
 }
 
 /// The roots of complete subtrees, from what is kept.

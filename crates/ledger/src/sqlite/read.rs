@@ -14,7 +14,7 @@ use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::store::Store;
-use super::unavailable;
+use super::{openings, unavailable};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -32,11 +32,25 @@ pub(super) fn records(
                  ORDER BY seq LIMIT ?3",
             )?
             .query_map(params![n, number(from), number(limit)], |row| {
-                Ok(SealedRecord { seq: row.get(0)?, hash: digest(row, 1)?, bytes: row.get(2)? })
+                let (seq, hash) = (row.get(0)?, digest(row, 1)?);
+                Ok(SealedRecord { seq, hash, bytes: row.get(2)?, openings: Vec::new() })
             })?
             .collect()
     };
-    read().map_err(|error| unavailable(&error))
+    let mut records = read().map_err(|error| unavailable(&error))?;
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        let mut opened = openings::read(connection, n, first.seq..=last.seq)?;
+        for record in &mut records {
+            record.openings = opened.remove(&record.seq).unwrap_or_default();
+        }
+    }
+    Ok(records)
+}
+
+/// Whether there is a table of this name.
+pub(super) fn has(connection: &Connection, table: &str) -> Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
+    connection.query_row(sql, [table], |row| row.get(0)).map_err(|error| unavailable(&error))
 }
 
 pub(super) fn journal(

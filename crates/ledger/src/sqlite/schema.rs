@@ -123,9 +123,10 @@ pub(super) struct Connections {
     pub(super) reading: Connection,
 }
 
-/// What people signed about attempts. Made in files of this version that were made before it was
-/// known, too: whoever doesn't know it loses nothing by it.
-const DECISIONS: &str = "
+/// What people signed about attempts, what records commit to, and the newest checkpoint that an authority
+/// time-stamped. Made in files of this version that were
+/// made before these were known, too: whoever doesn't know them loses nothing by it.
+const LATER: &str = "
     CREATE TABLE IF NOT EXISTS decisions (
         run       INTEGER NOT NULL REFERENCES runs (n),
         attempt   BLOB NOT NULL,
@@ -134,6 +135,21 @@ const DECISIONS: &str = "
         signature TEXT NOT NULL,
         PRIMARY KEY (run, attempt, place)
     ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS openings (
+        run   INTEGER NOT NULL REFERENCES runs (n),
+        seq   INTEGER NOT NULL,
+        field TEXT NOT NULL,
+        line  TEXT NOT NULL,
+        PRIMARY KEY (run, seq, field)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE IF NOT EXISTS stamped (
+        only       INTEGER PRIMARY KEY CHECK (only = 1),
+        size       INTEGER NOT NULL,
+        checkpoint TEXT NOT NULL,
+        answer     BLOB NOT NULL
+    ) STRICT;
 ";
 
 /// Opens the file, makes it when it is new, and checks that it is a ledger of a known version.
@@ -177,6 +193,23 @@ pub(super) fn open_writing(real: &Path) -> Result<Connection, LedgerError> {
     let mut writing = connect(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     prepare(&mut writing)?;
     Ok(writing)
+}
+
+/// Folds the write-ahead log into the file and empties it, so that what was deleted isn't in it any more.
+pub(super) fn truncate_log(path: &Path) -> Result<(), LedgerError> {
+    let real = path.canonicalize().map_err(|error| file::cannot(path, &error))?;
+    let connection = open_writing(&real)?;
+    let busy: bool = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(|error| unavailable(&error))?;
+    if busy {
+        return Err(LedgerError::Unavailable(
+            "what was deleted stands in its `-wal` file yet, which another process reads; do it again \
+             when that one has finished"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn connect(path: impl AsRef<Path>, mode: OpenFlags) -> Result<Connection, LedgerError> {
@@ -338,7 +371,7 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         };
         make().map_err(|error| unavailable(&error))?;
     }
-    transaction.execute_batch(DECISIONS).map_err(|error| unavailable(&error))?;
+    transaction.execute_batch(LATER).map_err(|error| unavailable(&error))?;
     transaction.commit().map_err(|error| unavailable(&error))
 }
 

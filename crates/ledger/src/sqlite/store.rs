@@ -13,7 +13,7 @@ use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::read::{self, unreadable};
-use super::{log, unavailable};
+use super::{log, openings, unavailable};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -146,6 +146,11 @@ impl<'c> Store<'c> {
                 "INSERT INTO records (run, seq, leaf, hash, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![run, record.seq, leaf, record.hash.as_bytes(), record.bytes],
             )?;
+            openings::add(self.connection, run, record)?;
+        }
+        if let Some(erasing) = &changes.erased {
+            let task = changes.runs.get(&erasing.run).map(|run| run.task.as_str());
+            openings::erase(self.connection, self.run_row(&erasing.run)?, erasing, task)?;
         }
         for (now, body) in &changes.own {
             log::append_own(self.connection, *now, body)?;
@@ -406,6 +411,10 @@ impl View for Store<'_> {
                 Ok((RunId::new(run).map_err(|_| unreadable(10))?, read::attempt_of(row)?))
             },
         )
+    }
+
+    fn openings(&mut self, run: &RunId) -> Result<Vec<(u64, String)>> {
+        openings::of_run(self.connection, run)
     }
 
     fn decisions(&mut self, run: &RunId, attempt: &AttemptId) -> Result<Vec<Signed>> {

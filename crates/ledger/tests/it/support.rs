@@ -58,6 +58,7 @@ pub fn closing(hold: &Hold) -> Closing {
         hold: hold.clone(),
         stop_reason: "complete".into(),
         details: RunEnd::default(),
+        openings: Vec::new(),
         keep_journal: false,
     }
 }

@@ -36,6 +36,9 @@ pub enum ComposeError {
     /// The run can't be gone on with.
     #[error(transparent)]
     Resume(#[from] JournalError),
+    /// Outputs can't be kept.
+    #[error("outputs can't be kept in the directory that was named ({0}); name another")]
+    Kept(std::io::ErrorKind),
     /// A token demands witnesses and none are named.
     #[error(
         "a token demands witnesses (`witness`) and the run names none; add `[witnessing]`, in \

@@ -9,7 +9,7 @@ use lar_core::token::Token;
 use lar_runtime::recover;
 
 use super::{ComposeError, Prepared, people};
-use crate::grant::{GrantChoice, difference, granted};
+use crate::grant::{GrantChoice, difference, granted, pinned};
 
 impl Prepared {
     /// Opens the run in the ledger; where a grant doesn't fit, says in what.
@@ -51,6 +51,13 @@ impl Prepared {
         }
     }
 
+    /// What the run pins.
+    pub(super) fn pinned(&self) -> Result<Definitions, JsonRefusal> {
+        let all = self.capabilities.tokens();
+        let (tier, witnessing) = (self.min_tier, self.witnessing.as_ref());
+        pinned(&all, &self.candidates, &self.approvals, self.max_requests, tier, witnessing)
+    }
+
     /// The first record of the run, and what the ledger keeps of its tokens.
     pub(super) fn opening(
         &self,
@@ -67,16 +74,7 @@ impl Prepared {
         };
         let all = self.capabilities.tokens();
         let tokens: Vec<&Token> = all.iter().filter(|token| left(token) > 0).collect();
-        let lines = tokens.iter().map(|token| {
-            Ok(TokenLine {
-                name: token.name().to_owned(),
-                scope: token.scope().summary(),
-                definition: token.digest()?,
-                uses: left(token),
-                requires_approval: token.requires_approval(),
-                witness: token.witness(),
-            })
-        });
+        let lines = tokens.iter().map(|token| TokenLine::of(token, left(token)));
         let definitions = self.pinned()?;
         let source = match &self.grant {
             Some(GrantChoice { id, ledger }) => {
@@ -109,6 +107,7 @@ impl Prepared {
                 approvals: people::policies(all.iter().chain(&self.candidates)),
                 runner: self.runner.clone(),
             }),
+            openings: Vec::new(),
             journal: None,
         })
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lar_core::audit::bundle::{FORMAT, Header};
 use lar_core::audit::checkpoint::Checkpoint;
-use lar_core::audit::log::{self, Head, Log};
+use lar_core::audit::log::{self, Head, Log, Stamped};
 use lar_core::audit::note::Note;
 use lar_core::audit::record::Body;
 use lar_core::audit::tree::leaf_hash;
@@ -48,10 +50,11 @@ pub async fn bundle(
     let newest = head.checkpoint.ok_or(Incomplete::NoLog)?;
     // The run may go on while it is exported: what the head covers is the bundle.
     let covered = covered(log, run, head.size).await?;
-    let (size, checkpoint) = match witnessed(log, run, covered).await? {
-        Some(witnessed) => witnessed,
-        None => (head.size, newest),
-    };
+    let witnessed = witnessed(log, run, covered).await?;
+    let stamped = stamped(log, run, covered, witnessed.as_ref()).await?;
+    let timestamp = stamped.as_ref().map(|(_, stamped)| STANDARD.encode(&stamped.answer));
+    let stamped = stamped.map(|(size, stamped)| (size, stamped.checkpoint));
+    let (size, checkpoint) = stamped.or(witnessed).unwrap_or((head.size, newest));
     let last = ledger.records(run, covered, 1).await?;
     let last = last.first().filter(|_| covered > 0).ok_or(Incomplete::NotIntegrated(1))?;
     let (records, last) = (covered, leaf_hash(&last.bytes));
@@ -61,6 +64,7 @@ pub async fn bundle(
         records,
         head: last,
         checkpoint,
+        timestamp,
         epochs: log.epochs().await?.into_iter().filter_map(|epoch| epoch.certificate).collect(),
     };
     let header = header.line().map_err(|error| LedgerError::Damaged(error.to_string()))?;
@@ -91,6 +95,9 @@ pub async fn bundle(
                 return Err(LedgerError::Damaged(why).into());
             }
             line(&record.bytes)?;
+            for opening in &record.openings {
+                line(opening.line().as_bytes())?;
+            }
             leaf = position + 1;
         }
         next += page.len() as u64;
@@ -176,14 +183,42 @@ async fn witnessed(
     records: u64,
 ) -> Result<Option<(u64, String)>, LedgerError> {
     let Some(text) = log.witnessed().await? else { return Ok(None) };
-    let checkpoint = Note::parse(&text).and_then(|note| Checkpoint::parse(note.text()));
+    Ok(covering_size(log, run, records, &text).await?.map(|size| (size, text)))
+}
+
+/// The checkpoint that an authority has time-stamped, if it covers as many of the run's records, is of this
+/// log, and is signed by as many as the one that witnesses have cosigned.
+async fn stamped(
+    log: &dyn Log,
+    run: &RunId,
+    records: u64,
+    witnessed: Option<&(u64, String)>,
+) -> Result<Option<(u64, Stamped)>, LedgerError> {
+    let Some(stamped) = log.stamped().await? else { return Ok(None) };
+    let signatures = |text: &str| Note::parse(text).map_or(0, |note| note.signatures().len());
+    let enough = witnessed.map_or(0, |(_, text)| signatures(text));
+    if signatures(&stamped.checkpoint) < enough {
+        return Ok(None);
+    }
+    let size = covering_size(log, run, records, &stamped.checkpoint).await?;
+    Ok(size.map(|size| (size, stamped)))
+}
+
+/// The size of a checkpoint, if it covers as many of the run's records and is of this log.
+async fn covering_size(
+    log: &dyn Log,
+    run: &RunId,
+    records: u64,
+    text: &str,
+) -> Result<Option<u64>, LedgerError> {
+    let checkpoint = Note::parse(text).and_then(|note| Checkpoint::parse(note.text()));
     let Ok(checkpoint) = checkpoint else { return Ok(None) };
     let last = log.positions(run, records, 1).await?;
     let covers = matches!(last.as_slice(), [Some(leaf), ..] if *leaf < checkpoint.size);
     if !covers || log::frontier(log, checkpoint.size).await?.root() != checkpoint.root {
         return Ok(None);
     }
-    Ok(Some((checkpoint.size, text)))
+    Ok(Some(checkpoint.size))
 }
 
 /// How many of a run's records the head of this size covers.

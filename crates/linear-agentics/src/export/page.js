@@ -77,6 +77,14 @@ function skip(tree, count, roots) {
   if (tree.size !== end) throw new Error("a gap has too few hashes");
 }
 
+// What a field says that the record before commits to: the SHA-256 of the line is the commitment.
+function open(record, line) {
+  const [tag, field, , value] = JSON.parse(line);
+  const known = record && tag === "lar-opening/v1" && Object.hasOwn(record.committed ?? {}, field);
+  if (!known || record.committed[field] !== hex(sha256(utf8(line)))) throw new Error(`an opening beside record ${record ? record.seq : 1} opens nothing in it`);
+  record[field] = value;
+}
+
 function check(text) {
   const found = { records: [], at: 1 };
   if (!text.endsWith("\n")) throw new Error("the last line isn't ended");
@@ -92,8 +100,13 @@ function check(text) {
   const tree = { size: 0, peaks: [] };
   let before = sha256(new Uint8Array());
   for (const line of lines) {
+    if (line.startsWith("[\"")) { open(found.records[found.records.length - 1], line); continue; }
     if (line.startsWith("[")) { const [count, ...roots] = JSON.parse(line); skip(tree, count, roots); continue; }
     const record = JSON.parse(line);
+    for (const field of Object.keys(record.committed ?? {})) {
+      if (field in record) throw new Error(`record ${found.at} says what it commits to`);
+      record[field] = "(erased)";
+    }
     if (record.seq !== found.at) throw new Error(`record ${found.at} is not where it belongs`);
     if (record.run !== header.run) throw new Error(`record ${found.at} belongs to another run`);
     if (record.prev !== hex(before)) throw new Error(`record ${found.at} doesn't follow the one before it`);

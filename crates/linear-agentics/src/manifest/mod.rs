@@ -7,6 +7,7 @@
 //! holds no secret's value; one that was written into a manifest is refused and never shown.
 
 mod approvers;
+mod audit;
 mod build;
 mod database;
 mod diagnostic;
@@ -30,12 +31,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lar_core::approval::Approvers;
+use lar_core::audit::commitment::Part;
 use lar_core::budget::Budget;
 use lar_core::json::Digest;
 use lar_core::time::Timestamp;
 use lar_core::token::Token;
 use lar_runtime::confine::Tier;
 use lar_runtime::witness::Witnessing;
+use url::Url;
 
 use crate::grant::GrantChoice;
 
@@ -73,6 +76,10 @@ pub struct Manifest {
     pub min_tier: Option<Tier>,
     /// Who cosigns the log's head.
     pub witnessing: Option<Witnessing>,
+    /// What the records commit to instead of saying it.
+    pub commit: Vec<Part>,
+    /// Who states at the end of a run when the log's head was there.
+    pub authority: Option<Url>,
     /// What the agent holds from the start, in the manifest's order.
     pub tokens: Vec<Token>,
     /// What a person may grant while it runs, in the manifest's order.

@@ -28,6 +28,8 @@ pub(super) struct Root {
     pub negotiation: Option<NegotiationTable>,
     /// Who cosigns the log's head, so that nobody can show two histories.
     pub witnessing: Option<WitnessingTable>,
+    /// How the record is kept.
+    pub audit: Option<AuditTable>,
     /// Prices of models, put over the built-in table.
     pub price: Option<Vec<PriceTable>>,
     /// Profiles of programs, beside those that are shipped.
@@ -138,6 +140,35 @@ pub(super) struct WitnessingTable {
     /// The witnesses.
     #[schemars(length(min = 1, max = 64))]
     pub witness: Vec<WitnessTable>,
+}
+
+/// How the record is kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditTable {
+    /// What may hold data about people: it stands in the record as salted commitments, and what it says is
+    /// kept apart, where `lar audit erase` can delete it without breaking a proof. Default: nothing.
+    #[serde(default)]
+    pub commit: Vec<CommitName>,
+    /// A time-stamping authority (RFC 3161), http or https: at the end of a run it states when the log's head
+    /// was there. `--tsa` replaces it. Default: none.
+    pub timestamp: Option<String>,
+}
+
+/// What a record can commit to.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CommitName {
+    /// All of the following.
+    All,
+    /// The arguments of actions, the questions that show them to people, and what was refused.
+    Args,
+    /// Summaries and digests of outputs.
+    Output,
+    /// What the model says: its last message, why it asks for something, the digests of its answers.
+    Words,
+    /// What the run is for.
+    Task,
 }
 
 /// A witness.

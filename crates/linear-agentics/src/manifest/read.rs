@@ -133,6 +133,7 @@ impl Reader<'_> {
         let negotiation: Option<NegotiationTable> = self.part(table, "negotiation");
         let confinement: Option<ConfinementTable> = self.part(table, "confinement");
         let witnessing = self.witnessing(table);
+        let (commit, authority) = self.audit(table);
         let prices = self.prices(table);
         self.profiles = self.profiles(table);
         let mut names = Names::default();
@@ -170,6 +171,8 @@ impl Reader<'_> {
                 },
             ),
             witnessing,
+            commit,
+            authority,
             tokens,
             candidates,
             prices,

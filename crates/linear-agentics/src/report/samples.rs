@@ -50,6 +50,7 @@ pub fn whole() -> AuditTrail {
     bodies.push(Body::Negotiation(Negotiation {
         requested_scope: "restart the deployment".into(),
         justification: "it hangs".into(),
+        tokens: Vec::new(),
         granted_token: None,
         provider_type: "human".into(),
         provider: "alice".into(),
@@ -115,6 +116,7 @@ pub fn hostile() -> AuditTrail {
     bodies.push(Body::Negotiation(Negotiation {
         requested_scope: long.clone(),
         justification: nasty.into(),
+        tokens: Vec::new(),
         granted_token: Some(nasty.into()),
         provider_type: nasty.into(),
         provider: nasty.into(),
@@ -209,7 +211,7 @@ fn outcome(
         outcome,
         reason: reason.map(Into::into),
         result_summary: summary.into(),
-        output_digest: Digest::of(b"out"),
+        output_digest: Some(Digest::of(b"out")),
         output_bytes: 3,
         stderr_digest: None,
         exit_code: None,
@@ -226,7 +228,7 @@ fn trail(bodies: &[Body]) -> AuditTrail {
         let time = Timestamp::from_millis(1_795_342_500_000 + seq as i64 * 1_700);
         let sealed = seal(&run(), seq, prev, time, body).unwrap();
         prev = sealed.hash;
-        records.push(checker.read(&sealed.bytes).unwrap());
+        records.push(checker.read(&sealed.bytes, &sealed.openings).unwrap());
     }
     AuditTrail::read(&records, checker.finish().unwrap().head).unwrap()
 }

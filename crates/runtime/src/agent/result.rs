@@ -103,7 +103,7 @@ pub async fn read_records(
         let page = ledger.records(run, records.len() as u64 + 1, PAGE).await?;
         let last = (page.len() as u64) < PAGE;
         for sealed in page {
-            let record = checker.read(&sealed.bytes);
+            let record = checker.read(&sealed.bytes, &sealed.openings);
             records.push(record.map_err(|broken| LedgerError::Damaged(broken.to_string()))?);
         }
         if last {

@@ -1,15 +1,15 @@
 //! What keeps a run, and what ends it: the hold, the calls that are still on their way, and the ends
 //! that the ledger didn't take at once.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lar_core::audit::record::RunEnd;
 use lar_core::audit::trail::Proof;
 use lar_core::call::{Spent, Unsealed, Untold};
 use lar_core::error::Refusal;
-use lar_core::ledger::{Closing, Conflict, LedgerError, Receipt};
+use lar_core::ledger::{Conflict, LedgerError, Receipt};
 use lar_core::outcome::{Performed, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -86,13 +86,7 @@ impl Dispatcher {
         self.settled().await;
         self.let_go().await;
         self.say_untold().await;
-        let closing = Closing {
-            hold: self.inner.ledger.hold().clone(),
-            stop_reason: stop_reason.to_owned(),
-            details,
-            keep_journal,
-        };
-        let closed = self.ledger().close_run(closing).await;
+        let closed = self.inner.ledger.close(stop_reason.to_owned(), details, keep_journal).await;
         // What was not taken before the end was accounted as unknown there, and can be said after it.
         self.say_untold().await;
         if let Ok(_) | Err(LedgerError::RunClosed(_) | LedgerError::Conflict(Conflict::RunLost)) =
@@ -124,18 +118,13 @@ impl Inner {
         else {
             return;
         };
-        let ledger = Arc::clone(self.ledger.ledger());
-        let closing = Closing {
-            hold: self.ledger.hold().clone(),
-            stop_reason: "error".to_owned(),
-            details: RunEnd {
-                error: Some("the run was dropped before its end".to_owned()),
-                ..RunEnd::default()
-            },
-            keep_journal: false,
+        let ledger = self.ledger.clone();
+        let details = RunEnd {
+            error: Some("the run was dropped before its end".to_owned()),
+            ..RunEnd::default()
         };
         // Where the runtime ends too, the process does, and a later start seals the run.
-        runtime.spawn(async move { ledger.close_run(closing).await });
+        runtime.spawn(async move { ledger.close("error".to_owned(), details, false).await });
     }
 
     /// Seals an outcome. While the ledger doesn't take it, it is said again for some seconds; then it

@@ -6,6 +6,8 @@ use lar_core::json::Digest;
 use lar_core::redact::{Redactor, Stream};
 use sha2::{Digest as _, Sha256};
 
+use crate::kept::{Keeping, Kept};
+
 /// How much is kept of the beginning, and as much of the end, in bytes.
 const KEPT: usize = 32 << 10;
 
@@ -13,7 +15,9 @@ const KEPT: usize = 32 << 10;
 pub(super) struct Capture {
     stream: Stream,
     scratch: Vec<u8>,
-    kept: Kept,
+    held: Held,
+    /// The file into which all of it goes, where outputs are kept.
+    keeping: Option<Keeping>,
 }
 
 /// An output that is in.
@@ -28,34 +32,49 @@ pub(super) struct Captured {
 }
 
 impl Capture {
-    pub(super) fn new(redactor: &Redactor) -> Self {
-        Self { stream: redactor.stream(), scratch: Vec::new(), kept: Kept::default() }
+    pub(super) fn new(redactor: &Redactor, kept: Option<&Kept>) -> Self {
+        Self {
+            stream: redactor.stream(),
+            scratch: Vec::new(),
+            held: Held::default(),
+            keeping: kept.map(Kept::begin),
+        }
     }
 
     /// Keeps nothing from beyond the first `limit` redacted bytes. The digest covers all of them.
     pub(super) fn keeping(mut self, limit: u64) -> Self {
-        self.kept.limit = Some(limit);
+        self.held.limit = Some(limit);
         self
     }
 
     pub(super) fn feed(&mut self, chunk: &[u8]) {
         self.scratch.clear();
         self.stream.feed(chunk, &mut self.scratch);
-        self.kept.take_in(&self.scratch);
+        self.held.take_in(&self.scratch);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.write(&self.scratch);
+        }
     }
 
     pub(super) fn finish(self) -> Captured {
-        let Self { stream, mut scratch, mut kept } = self;
+        let Self { stream, mut scratch, mut held, mut keeping } = self;
         scratch.clear();
         stream.finish(&mut scratch);
-        kept.take_in(&scratch);
-        kept.finish()
+        held.take_in(&scratch);
+        if let Some(keeping) = &mut keeping {
+            keeping.write(&scratch);
+        }
+        let captured = held.finish();
+        if let Some(keeping) = keeping {
+            keeping.finish(&captured.digest);
+        }
+        captured
     }
 }
 
 /// What stays of the redacted bytes.
 #[derive(Default)]
-struct Kept {
+struct Held {
     hasher: Sha256,
     bytes: u64,
     /// Bytes behind this many are counted and digested, not kept.
@@ -64,7 +83,7 @@ struct Kept {
     tail: VecDeque<u8>,
 }
 
-impl Kept {
+impl Held {
     fn take_in(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         let left = self.within().saturating_sub(self.bytes);
@@ -113,7 +132,7 @@ mod tests {
 
     fn captured(chunks: &[&[u8]]) -> Captured {
         let redactor = Redactor::default();
-        let mut capture = Capture::new(&redactor);
+        let mut capture = Capture::new(&redactor, None);
         for chunk in chunks {
             capture.feed(chunk);
         }
@@ -151,7 +170,7 @@ mod tests {
         builder.add("KEY", &secrecy::SecretString::from(secret)).unwrap();
         let redactor = builder.build().unwrap();
         for limit in 0..40 {
-            let mut capture = Capture::new(&redactor).keeping(limit);
+            let mut capture = Capture::new(&redactor, None).keeping(limit);
             capture.feed(b"twelve bytes");
             capture.feed(secret.as_bytes());
             let kept = capture.finish();

@@ -19,6 +19,7 @@ use super::Job;
 use super::capture::{Capture, Captured};
 use super::programs::{Programs, Seen};
 use crate::confine::{Broker, Confined, Surroundings, Walls};
+use crate::kept::Kept;
 use crate::stop::Stop;
 
 /// How long what a tree wrote is still read after its end.
@@ -129,8 +130,8 @@ impl Job<'_> {
     /// Runs a program to its end. Nothing that it started is left when this returns.
     pub(super) async fn run(&self, order: Order) -> Ran {
         let tools = self.tools;
-        let (walls, seen) = (Some(&tools.walls), self.seen.cloned());
-        run_as_seen(&tools.programs, tools.redactor(), walls, self.stop, seen, order).await
+        let (walls, kept, seen) = (Some(&tools.walls), tools.kept.as_ref(), self.seen.cloned());
+        run_as_seen(&tools.programs, tools.redactor(), walls, kept, self.stop, seen, order).await
     }
 }
 
@@ -140,10 +141,11 @@ pub(super) async fn run(
     programs: &Programs,
     redactor: &Redactor,
     walls: Option<&Walls>,
+    kept: Option<&Kept>,
     stop: &Stop,
     order: Order,
 ) -> Ran {
-    run_as_seen(programs, redactor, walls, stop, None, order).await
+    run_as_seen(programs, redactor, walls, kept, stop, None, order).await
 }
 
 /// The same, and only as long as the program is what it was when a person said yes to it.
@@ -151,6 +153,7 @@ async fn run_as_seen(
     programs: &Programs,
     redactor: &Redactor,
     walls: Option<&Walls>,
+    kept: Option<&Kept>,
     stop: &Stop,
     seen: Option<Seen>,
     order: Order,
@@ -184,8 +187,8 @@ async fn run_as_seen(
     let (over, ended) = watch::channel(false);
     let reading = async {
         tokio::join!(
-            take_in(pipes.0, Capture::new(redactor), ended.clone()),
-            take_in(pipes.1, Capture::new(redactor), ended.clone()),
+            take_in(pipes.0, Capture::new(redactor, kept), ended.clone()),
+            take_in(pipes.1, Capture::new(redactor, kept), ended.clone()),
         )
     };
     tokio::pin!(reading);
@@ -237,7 +240,7 @@ fn begun(
 
 /// It isn't known what became of it.
 fn lost(redactor: &Redactor, program: Option<ProgramIdentity>, tier: Option<Tier>) -> Ran {
-    let nothing = Capture::new(redactor).finish();
+    let nothing = Capture::new(redactor, None).finish();
     let (stdout, stderr) = (nothing.clone(), nothing);
     Ran::Ended(Box::new(End { how: How::Lost, stdout, stderr, program, tier }))
 }

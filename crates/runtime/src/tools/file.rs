@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use super::Job;
 use super::capture::Capture;
+use crate::kept::Kept;
 
 /// Beneath the directory, and not through `/proc`'s links into other places.
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
@@ -169,14 +170,16 @@ impl Job<'_> {
         let (roots, action, most) = (self.tools.roots.clone(), action.clone(), scope.max_bytes);
         // What a narrowed token may name must not lead to what it may not name.
         let links = scope.only.is_empty();
-        let redactor = Arc::clone(&self.tools.redactor);
+        let (redactor, kept) = (Arc::clone(&self.tools.redactor), self.tools.kept.clone());
         let path = action.whole_path();
         let going = Arc::new(Going::default());
         let at_work = Arc::clone(&going);
         let mut work = tokio::task::spawn_blocking(move || {
             let result = match action.operation {
                 _ if !at_work.begin() => Err("stopped before it began".to_owned().into()),
-                FileOperation::Read => read(&roots, &action, links, most, &redactor, &at_work),
+                FileOperation::Read => {
+                    read(&roots, &action, links, most, &redactor, kept.as_ref(), &at_work)
+                }
                 FileOperation::Write => write(&roots, &action, links, &at_work),
             };
             result.unwrap_or_else(|Obstacle { what, .. }| {
@@ -276,6 +279,7 @@ fn read(
     links: bool,
     most: u64,
     redactor: &Redactor,
+    kept: Option<&Kept>,
     going: &Going,
 ) -> Result<Outcome, Obstacle> {
     at(roots, action, links, |directory, name, resolve| {
@@ -294,7 +298,7 @@ fn read(
             return Err(format!("has more than the {most} bytes that the token allows").into());
         }
         let length = bytes.len();
-        let mut capture = Capture::new(redactor);
+        let mut capture = Capture::new(redactor, kept);
         capture.feed(&bytes);
         let captured = capture.finish();
         let summary = format!("read {length} bytes from {}", action.whole_path());
@@ -463,7 +467,7 @@ mod tests {
             let root = at(name).to_str().unwrap().to_owned();
             let path = String::new();
             let action = FileAction { operation: FileOperation::Read, root, path, content: None };
-            super::read(roots, &action, true, 100, &Redactor::default(), &Going::default())
+            super::read(roots, &action, true, 100, &Redactor::default(), None, &Going::default())
                 .map(|outcome| outcome.output)
         };
         let (plain, linked) =
@@ -489,7 +493,7 @@ mod tests {
         let path = "mine/link/secret".to_owned();
         let action = FileAction { operation: FileOperation::Read, root, path, content: None };
         let read = |links| {
-            super::read(&roots, &action, links, 100, &Redactor::default(), &Going::default())
+            super::read(&roots, &action, links, 100, &Redactor::default(), None, &Going::default())
         };
         assert_eq!(read(true).unwrap().output, "not mine", "the whole root is granted");
         assert!(read(false).is_err());

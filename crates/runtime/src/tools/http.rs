@@ -111,7 +111,7 @@ impl Job<'_> {
         let (kind, location) = (header("content-type"), header("location"));
         // All of it is read, so that the answer is known to be whole, and redacted before it is cut,
         // so that the cut leaves no part of a secret.
-        let mut capture = Capture::new(redactor).keeping(scope.max_body);
+        let mut capture = Capture::new(redactor, self.tools.kept.as_ref()).keeping(scope.max_body);
         while let Some(chunk) = response.chunk().await.map_err(|_| Cut::Within)? {
             capture.feed(&chunk);
         }

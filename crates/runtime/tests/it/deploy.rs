@@ -193,6 +193,7 @@ impl Bench {
             ledger: RunLedger::new(Arc::clone(&ledger), opened.hold),
             approvals: Arc::new(NoApprover("nobody is here".to_owned())),
             witnesses: None,
+            authority: None,
             signatures: None,
             tools,
             stop: stop.clone(),
@@ -219,7 +220,7 @@ impl Run {
     async fn records(&self) -> Vec<Record> {
         let sealed = self.ledger.records(&self.run, 1, 1_000).await.unwrap();
         let mut checker = Checker::default();
-        sealed.iter().map(|record| checker.read(&record.bytes).unwrap()).collect()
+        sealed.iter().map(|record| checker.read(&record.bytes, &record.openings).unwrap()).collect()
     }
 }
 
@@ -282,7 +283,7 @@ fn an_image_is_deployed_by_one_patch(kubectl: PathBuf) {
     let [(name, verdict, ..)] = outcomes(&records).try_into().unwrap();
     assert_eq!((name.as_str(), verdict), ("prod", Some(Verdict::Succeeded)));
     let digest = records.iter().find_map(|record| match &record.body {
-        Body::Outcome(outcome) => Some((outcome.output_digest, outcome.program.clone())),
+        Body::Outcome(outcome) => Some((outcome.output_digest.unwrap(), outcome.program.clone())),
         _ => None,
     });
     let (digest, program) = digest.unwrap();

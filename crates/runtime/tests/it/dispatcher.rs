@@ -51,6 +51,7 @@ pub async fn open(token: Token, gate: Arc<dyn ApprovalGate>, observer: Arc<dyn O
         ledger: RunLedger::new(Arc::clone(&memory) as Arc<dyn Ledger>, opened.hold),
         approvals: gate,
         witnesses: None,
+        authority: None,
         signatures: None,
         tools,
         stop: Stop::default(),

@@ -72,6 +72,7 @@ fn lines(records: u64, message: usize) -> Vec<Vec<u8>> {
         records,
         head: prev,
         checkpoint: checkpoint.sign(&key(1)).unwrap().to_string(),
+        timestamp: None,
         epochs: Vec::new(),
     };
     lines[0] = header.line().unwrap();

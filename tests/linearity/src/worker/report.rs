@@ -50,7 +50,9 @@ pub async fn report(ledger: &dyn Ledger, acknowledged: &str) -> Result<Found, St
     for run in ledger.runs().await.map_err(fail)? {
         let mut checker = Checker::default();
         for record in ledger.records(&run.run, 1, u64::MAX >> 1).await.map_err(fail)? {
-            let read = checker.read(&record.bytes).map_err(|broken| broken.to_string())?;
+            let read = checker
+                .read(&record.bytes, &record.openings)
+                .map_err(|broken| broken.to_string())?;
             match read.body {
                 Body::Intent(intent) => {
                     found.recorded.push(format!("{} {}", intent.token_name, intent.attempt));

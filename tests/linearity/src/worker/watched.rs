@@ -9,9 +9,9 @@ use lar_core::audit::log::Log;
 use lar_core::audit::record::SealedRecord;
 use lar_core::id::{AttemptId, RunId};
 use lar_core::ledger::{
-    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Grant, GrantId, Hold, Identity,
-    Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary, Taking,
-    Transition,
+    Attempt, ClockReset, Closing, Decision, Decisions, Entry, Erasing, Grant, GrantId, Hold,
+    Identity, Issuing, Ledger, LedgerError, Opened, Opening, Receipt, Resolution, RunSummary,
+    Taking, Transition,
 };
 use lar_core::time::Timestamp;
 
@@ -125,6 +125,10 @@ impl Ledger for Watched {
     async fn resolve(&self, resolution: Resolution) -> Result<Receipt> {
         let run = resolution.run.clone();
         self.change("resolve", &run, self.inner.resolve(resolution), |receipt| receipt).await
+    }
+
+    async fn erase(&self, erasing: Erasing) -> Result<u64> {
+        self.inner.erase(erasing).await
     }
 
     async fn decide(&self, decision: Decision) -> Result<u64> {

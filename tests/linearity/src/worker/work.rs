@@ -159,7 +159,8 @@ impl Worker {
         }
         let hold = run.hold().clone();
         let (stop_reason, details) = ("complete".to_owned(), RunEnd::default());
-        let closing = Closing { hold, stop_reason, details, keep_journal: false };
+        let openings = Vec::new();
+        let closing = Closing { hold, stop_reason, details, openings, keep_journal: false };
         self.ledger.close_run(closing).await?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::approvals::{Holds, Signatures};
 use super::{Fields, Finding};
 use crate::approval::ApproverKey;
-use crate::audit::record::RunOpen;
+use crate::audit::record::{RunOpen, TokenLine};
 use crate::audit::scan;
 use crate::display::{Mode, escape};
 use crate::token::ROLLBACK_SUFFIX;
@@ -17,7 +17,7 @@ use crate::token::ROLLBACK_SUFFIX;
 const KINDS: [&str; 4] = ["anchor", "error", "key_rotate", "model_turn"];
 
 /// The types that may follow the end of a run.
-const FOLLOWS_THE_END: [&str; 1] = ["resolution"];
+const FOLLOWS_THE_END: [&str; 2] = ["erasure", "resolution"];
 
 /// The last record, as far as it is looked at.
 #[derive(Deserialize)]
@@ -59,8 +59,8 @@ struct Count {
 /// What a run's first record says of a token, or a negotiation.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// How many uses it grants, where that was said.
-    uses: Option<u64>,
+    /// How many uses it grants.
+    uses: u64,
     requires_approval: bool,
 }
 
@@ -103,10 +103,8 @@ impl Accounts {
         open: &RunOpen,
     ) -> Result<(), String> {
         for token in &open.tokens {
-            let known = Known {
-                uses: Some(u64::from(token.uses)),
-                requires_approval: token.requires_approval,
-            };
+            let known =
+                Known { uses: u64::from(token.uses), requires_approval: token.requires_approval };
             self.tokens.insert(token.name.clone(), known);
         }
         self.signatures.open(run, origin, open)
@@ -124,23 +122,22 @@ impl Accounts {
             return Err("it stands after the end of the run".to_owned());
         }
         match kind {
+            "erasure" if self.closed.is_none() => {
+                Err("it says that something was erased before the run had ended".to_owned())
+            }
+            "erasure" => Ok(()),
             "run_open" => Err("a run is opened once".to_owned()),
             "intent" => self.intent(fields),
             "outcome" => self.outcome(fields),
             "recovery" => self.recovery(fields),
             "resolution" => self.resolution(fields),
-            "approval_request" => {
-                if let Ok(attempt) = text(fields.attempt) {
-                    self.signatures.asked(&attempt, fields);
-                }
-                Ok(())
-            }
+            "approval_request" => match text(fields.attempt()) {
+                Ok(attempt) => self.signatures.asked(&attempt, fields),
+                Err(_) => Ok(()),
+            },
             "approval" => self.approval(seq, fields, bytes),
             "run_resume" => self.signatures.resume(bytes),
-            "negotiation" => {
-                self.negotiation(fields);
-                Ok(())
-            }
+            "negotiation" => self.negotiation(fields, bytes),
             "run_close" => {
                 let close: Close = serde_json::from_slice(bytes)
                     .map_err(|_| "it doesn't say what a run ends with")?;
@@ -160,13 +157,13 @@ impl Accounts {
     }
 
     fn intent(&mut self, fields: &Fields<'_>) -> Result<(), String> {
-        let token = text(fields.token_name)?;
-        let attempt = text(fields.attempt)?;
-        let action = text(fields.action_digest)?;
+        let token = text(fields.token_name())?;
+        let attempt = text(fields.attempt())?;
+        let action = text(fields.action_digest())?;
         let Some(known) = self.tokens.get(&token) else {
             return Err(format!("it spends token `{}`, which the run doesn't have", shown(&token)));
         };
-        match fields.approval_seq.and_then(scan::number) {
+        match fields.approval_seq().and_then(scan::number) {
             Some(seq) => match self.approvals.remove(&seq) {
                 Some(approved)
                     if approved.attempt == attempt
@@ -197,14 +194,14 @@ impl Accounts {
     }
 
     fn outcome(&mut self, fields: &Fields<'_>) -> Result<(), String> {
-        let attempt = text(fields.attempt)?;
+        let attempt = text(fields.attempt())?;
         let Some(token) = self.started.remove(&attempt) else {
             return Err("it is the outcome of no spend that is open".to_owned());
         };
-        if text(fields.token_name)? != token {
+        if text(fields.token_name())? != token {
             return Err("it names another token than the spend".to_owned());
         }
-        match fields.outcome {
+        match fields.outcome() {
             // Nothing ever began, and the use came back.
             None => {
                 self.counts.entry(token).or_default().returned += 1;
@@ -215,8 +212,8 @@ impl Accounts {
     }
 
     fn recovery(&mut self, fields: &Fields<'_>) -> Result<(), String> {
-        let attempt = text(fields.attempt)?;
-        match fields.state.and_then(scan::plain) {
+        let attempt = text(fields.attempt())?;
+        match fields.state().and_then(scan::plain) {
             Some("unknown") => {
                 let token = self.started.remove(&attempt);
                 let token = token.ok_or("it recovers a spend that isn't open")?;
@@ -227,13 +224,13 @@ impl Accounts {
     }
 
     fn resolution(&mut self, fields: &Fields<'_>) -> Result<(), String> {
-        let attempt = text(fields.attempt)?;
+        let attempt = text(fields.attempt())?;
         let token = self.unknown.remove(&attempt);
         let token = token.ok_or("it resolves a spend whose outcome isn't unknown")?;
         if self.closed.is_none() {
             self.counts.entry(token.clone()).or_default().unknown -= 1;
         }
-        match fields.outcome {
+        match fields.outcome() {
             Some(verdict @ ("\"succeeded\"" | "\"failed\"")) => {
                 if self.closed.is_some() {
                     Ok(())
@@ -261,12 +258,13 @@ impl Accounts {
 
     fn approval(&mut self, seq: u64, fields: &Fields<'_>, bytes: &[u8]) -> Result<(), String> {
         // A question of the model's own has no attempt, and its answer confers nothing.
-        let (Ok(attempt), Ok(action)) = (text(fields.attempt), text(fields.action_digest)) else {
+        let (Ok(attempt), Ok(action)) = (text(fields.attempt()), text(fields.action_digest()))
+        else {
             return Ok(());
         };
-        let token = text(fields.token_name)?;
+        let token = text(fields.token_name())?;
         let holds = self.signatures.decided(&token, &attempt, fields, bytes)?;
-        if fields.approved != Some("true") {
+        if fields.approved() != Some("true") {
             // A no takes an earlier yes back.
             self.approvals.retain(|_, approved| approved.attempt != attempt);
         } else {
@@ -275,14 +273,29 @@ impl Accounts {
         Ok(())
     }
 
-    fn negotiation(&mut self, fields: &Fields<'_>) {
-        // `null` when nothing was granted. The uses stand in the account at the end.
-        if let Some(name) = fields.granted_token.and_then(scan::plain) {
-            let known = Known { uses: None, requires_approval: false };
-            self.tokens.entry(format!("{name}{ROLLBACK_SUFFIX}")).or_insert(known);
-            let requires_approval = self.signatures.bind(name);
-            self.tokens.entry(name.to_owned()).or_insert(Known { uses: None, requires_approval });
+    fn negotiation(&mut self, fields: &Fields<'_>, bytes: &[u8]) -> Result<(), String> {
+        // `null` when nothing was granted.
+        let Some(name) = fields.granted_token().and_then(scan::plain) else {
+            return Ok(());
+        };
+        let granted = granted(bytes)?;
+        if granted.iter().all(|line| line.name != name) {
+            return Err("it doesn't say what was granted".to_owned());
         }
+        for line in granted {
+            if line.name != name && line.name != format!("{name}{ROLLBACK_SUFFIX}") {
+                return Err(format!("it grants `{}` beside what it names", shown(&line.name)));
+            }
+            let requires_approval = line.requires_approval || self.signatures.bind(&line.name);
+            let known = Known { uses: u64::from(line.uses), requires_approval };
+            if self.tokens.insert(line.name.clone(), known).is_some() {
+                return Err(format!(
+                    "it grants token `{}`, which the run has already",
+                    shown(&line.name)
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Compares what the end says with what was counted.
@@ -333,22 +346,16 @@ impl Accounts {
                 .iter()
                 .chain([&account.unused, &account.expired, &account.revoked, &account.elsewhere])
                 .try_fold(0u64, |sum, n| sum.checked_add(*n));
-            if sum != Some(account.granted)
-                || known.uses.is_some_and(|uses| uses != account.granted)
-            {
+            if sum != Some(account.granted) || known.uses != account.granted {
                 return broken(format!(
                     "the uses of token `{}` don't add up to those granted",
                     shown(name)
                 ));
             }
         }
-        let missing = self
-            .tokens
-            .iter()
-            .find(|(name, known)| known.uses.is_some() && !accounted.contains(name.as_str()));
-        missing.and_then(|(name, _)| {
-            broken(format!("the end doesn't account for token `{}`", shown(name)))
-        })
+        let missing = self.tokens.keys().find(|name| !accounted.contains(name.as_str()));
+        missing
+            .and_then(|name| broken(format!("the end doesn't account for token `{}`", shown(name))))
     }
 
     pub(super) fn closed(&self) -> bool {
@@ -375,6 +382,18 @@ impl Accounts {
     pub(super) fn approvals(&self) -> Option<Finding> {
         self.signatures.finding()
     }
+}
+
+/// What a negotiation says of the tokens that it grants.
+pub(super) fn granted(bytes: &[u8]) -> Result<Vec<TokenLine>, String> {
+    #[derive(Deserialize)]
+    struct Granted {
+        #[serde(default)]
+        tokens: Vec<TokenLine>,
+    }
+    let granted: Granted =
+        serde_json::from_slice(bytes).map_err(|_| "it doesn't say what was granted")?;
+    Ok(granted.tokens)
 }
 
 /// A text that is written without escapes, or as it is written.

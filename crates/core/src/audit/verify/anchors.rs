@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Finding;
+use super::accounts::granted;
 use super::line::Fields;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::{Note, Signed};
@@ -61,14 +62,18 @@ impl Anchors {
         bytes: &[u8],
         known: &Known<'_>,
     ) -> Result<(), String> {
-        let attempt = || fields.attempt.and_then(scan::plain).unwrap_or_default();
+        let attempt = || fields.attempt().and_then(scan::plain).unwrap_or_default();
         match kind {
             "intent" => {
-                let token = fields.token_name.and_then(scan::plain).unwrap_or_default();
+                let token = fields.token_name().and_then(scan::plain).unwrap_or_default();
                 if self.tokens.contains(token) {
                     self.unseen.insert(attempt().to_owned(), (seq, known.tree.size()));
                     self.passed(known.tree);
                 }
+            }
+            "negotiation" => {
+                let granted = granted(bytes)?.into_iter().filter(|line| line.witness.is_some());
+                self.tokens.extend(granted.map(|line| line.name));
             }
             "anchor" => {
                 let anchor: Anchor = serde_json::from_slice(bytes)
@@ -88,7 +93,7 @@ impl Anchors {
                 let unseen = self.unseen.remove(attempt()).is_some();
                 self.rest();
                 // Absent when nothing ever began.
-                if unseen && fields.outcome.is_some() {
+                if unseen && fields.outcome().is_some() {
                     return Err(
                         "its effect came before the witnesses had seen the spend, which the token \
                          demands"

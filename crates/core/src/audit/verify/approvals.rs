@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Fields, Finding};
 use crate::approval::{ApproverKey, Approvers, Case, Ruling, Runner, Subject};
-use crate::audit::record::{Approval, RunOpen, RunResume};
+use crate::audit::record::{Approval, Body, Record, RunOpen, RunResume};
 use crate::audit::scan;
 use crate::display::{Mode, escape};
 use crate::id::RunId;
@@ -91,11 +91,19 @@ impl Signatures {
         Ok(())
     }
 
-    /// Takes a question. Its bytes within the record are its canonical form.
-    pub(super) fn asked(&mut self, attempt: &str, fields: &Fields<'_>) {
-        if let Some(question) = fields.question {
-            self.shown.entry(attempt.to_owned()).or_default().push(Digest::of(question));
+    /// Takes a question. Its bytes within the record are its canonical form; where the record commits to it,
+    /// the record says its digest.
+    pub(super) fn asked(&mut self, attempt: &str, fields: &Fields<'_>) -> Result<(), String> {
+        let said = fields.shown().and_then(scan::plain).and_then(|shown| shown.parse().ok());
+        let shown = match fields.question().map(Digest::of) {
+            Some(shown) if fields.shown().is_none() || said == Some(shown) => Some(shown),
+            Some(_) => return Err("its question isn't the one that it says was shown".to_owned()),
+            None => said,
+        };
+        if let Some(shown) = shown {
+            self.shown.entry(attempt.to_owned()).or_default().push(shown);
         }
+        Ok(())
     }
 
     /// Judges the record of a decision; `Ok(None)` where nothing needs to be signed.
@@ -106,8 +114,8 @@ impl Signatures {
         fields: &Fields<'_>,
         bytes: &[u8],
     ) -> Result<Option<Holds>, String> {
-        let approved = fields.approved == Some("true");
-        let signed = fields.approver_identity.and_then(scan::plain) == Some(SIGNED);
+        let approved = fields.approved() == Some("true");
+        let signed = fields.approver_identity().and_then(scan::plain) == Some(SIGNED);
         let Some(policy) = self.policies.get(token).cloned() else {
             return match signed {
                 true => Err(format!(
@@ -198,7 +206,7 @@ impl Signatures {
             }
             return Ok(());
         };
-        let time = fields.timestamp.and_then(scan::plain).and_then(|time| time.parse().ok());
+        let time = fields.timestamp().and_then(scan::plain).and_then(|time| time.parse().ok());
         let time: Timestamp = time.ok_or("it has no time")?;
         if time > holds.not_after {
             return Err(format!("its approval, in record {seq}, ran out at {}", holds.not_after));
@@ -230,13 +238,8 @@ impl Signatures {
 
 /// The record, and when it was written.
 fn read(bytes: &[u8]) -> Result<(Approval, Timestamp), String> {
-    #[derive(serde::Deserialize)]
-    struct Timed {
-        timestamp: Timestamp,
-        #[serde(flatten)]
-        approval: Approval,
+    match Record::read(bytes, &[]) {
+        Ok(Record { body: Body::Approval(approval), timestamp, .. }) => Ok((approval, timestamp)),
+        _ => Err("it doesn't say what was decided".to_owned()),
     }
-    let timed: Timed =
-        serde_json::from_slice(bytes).map_err(|_| "it doesn't say what was decided")?;
-    Ok((timed.approval, timed.timestamp))
 }

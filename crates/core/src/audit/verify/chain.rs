@@ -2,14 +2,18 @@
 
 use super::line::Fields;
 use super::{Suspect, Verifier, anchors};
-use crate::audit::record::{RunOpen, VERSION};
+use crate::audit::record::{Body, Record, VERSION};
 use crate::audit::scan;
 use crate::json::Digest;
 
 /// Whether a text is the one spelling of a digest.
 fn names(text: &str, digest: &Digest) -> bool {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     let mut spelled = [0; 64];
-    hex::encode_to_slice(digest.as_bytes(), &mut spelled).is_ok() && text.as_bytes() == spelled
+    for (pair, byte) in spelled.as_chunks_mut::<2>().0.iter_mut().zip(digest.as_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    text.as_bytes() == spelled
 }
 
 impl Verifier<'_> {
@@ -20,10 +24,10 @@ impl Verifier<'_> {
         bytes: &[u8],
     ) -> Result<(), String> {
         let seq = self.records + 1;
-        if fields.v.and_then(scan::number) != Some(u64::from(VERSION)) {
+        if fields.v().and_then(scan::number) != Some(u64::from(VERSION)) {
             return Err("its version is unknown".to_owned());
         }
-        match fields.seq {
+        match fields.seq() {
             Some(found) if found == seq => {}
             Some(found) if found > seq => {
                 return Err(format!("it is missing: record {found} stands in its place"));
@@ -31,30 +35,33 @@ impl Verifier<'_> {
             Some(found) => return Err(format!("record {found} stands in its place")),
             None => return Err("it has no number".to_owned()),
         }
-        self.belongs(fields.run.and_then(scan::plain))?;
+        self.belongs(fields.run().and_then(scan::plain))?;
         if let Some(header) = &self.header
             && seq > header.records
         {
             return Err(format!("the first line counts {} records", header.records));
         }
-        self.follows(seq, leaf, fields.prev)?;
+        self.follows(seq, leaf, fields.prev())?;
         if self.checkpoint.is_some() {
             self.tree.push(leaf).map_err(|error| error.to_string())?;
             self.anchors.passed(&self.tree);
         }
         (self.records, self.head) = (seq, leaf);
-        let kind = fields.kind.ok_or("it has no type")?;
+        let kind = fields.kind().ok_or("it has no type")?;
         if self.suspect.is_some() {
             // One of two records was changed, and the next one tells which. What they say of each other
             // is no help in that.
             return Ok(());
         }
+        self.openings.record(kind, fields, bytes)?;
         if seq == 1 {
             if kind != "run_open" {
                 return Err("a run begins with `run_open`".to_owned());
             }
-            let open: RunOpen = serde_json::from_slice(bytes)
-                .map_err(|_| "it doesn't say what a run begins with")?;
+            // What it commits to is no part of what is looked at.
+            let Ok(Record { body: Body::RunOpen(open), .. }) = Record::read(bytes, &[]) else {
+                return Err("it doesn't say what a run begins with".to_owned());
+            };
             let origin = self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint.origin.as_str());
             self.accounts.open(self.run.as_deref().unwrap_or_default(), origin, &open)?;
             self.anchors.open(&open);

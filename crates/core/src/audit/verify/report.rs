@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::openings::Commitments;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::policy::{Judged, Policy};
 use crate::json::Digest;
+use crate::time::Timestamp;
 
 /// One verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,6 +56,36 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What a time-stamp of an authority says. It is no verdict: the authority's signature isn't judged here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Timestamping {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It states that this very checkpoint was there at a time.
+    Stated {
+        /// When.
+        time: Timestamp,
+    },
+    /// It is no time-stamp over this checkpoint.
+    Broken {
+        /// What it is.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Timestamping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Stated { time } => {
+                write!(f, "stated {time}, by a signature that `openssl ts -verify` judges")
+            }
+            Self::Broken { reason } => write!(f, "broken: the authority answered {reason}"),
+        }
+    }
+}
+
 /// What was found about one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -73,6 +105,10 @@ pub struct Report {
     pub stop_reason: Option<String>,
     /// Whether it was one record that was judged, by a proof of its own.
     pub single: bool,
+    /// What comes with the checkpoint of a time-stamping authority.
+    pub timestamp: Timestamping,
+    /// What stands in the records as commitments.
+    pub commitments: Commitments,
     /// The records are canonical, chained, and those of the checkpoint.
     pub integrity: Finding,
     /// Known keys signed the checkpoint.
@@ -96,6 +132,10 @@ impl Report {
 
     /// Whether everything that the policy demands holds, and nothing at all is broken.
     pub fn satisfies(&self, policy: &Policy) -> bool {
+        !matches!(self.timestamp, Timestamping::Broken { .. }) && self.holds(policy)
+    }
+
+    fn holds(&self, policy: &Policy) -> bool {
         Judged::ALL.into_iter().all(|judged| {
             let open = judged == Judged::Completeness
                 && (self.single || policy.allow_open && !self.closed);

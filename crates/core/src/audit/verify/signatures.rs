@@ -1,8 +1,12 @@
 //! Who signed the checkpoint, and who cosigned it: judged by the policy's keys alone.
 
-use super::{Finding, Verifier};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Finding, Timestamping, Verifier};
 use crate::audit::epoch;
 use crate::audit::note::Signed;
+use crate::audit::timestamp::{self, MOST_BYTES, StampError};
 
 impl Verifier<'_> {
     pub(super) fn authenticity(&self) -> (Finding, Option<String>) {
@@ -54,6 +58,22 @@ impl Verifier<'_> {
                 hex::encode(other.id)
             )),
             (None, None) => absent("the checkpoint carries no signature"),
+        }
+    }
+
+    /// What comes with the checkpoint of an authority, read and not judged.
+    pub(super) fn timestamp(&self) -> Timestamping {
+        let header = self.header.as_ref();
+        let Some((header, answer)) =
+            header.and_then(|header| Some((header, header.timestamp.as_ref()?)))
+        else {
+            return Timestamping::Absent;
+        };
+        let answer = STANDARD.decode(answer).ok().filter(|answer| answer.len() <= MOST_BYTES);
+        let read = answer.ok_or(StampError::Form);
+        match read.and_then(|answer| timestamp::read(&answer, header.checkpoint.as_bytes())) {
+            Ok(stamp) => Timestamping::Stated { time: stamp.time },
+            Err(error) => Timestamping::Broken { reason: error.to_string() },
         }
     }
 

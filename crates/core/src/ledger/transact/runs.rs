@@ -21,7 +21,7 @@ pub fn open_run<V: View>(
     now: Timestamp,
     opening: Opening,
 ) -> Result<(Opened, Changes)> {
-    let Opening { run, owner, lease_ms, source, record, journal } = opening;
+    let Opening { run, owner, lease_ms, source, record, openings, journal } = opening;
     let Body::RunOpen(open) = &record else {
         return Err(LedgerError::BadRecord("a run begins with `run_open`".to_owned()));
     };
@@ -70,7 +70,7 @@ pub fn open_run<V: View>(
     draft.changes.runs.insert(run.clone(), opened);
     draft.changes.opened = Some(run.clone());
     draft.changes.page = journal.map(|bytes| (run.clone(), 1, bytes));
-    draft.append(&run, &record)?;
+    draft.append(&run, &record, openings)?;
     let receipt = draft.receipt(&run)?;
     let hold = Hold { run, fence: 1 };
     let opened = Opened { hold, receipt, grant: grant.id, tokens: grant.tokens };
@@ -103,7 +103,8 @@ pub fn take_run<V: View>(
         same_definitions(&found, &definitions)?;
     }
     let why = if vouched { "its process was gone" } else { "its hold had run out" };
-    draft.append(&id, &Body::RunResume(RunResume { fence, reason: why.to_owned(), runner }))?;
+    let resumed = Body::RunResume(RunResume { fence, reason: why.to_owned(), runner });
+    draft.append(&id, &resumed, Vec::new())?;
     seal_open(&mut draft, &id, &grant)?;
     renew(&mut draft, &id)?;
     let receipt = draft.receipt(&id)?;
@@ -143,7 +144,7 @@ pub fn close_run<V: View>(
     now: Timestamp,
     closing: Closing,
 ) -> Result<(Receipt, Changes)> {
-    let Closing { hold, stop_reason, details, keep_journal } = closing;
+    let Closing { hold, stop_reason, details, openings, keep_journal } = closing;
     let mut draft = Draft::new(view, now);
     let grant = draft.held(&hold)?.grant.clone();
     // The run is over, so a hold is given back whether or not its lease has run out.
@@ -154,7 +155,7 @@ pub fn close_run<V: View>(
         tokens: accounts(&mut draft, &hold.run, &grant)?,
         records: draft.run(&hold.run)?.records + 1,
     });
-    draft.append(&hold.run, &body)?;
+    draft.append(&hold.run, &body, openings)?;
     let run = draft.run(&hold.run)?;
     run.stop_reason = Some(stop_reason);
     if !keep_journal {

@@ -5,15 +5,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
-use lar_verify::{json as report_json, read_policy};
+use lar_verify::{commitments, json as report_json, read_policy};
 use linear_agentics::audit::policy::{Judged, Policy};
-use linear_agentics::audit::verify::{Finding, Report};
-use linear_agentics::check_run;
+use linear_agentics::audit::verify::{Finding, Report, Timestamping};
 use linear_agentics::display::{Mode, escape};
 use linear_agentics::ledger::RunSummary;
 use linear_agentics::report::visible_json;
+use linear_agentics::{KeptOutputs, check_run};
 use serde_json::json;
 
+use super::kept;
 use crate::commands::check::{YELLOW, paint};
 use crate::commands::store::{LedgerChoice, failed, find};
 use crate::output::{Exit, complain, println, say};
@@ -47,6 +48,10 @@ pub struct Args {
     /// Accept a file whose run has no end
     #[arg(long)]
     allow_open: bool,
+    /// Check the outputs that were kept in this directory (`lar run --keep-output`) as well; one that isn't
+    /// there breaks nothing
+    #[arg(long, value_name = "DIR")]
+    kept: Option<PathBuf>,
     /// The leaf hash that the last record must have
     #[arg(long, value_name = "SHA256")]
     head: Option<String>,
@@ -65,9 +70,14 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
     let file = args.what.as_deref().filter(|what| is_file(what));
     // A ledger may hold runs that are going on; a file that is handed over should be whole.
     policy.allow_open |= args.allow_open || (file.is_none() && args.policy.is_none());
-    let mut reports = Vec::new();
+    let (mut reports, mut outputs) = (Vec::new(), Vec::new());
     if let Some(file) = file {
-        reports.push(in_file(Path::new(file), &policy)?);
+        let mut report = in_file(Path::new(file), &policy)?;
+        if let Some(directory) = &args.kept {
+            outputs.push(kept::of_file(Path::new(file), directory)?);
+            outputs.iter().for_each(|found| kept::judge(&mut report, found));
+        }
+        reports.push(report);
     } else if let Some(ledger) = args.ledger.open().await? {
         let runs = ledger.runs().await.map_err(|error| failed(&error))?;
         let chosen: Vec<&RunSummary> = match &args.what {
@@ -78,6 +88,11 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
             let report = check_run(ledger.as_ref(), summary, &policy).await;
             let mut report = report.map_err(|error| failed(&error))?;
             report.run = Some(summary.run.to_string());
+            if let Some(directory) = &args.kept {
+                let found = kept::of_run(ledger.as_ref(), &summary.run, directory).await?;
+                kept::judge(&mut report, &found);
+                outputs.push(found);
+            }
             reports.push(report);
         }
     } else if let Some(wanted) = &args.what {
@@ -94,10 +109,15 @@ pub(super) async fn run(args: Args) -> Result<Exit, Exit> {
     }
     let ok = reports.iter().all(|report| report.satisfies(&policy));
     if args.json {
-        let runs: Vec<_> = reports.iter().map(|report| report_json(report, &policy)).collect();
+        let mut runs: Vec<_> = reports.iter().map(|report| report_json(report, &policy)).collect();
+        for (run, found) in runs.iter_mut().zip(&outputs) {
+            if let Some(fields) = run.as_object_mut() {
+                fields.insert("outputs".to_owned(), kept::as_json(found));
+            }
+        }
         println(&visible_json(&format!("{:#}", json!({"ok": ok, "runs": runs}))));
     } else {
-        show(&reports, &policy);
+        show(&reports, &outputs, &policy);
     }
     Ok(if ok { Exit::Complete } else { Exit::Error })
 }
@@ -130,11 +150,22 @@ fn must_end_with(report: &mut Report, head: &str) {
     }
 }
 
-fn show(reports: &[Report], policy: &Policy) {
-    for report in reports {
+fn show(reports: &[Report], outputs: &[KeptOutputs], policy: &Policy) {
+    let outputs = outputs.iter().map(Some).chain(std::iter::repeat(None));
+    for (report, found) in reports.iter().zip(outputs) {
         let run = escape(report.run.as_deref().unwrap_or("no run"), Mode::Line);
         let head = report.head.map(|head| format!(", head {head}")).unwrap_or_default();
         println(&format!("{run}: {} records{head}", report.records));
+        if let Some(found) = found {
+            println(&format!("  {:<13} {}", "outputs", kept::told(found)));
+        }
+        if report.timestamp != Timestamping::Absent {
+            let told = escape(&report.timestamp.to_string(), Mode::Line);
+            println(&format!("  {:<13} {told}", "time-stamp"));
+        }
+        if let Some(told) = commitments(report) {
+            println(&format!("  {:<13} {told}", "commitments"));
+        }
         for judged in Judged::ALL {
             let finding = report.finding(judged);
             let (word, style) = match finding {

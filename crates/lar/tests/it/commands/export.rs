@@ -304,6 +304,71 @@ fn an_authority_states_when_the_head_was_there() {
 }
 
 #[test]
+fn a_run_is_stamped_at_its_end_and_an_outage_is_said() {
+    let lab = lab();
+    let Some((certificate, url)) = authority(&lab) else {
+        skip("`openssl` plays the time-stamping authority, and it is not installed");
+        return;
+    };
+    // Without an authority nothing is said of any.
+    lab.write("run.bundle", export(&lab, "bundle"));
+    assert_eq!(verify(&lab, "run.bundle", 0)["timestamp"], Value::Null);
+    lab.replay(&[command("echo stamped"), done()]).args(["--tsa", &url]).go().exits(0);
+    let bundle = export(&lab, "bundle");
+    lab.write("run.bundle", &bundle);
+    let verdict = verify(&lab, "run.bundle", 0);
+    let stated = verdict["timestamp"]["stated"].as_str().unwrap();
+    assert!(stated.ends_with('Z'), "{verdict}");
+    assert_eq!(verdict["timestamp"]["judged"], false, "{verdict}");
+    let said = lar(&lab, &["audit", "verify", "run.bundle"]).exits(0).stdout;
+    assert!(said.contains("time-stamp") && said.contains("openssl ts -verify"), "{said}");
+    // The judge of the authority's signature, on what stands in the bundle.
+    let header: Value = serde_json::from_str(bundle.lines().next().unwrap()).unwrap();
+    let (checkpoint, answer) = (&header["checkpoint"], &header["timestamp"]);
+    lab.write("head", checkpoint.as_str().unwrap());
+    lab.write("head.b64", answer.as_str().unwrap());
+    let judged = |data: &str| {
+        let decode =
+            Command::new("base64").args(["-d", "head.b64"]).current_dir(lab.dir()).output();
+        std::fs::write(lab.path("head.tsr"), decode.unwrap().stdout).unwrap();
+        let ended = Command::new("openssl")
+            .args(["ts", "-verify", "-in", "head.tsr", "-data", data, "-CAfile"])
+            .arg(&certificate)
+            .current_dir(lab.dir())
+            .output();
+        ended.unwrap().status.success()
+    };
+    assert!(judged("head") && !judged("policy.toml"));
+    // The same answer beside another checkpoint, one that was changed, and none.
+    let earlier = on(&lab, &["audit", "list", "--json"]).exits(0).json()[1]["run"].take();
+    let args = ["audit", "export", earlier.as_str().unwrap()];
+    let other = on(&lab, &args).exits(0).stdout;
+    assert!(other.contains("\"timestamp\":\""), "a stamped head covers the runs before it");
+    for changed in [
+        bundle.replacen("\"timestamp\":\"MII", "\"timestamp\":\"MIj", 1),
+        bundle.replacen("\"timestamp\":\"", "\"timestamp\":\"!", 1),
+    ] {
+        assert_ne!(changed, bundle);
+        lab.write("run.bundle", &changed);
+        let verdict = verify(&lab, "run.bundle", 1);
+        assert!(verdict["timestamp"]["broken"].is_string(), "{verdict}");
+    }
+    // An authority that is away stops no run, and is said.
+    let args = ["--tsa", "http://127.0.0.1:1/"];
+    let ended = lab.replay(&[command("echo away"), done()]).args(args).go().exits(0);
+    assert!(ended.stderr.contains("unstamped:"), "{}", ended.stderr);
+    lab.write("run.bundle", export(&lab, "bundle"));
+    assert_eq!(verify(&lab, "run.bundle", 0)["timestamp"], Value::Null);
+    // The manifest names one as well.
+    lab.write(
+        "manifest.toml",
+        lab.read("manifest.toml") + &format!("[audit]\ntimestamp = \"{url}\"\n"),
+    );
+    lab.replay(&[command("echo again"), done()]).go().exits(0);
+    assert!(export(&lab, "bundle").contains("\"timestamp\":\""));
+}
+
+#[test]
 fn the_page_checks_itself_in_a_real_browser() {
     let on_path = |name: &&str| {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -88,6 +88,7 @@ impl Real {
             records: size,
             head: prev,
             checkpoint: checkpoint.sign(&self.key).unwrap().to_string(),
+            timestamp: None,
             epochs: Vec::new(),
         };
         let header = String::from_utf8(header.line().unwrap()).unwrap();

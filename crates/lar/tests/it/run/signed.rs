@@ -126,6 +126,28 @@ fn a_listed_person_approves_from_elsewhere_and_it_runs_once() {
 }
 
 #[test]
+fn a_question_that_is_committed_to_is_approved_and_the_approval_holds_when_it_is_erased() {
+    let alice = alice();
+    let lab = lab(&[&alice], "[audit]\ncommit = [\"all\"]\n");
+    let running = start(&lab);
+    let what = waiting(&lab);
+    let shown =
+        lar(&lab, &["approvals", "show", what["id"].as_str().unwrap()]).go().exits(0).stdout;
+    assert!(shown.contains("argv[1]  made"), "whoever decides sees it: {shown}");
+    decide(&lab, "approve", &alice, &what).exits(0);
+    running.wait().exits(0);
+    assert!(lab.made("made").exists());
+    let records = lar(&lab, &["audit", "show", "latest", "--records"]).go().exits(0).stdout;
+    assert!(!records.contains("argv"), "{records}");
+    let verify = || lar(&lab, &["audit", "verify", "latest", "--json"]).go().exits(0).json();
+    assert_eq!(verify()["runs"][0]["commitments"]["erased"], 0);
+    lar(&lab, &["audit", "erase", "latest", "--yes"]).go().exits(0);
+    let told = verify()["runs"][0].take();
+    assert!(told["commitments"]["opened"] == 0 && told["integrity"] == "ok", "{told}");
+    assert_eq!(told["completeness"], "ok", "{told}");
+}
+
+#[test]
 fn a_no_of_anybody_who_is_listed_denies() {
     let (alice, bob) = (alice(), bob());
     let lab = lab(&[&alice, &bob], "required = 2");

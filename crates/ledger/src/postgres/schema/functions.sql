@@ -48,6 +48,8 @@ CREATE FUNCTION lar.commit(
     -- Names of tokens to unlock, with line feeds between them.
     unlocks text[],
     pieces0 text[], pieces1 text[], pieces2 text[], pieces3 text[],
+    -- What the record commits to, with line feeds between the openings.
+    openings text[],
     pages bytea[]
 ) RETURNS TABLE (
     item bigint, code text, what text, detail bigint,
@@ -95,9 +97,10 @@ BEGIN
             WITH asked AS MATERIALIZED (
                 SELECT w.*, count(*) OVER (PARTITION BY w.run) AS of_run
                 FROM unnest(runs, fences, nonces, attempts, tokens, actions, transitions, helds,
-                            verdicts, unlocks, pieces0, pieces1, pieces2, pieces3, pages)
+                            verdicts, unlocks, pieces0, pieces1, pieces2, pieces3, openings, pages)
                 WITH ORDINALITY AS w (run, fence, nonce, attempt, token, action, transition, held,
-                                      verdict, unlock, piece0, piece1, piece2, piece3, page, item)
+                                      verdict, unlock, piece0, piece1, piece2, piece3, opening,
+                                      page, item)
             ), placed AS (
                 SELECT w.*, r.n, r.grant_n, r.records, r.head, r.pages, r.lease_ms,
                        greatest(clock, r.at) AS now, coalesce(t.uses_left, 0) AS uses_left,
@@ -153,6 +156,12 @@ BEGIN
             ), written AS (
                 INSERT INTO lar.records SELECT p.n, p.last, p.latest, p.bytes, p.nonce
                 FROM good p WHERE p.bytes IS NOT NULL
+            ), disclosed AS (
+                INSERT INTO lar.openings SELECT p.n, p.last, o.place, o.line
+                FROM good p
+                CROSS JOIN LATERAL unnest(string_to_array(p.opening, E'\n'))
+                    WITH ORDINALITY AS o (line, place)
+                WHERE p.opening IS NOT NULL
             ), paged AS (
                 INSERT INTO lar.journal SELECT p.n, p.pages + 1, p.page, p.nonce
                 FROM good p WHERE p.page IS NOT NULL
@@ -187,10 +196,10 @@ BEGIN
     FOR i IN
         SELECT * FROM unnest(runs, fences, nonces, attempts, tokens, actions, transitions, helds,
                              leases, not_afters, verdicts, unlocks, pieces0, pieces1, pieces2,
-                             pieces3, pages)
+                             pieces3, openings, pages)
         WITH ORDINALITY AS w (run, fence, nonce, attempt, token, action, transition, held, lease_ms,
-                              not_after, verdict, unlock, piece0, piece1, piece2, piece3, page,
-                              item)
+                              not_after, verdict, unlock, piece0, piece1, piece2, piece3, opening,
+                              page, item)
         WHERE w.item <> ALL (done)
         ORDER BY w.run, w.item
     LOOP
@@ -328,6 +337,10 @@ BEGIN
                 -- RFC 9162, section 2.1.1: a leaf's hash.
                 r.head := sha256('\x00'::bytea || bytes);
                 INSERT INTO lar.records VALUES (r.n, r.records, r.head, bytes, i.nonce);
+                IF i.opening IS NOT NULL THEN
+                    INSERT INTO lar.openings SELECT r.n, r.records, o.place, o.line
+                    FROM unnest(string_to_array(i.opening, E'\n')) WITH ORDINALITY AS o (line, place);
+                END IF;
                 IF r.stop_reason IS NOT NULL THEN
                     INSERT INTO lar.ended VALUES (r.n, r.records);
                 END IF;

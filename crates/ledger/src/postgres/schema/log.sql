@@ -105,3 +105,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         WHERE w.size < excluded.size
             OR w.size = excluded.size AND length(w.checkpoint) < length(excluded.checkpoint)
 $$;
+
+-- Keeps a time-stamped checkpoint, unless a newer one is kept.
+CREATE FUNCTION lar.stamp(size bigint, checkpoint text, answer bytea) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO lar.stamped AS w (size, checkpoint, answer)
+    SELECT stamp.size, stamp.checkpoint, stamp.answer FROM lar.log l WHERE stamp.size <= l.size
+    ON CONFLICT ON CONSTRAINT stamped_pkey DO UPDATE
+        SET size = excluded.size, checkpoint = excluded.checkpoint, answer = excluded.answer
+        WHERE w.size <= excluded.size
+$$;

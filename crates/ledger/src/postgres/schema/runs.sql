@@ -19,9 +19,9 @@ BEGIN
 END $$;
 
 -- Writes so many records that were put together by the caller, and checks that they follow the last
--- one.
+-- one; the openings are those of what the last of them commits to, with line feeds between them.
 CREATE FUNCTION lar.append(run bigint, records bigint, head bytea, now bigint, nonce bytea,
-                           sealed bytea[], count integer)
+                           sealed bytea[], count integer, openings text)
 RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -46,6 +46,8 @@ BEGIN
         latest := sha256('\x00'::bytea || bytes);
         INSERT INTO lar.records VALUES (run, seq, latest, bytes, nonce);
     END LOOP;
+    INSERT INTO lar.openings SELECT run, seq, o.place, o.line
+    FROM unnest(string_to_array(openings, E'\n')) WITH ORDINALITY AS o (line, place);
     UPDATE lar.runs w SET records = seq, head = latest, at = now WHERE w.n = run;
 END $$;
 
@@ -54,8 +56,8 @@ CREATE FUNCTION lar.open_run(
     -- A named grant, or else what the run's own grant is made of.
     named text, definitions text, names text[], definition bytea[], uses bigint[],
     expires bigint[], approvals boolean[], candidates boolean[],
-    -- The journal's first page, if there is one.
-    page bytea
+    -- The journal's first page, if there is one, and what the record commits to.
+    page bytea, openings text
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -91,7 +93,7 @@ BEGIN
     IF opened IS NULL THEN
         PERFORM lar.stale();
     END IF;
-    PERFORM lar.append(opened, 0, sha256(''::bytea), now, nonce, ARRAY[sealed], 1);
+    PERFORM lar.append(opened, 0, sha256(''::bytea), now, nonce, ARRAY[sealed], 1, openings);
     IF page IS NOT NULL THEN
         INSERT INTO lar.journal VALUES (opened, 1, page, nonce);
     END IF;
@@ -156,14 +158,14 @@ BEGIN
     -- The first record says that the run was taken over.
     PERFORM lar.recover(r, now, r.records + 2, open);
     PERFORM lar.append(r.n, r.records, r.head, now, nonce, sealed,
-                       cardinality(open) + 1);
+                       cardinality(open) + 1, null);
 END $$;
 
 CREATE FUNCTION lar.close_run(
     now bigint, run text, seen_records bigint, held bigint, stop_reason text,
     keep_journal boolean, nonce bytea, open bytea[], sealed bytea[],
-    -- What the accounts say is left.
-    names text[], lefts bigint[]
+    -- What the accounts say is left, and what the last record commits to.
+    names text[], lefts bigint[], openings text
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -183,7 +185,7 @@ BEGIN
         PERFORM lar.stale();
     END IF;
     PERFORM lar.append(r.n, r.records, r.head, now, nonce, sealed,
-                       cardinality(open) + 1);
+                       cardinality(open) + 1, openings);
     UPDATE lar.runs w SET stop_reason = stop_reason,
         pages = CASE WHEN keep_journal THEN w.pages ELSE 0 END
     WHERE w.n = r.n;

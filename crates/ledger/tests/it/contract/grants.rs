@@ -43,7 +43,8 @@ async fn draw(ledger: &dyn Ledger, name: &str, grant: &str) -> Result<Opened, Le
 async fn accounts(ledger: &dyn Ledger, hold: &Hold) -> Vec<Account> {
     let records = ledger.records(&hold.run, 1, 100).await.unwrap();
     let mut checker = Checker::default();
-    match records.iter().map(|r| checker.read(&r.bytes).unwrap()).last().unwrap().body {
+    match records.iter().map(|r| checker.read(&r.bytes, &r.openings).unwrap()).last().unwrap().body
+    {
         Body::RunClose(close) => close.tokens,
         other => panic!("{other:?}"),
     }

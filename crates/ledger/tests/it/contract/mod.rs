@@ -3,6 +3,7 @@
 
 mod decisions;
 mod grants;
+mod openings;
 mod runs;
 mod uses;
 mod walk;

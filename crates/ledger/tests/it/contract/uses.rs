@@ -107,8 +107,10 @@ async fn holds_that_ran_out_are_uses_again_when_they_are_needed(fresh: Fresh) {
     let records = ledger.records(&hold.run, 1, 100).await.unwrap();
     check(&records).unwrap();
     let mut checker = Checker::default();
-    let bodies: Vec<Body> =
-        records.iter().map(|record| checker.read(&record.bytes).unwrap().body).collect();
+    let bodies: Vec<Body> = records
+        .iter()
+        .map(|record| checker.read(&record.bytes, &record.openings).unwrap().body)
+        .collect();
     assert!(bodies.iter().any(|body| matches!(body, Body::Recovery(r) if r.state == "released")));
 }
 
@@ -137,7 +139,7 @@ async fn closing_accounts_for_every_use(fresh: Fresh) {
     ledger.close_run(closing(&hold)).await.unwrap();
     let records = ledger.records(&run("r"), 1, 100).await.unwrap();
     let mut checker = Checker::default();
-    let last = records.iter().map(|r| checker.read(&r.bytes).unwrap()).last().unwrap();
+    let last = records.iter().map(|r| checker.read(&r.bytes, &r.openings).unwrap()).last().unwrap();
     let Body::RunClose(close) = last.body else { panic!("{last:?}") };
     let accounts: Vec<_> = close
         .tokens

@@ -15,6 +15,6 @@ mod strange;
 
 /// Takes the tables back to what version 1 had.
 const FIRST_VERSION: &str =
-    "DROP TABLE lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
+    "DROP TABLE lar.openings, lar.stamped, lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
         lar.decisions, lar.approving, lar.own;
     UPDATE lar.ledger SET version = 1";

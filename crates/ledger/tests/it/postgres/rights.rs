@@ -141,7 +141,7 @@ async fn a_runtime_without_a_hold_spends_and_writes_nothing() {
                 "SELECT code FROM lar.commit(false, '{{{name}}}', '{{NULL}}', '{{x}}',
                     ARRAY['{attempt}'::bytea], '{{t}}', '{{x}}', '{{{transition}}}', '{{NULL}}',
                     '{{60000}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{a}}', '{{b}}', '{{c}}', '{{d}}',
-                    '{{NULL}}')"
+                    '{{NULL}}', '{{NULL}}')"
             );
             let code: Option<String> = client.query_one(&sql, &[]).await.unwrap().get(0);
             assert_eq!(code.as_deref(), Some("run_lost"), "{transition} in {name}");
@@ -150,7 +150,7 @@ async fn a_runtime_without_a_hold_spends_and_writes_nothing() {
         let sql = format!(
             "SELECT code FROM lar.commit(false, '{{{name}}}', '{{NULL}}', '{{y}}', '{{NULL}}', '{{NULL}}',
                 '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
-                '{{a}}', '{{b}}', '{{c}}', '{{d}}', '{{NULL}}')"
+                '{{a}}', '{{b}}', '{{c}}', '{{d}}', '{{NULL}}', '{{NULL}}')"
         );
         let code: Option<String> = client.query_one(&sql, &[]).await.unwrap().get(0);
         assert_eq!(code.as_deref(), Some("run_lost"), "a record in {name}");
@@ -177,14 +177,14 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
             format!(
                 "SELECT lar.close_run({now}, 'r', 2, 1, 'complete', true, 'n', {open},
                  ARRAY['{{}}', '{{\"prev\":\"00\",\"seq\":3,\"timestamp\":\"x\"}}']::bytea[],
-                 ARRAY['t'], ARRAY[0])"
+                 ARRAY['t'], ARRAY[0], null)"
             ),
         ),
         (
             "LR003",
             format!(
                 "SELECT lar.close_run({now}, 'r', 2, 1, 'complete', true, 'n', {open}, '{{}}', '{{}}',
-                 '{{}}')"
+                 '{{}}', null)"
             ),
         ),
         // A run that is closed without sealing what was started.
@@ -192,7 +192,7 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
             "LR002",
             format!(
                 "SELECT lar.close_run({now}, 'r', 2, 1, 'complete', true, 'n', '{{}}',
-                 ARRAY['{{}}'::bytea], '{{}}', '{{}}')"
+                 ARRAY['{{}}'::bytea], '{{}}', '{{}}', null)"
             ),
         ),
         // Accounts that say otherwise than the uses.
@@ -200,7 +200,7 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
             "LR002",
             format!(
                 "SELECT lar.close_run({now}, 'r', 2, 1, 'complete', true, 'n', {open},
-                 ARRAY['{{}}', '{{}}']::bytea[], ARRAY['t'], ARRAY[1])"
+                 ARRAY['{{}}', '{{}}']::bytea[], ARRAY['t'], ARRAY[1], null)"
             ),
         ),
         // An outcome that isn't one: the state of a use that could be given back.
@@ -210,7 +210,7 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
                  (SELECT array_agg(id) FROM lar.attempts), ARRAY['t'], ARRAY['x'::bytea],
                  ARRAY['finish'], ARRAY[1], ARRAY[null::bigint], ARRAY[null::bigint],
                  ARRAY['reserved'], ARRAY[null], ARRAY['{\"prev\":\"'], ARRAY['\",\"seq\":'],
-                 ARRAY[',\"timestamp\":\"'], ARRAY['\"}'], ARRAY[null::bytea])"
+                 ARRAY[',\"timestamp\":\"'], ARRAY['\"}'], ARRAY[null], ARRAY[null::bytea])"
                 .to_owned(),
         ),
         // A run that is taken from a living holder.
@@ -227,7 +227,7 @@ async fn a_runtime_that_lies_mints_no_use_and_forges_no_chain() {
             format!(
                 "SELECT lar.open_run({now}, 'r', 'me', 't', 1, 'n', 'x', null, '{{}}', ARRAY['t'],
                  ARRAY['x'::bytea], ARRAY[9::bigint], ARRAY[null::bigint], ARRAY[false],
-                 ARRAY[false], null)"
+                 ARRAY[false], null, null)"
             ),
         ),
     ] {

@@ -174,7 +174,7 @@ async fn ask(argv: Vec<String>, operator: &Operator, programs: &Programs) -> Res
     let around = Surroundings::default();
     let order = Order { argv, env, workdir, timeout: TIMEOUT, around };
     // The credentials become known by this very answer, which goes nowhere else.
-    let ran = child::run(programs, &Redactor::default(), None, &Stop::default(), order).await;
+    let ran = child::run(programs, &Redactor::default(), None, None, &Stop::default(), order).await;
     let text = match ran {
         Ran::NeverBegan(why) => return Err(failed(&format!("can't be run: {why}"))),
         Ran::Ended(end) if matches!(end.how, How::Exited(0)) => end.stdout.text,

@@ -113,7 +113,7 @@ async fn token(
     let workdir = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let around = Surroundings::default();
     let order = Order { argv, env, workdir, timeout: TIMEOUT, around };
-    match child::run(programs, &Redactor::default(), None, &Stop::default(), order).await {
+    match child::run(programs, &Redactor::default(), None, None, &Stop::default(), order).await {
         Ran::NeverBegan(why) => Err(why),
         Ran::Ended(end) if matches!(end.how, How::Exited(0)) => {
             let token = end.stdout.text.trim();

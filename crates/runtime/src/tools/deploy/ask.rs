@@ -195,7 +195,7 @@ async fn look(
         &[&query],
         REQUEST,
     );
-    let end = match child::run(programs, &redactor, None, &Stop::default(), order).await {
+    let end = match child::run(programs, &redactor, None, None, &Stop::default(), order).await {
         Ran::NeverBegan(reason) => return Err(format!("`kubectl` can't be run: {reason}")),
         Ran::Ended(end) => end,
     };

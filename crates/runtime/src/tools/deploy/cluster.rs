@@ -235,7 +235,7 @@ async fn view(
     let around = Surroundings::default();
     let order = Order { argv, env, workdir, timeout: TIMEOUT, around };
     // The credentials become known by this very answer; it goes nowhere but into `freeze`.
-    let ran = child::run(programs, &Redactor::default(), None, &Stop::default(), order).await;
+    let ran = child::run(programs, &Redactor::default(), None, None, &Stop::default(), order).await;
     match ran {
         Ran::NeverBegan(message) => {
             Err(ClusterError::NoKubectl { token: token.to_owned(), message })

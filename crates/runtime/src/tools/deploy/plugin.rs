@@ -95,7 +95,7 @@ async fn run(
     let workdir = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let around = Surroundings::default();
     let order = Order { argv, env, workdir, timeout: TIMEOUT, around };
-    let ran = child::run(programs, &Redactor::default(), None, &Stop::default(), order).await;
+    let ran = child::run(programs, &Redactor::default(), None, None, &Stop::default(), order).await;
     let failed = |why: &str| format!("its credential plugin `{command}` {why}");
     match ran {
         Ran::NeverBegan(why) => Err(failed(&format!("can't be run: {why}"))),
