@@ -56,6 +56,19 @@ async def test_a_thousand_uses_at_once_are_a_thousand_proofs() -> None:
     assert len({proof.attempt for proof in results}) == 1000
 
 
+def test_a_thousand_commands_at_once_need_few_descriptors(program: Any) -> None:
+    ended = program(PROGRAM + """
+import collections, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+token = MultiUseShellToken("m", ["true"], 1000)
+async def main():
+    proofs = await asyncio.gather(*(token.consume("true") for _ in range(1000)))
+    print(*collections.Counter(proof.outcome for proof in proofs).items(), token.uses_remaining)
+asyncio.run(main())
+""", timeout=300)
+    assert ended.stdout == "('succeeded', 1000) 0\n", ended
+
+
 async def test_the_loop_goes_on_while_a_command_runs() -> None:
     ticks = 0
 

@@ -4,15 +4,17 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lar_core::outcome::ProgramIdentity;
 use lar_core::redact::Redactor;
 use lar_sandbox::{Child, ChildSpec, Event, EventDecoder, Tier};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
 
 use super::Job;
@@ -49,6 +51,19 @@ pub(super) enum Ran {
     NeverBegan(String),
     /// It ran.
     Ended(Box<End>),
+}
+
+/// Descriptors of this process that a program needs at the most while it is started and runs.
+const DESCRIPTORS: u64 = 16;
+
+/// Places for programs that run at once. Whoever comes when all are taken waits: a program that can't be
+/// started, or heard, for want of descriptors is worse than one that starts later.
+fn places() -> &'static Semaphore {
+    static PLACES: OnceLock<Semaphore> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / DESCRIPTORS;
+        Semaphore::new(usize::try_from(most.clamp(4, 256)).unwrap_or(4))
+    })
 }
 
 /// How it ended, and what it wrote.
@@ -158,6 +173,14 @@ async fn run_as_seen(
     seen: Option<Seen>,
     order: Order,
 ) -> Ran {
+    // Held until nothing of the program is left.
+    let _place = tokio::select! {
+        place = places().acquire() => place,
+        cause = stop.wait() => {
+            let cause = cause.as_str();
+            return Ran::NeverBegan(format!("the run ended ({cause}) before there was a place for it"));
+        }
+    };
     let programs = programs.clone();
     let walls = walls.cloned();
     let timeout = order.timeout;
