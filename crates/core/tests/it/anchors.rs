@@ -55,7 +55,7 @@ fn intent() -> Body {
         tool: "deploy".into(),
         attempt: attempt(),
         args: serde_json::json!({}),
-        action_digest: Digest::of("action"),
+        action_digest: Digest::of(r#"{"action":{},"token":"deploy"}"#),
         approval_seq: None,
     })
 }

@@ -37,7 +37,7 @@ fn subject(policy: &Approvers) -> Subject {
         run: RunId::new("run-1").unwrap(),
         token: "deploy".into(),
         attempt: attempt("run-1", 1),
-        action: Digest::of("deploy v2"),
+        action: Digest::of(r#"{"action":{},"token":"deploy"}"#),
         policy: policy.digest().unwrap(),
     }
 }

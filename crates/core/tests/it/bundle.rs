@@ -26,7 +26,12 @@ pub fn signer(seed: u8, name: &str, kind: KeyKind) -> KeySigner {
 }
 
 fn action(n: u64) -> Digest {
-    Digest::of(format!("action {n}"))
+    let action = serde_json::json!({"action": args(n), "token": "deploy"});
+    Digest::of_value(&action).unwrap()
+}
+
+fn args(n: u64) -> serde_json::Value {
+    serde_json::json!({"argv": ["kubectl", "get", "pods", n.to_string()]})
 }
 
 fn attempt(run: &str, n: u64) -> AttemptId {
@@ -72,7 +77,7 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
             scope: "kubectl get pods".into(),
             tool: "deploy".into(),
             attempt: attempt(run, n),
-            args: serde_json::json!({"argv": ["kubectl", "get", "pods", n.to_string()]}),
+            args: args(n),
             action_digest: action(n),
             approval_seq: Some(all.len() as u64),
         }));
@@ -329,10 +334,20 @@ fn records_that_contradict_each_other_are_named() {
     };
     let replayed = contradicting(|all| {
         let Body::Intent(intent) = &mut all[6] else { panic!() };
-        intent.action_digest = action(0);
+        (intent.args, intent.action_digest) = (args(0), action(0));
     });
     assert_eq!(at(&replayed.integrity), Some(7), "{replayed:?}");
     assert!(replayed.integrity.to_string().contains("another action"));
+    let exchanged = contradicting(|all| {
+        let Body::Intent(intent) = &mut all[6] else { panic!() };
+        intent.args = args(0);
+    });
+    assert_eq!(
+        at(&exchanged.integrity),
+        Some(7),
+        "what was approved stands there by its digest alone"
+    );
+    assert!(exchanged.integrity.to_string().contains("its arguments"));
     let reused = contradicting(|all| {
         let Body::Intent(intent) = &mut all[6] else { panic!() };
         intent.approval_seq = Some(2);

@@ -50,6 +50,7 @@ enum Key {
     ApprovalSeq,
     Approved,
     ApproverIdentity,
+    Args,
     Attempt,
     Committed,
     GrantedToken,
@@ -76,6 +77,7 @@ impl Key {
             (1, "v") => Self::V,
             (3, "run") => Self::Run,
             (3, "seq") => Self::Seq,
+            (4, "args") => Self::Args,
             (4, "prev") => Self::Prev,
             (4, "type") => Self::Type,
             (5, "shown") => Self::Shown,
@@ -225,6 +227,10 @@ impl<'a> Fields<'a> {
 
     pub(super) fn action_digest(&self) -> Option<&'a str> {
         self.get(Key::ActionDigest)
+    }
+
+    pub(super) fn args(&self) -> Option<&'a str> {
+        self.get(Key::Args)
     }
 
     pub(super) fn approval_seq(&self) -> Option<&'a str> {

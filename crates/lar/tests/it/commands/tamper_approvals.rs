@@ -11,6 +11,7 @@ use linear_agentics::audit::tree::{Frontier, leaf_hash};
 use linear_agentics::audit::verify::{Finding, Report};
 use linear_agentics::id::RunId;
 use linear_agentics::keys::read_root;
+use serde_json::json;
 
 use super::lar;
 use crate::run::signed::{self, alice, bob, person};
@@ -156,8 +157,16 @@ fn no_approval_can_be_forged_with_the_ledgers_key_alone() {
         });
     }
     // The same approval for another action, and another spend by an approval that is used up.
+    let other = json!({"argv": ["rm", "-r", "/"], "kind": "shell"});
     real.refused("for another action", spent, |records| {
-        intent(&mut records[spent]).action_digest = linear_agentics::json::Digest::of("other");
+        let intent = intent(&mut records[spent]);
+        let action = json!({"action": other, "token": intent.token_name});
+        intent.action_digest = linear_agentics::json::Digest::of_value(&action).unwrap();
+        intent.args = other.clone();
+    });
+    // What was approved keeps its digest, and stands beside other arguments.
+    real.refused("that of its arguments", spent, |records| {
+        intent(&mut records[spent]).args = other.clone();
     });
     real.refused("no approval that it could use", later, |records| {
         intent(&mut records[later]).approval_seq = Some(first as u64 + 1);
