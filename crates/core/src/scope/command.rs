@@ -489,6 +489,8 @@ mod tests {
             (&["git commit -m 'fix"], &["git commit -m 'fix"], true),
             (&["unknown-tool 'ab"], &["unknown-tool 'a"], true),
             (&["unknown-tool 'http://h"], &["unknown-tool 'http://"], false),
+            (&["unknown-tool 'SET a = 1"], &["unknown-tool 'SET a"], true),
+            (&["unknown-tool 'SET a = do -"], &["unknown-tool 'SET a"], false),
             (&["unknown-tool 'http://h:80"], &["unknown-tool 'http://h"], false),
             (&["unknown-tool 'a/ "], &["unknown-tool 'a/"], false),
             (&["git commit -m 'fix"], &["git commit -m 'fix: x"], false),

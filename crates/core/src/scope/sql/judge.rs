@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 48;
 const MAX_OPERATORS: usize = 600;
 
 /// Statements that are read into a tree. The others have to be named outright, and their words count.
-const WITH_TREE: &str =
+pub(super) const WITH_TREE: &str =
     "( DELETE DESC DESCRIBE EXPLAIN INSERT MERGE REPLACE SELECT TABLE UPDATE VALUES WITH";
 
 pub(super) fn judge(

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::judge::WITH_TREE;
 use super::scan::{Kind, Token, plain, refusal, scan};
-use super::{Dialect, STATEMENTS, SqlRefusal, SqlRefusalKind, functions, is_one_of, judge};
+use super::{Dialect, STATEMENTS, SqlRefusal, SqlRefusalKind, functions, is_one_of, judge, other};
 
 /// A kind of statement (`SELECT`), or the beginning of one (`UPDATE users SET`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +63,15 @@ impl SqlPrefix {
             named.retain(|name| !functions::is_harmless(self.dialect, name));
             named
         };
+        // Where no tree is walked, each word that a prefix writes itself is granted: what this one writes
+        // beyond the wider one must be what that permits.
+        let written = || {
+            is_one_of(&self.kind(), WITH_TREE)
+                || other::judge("", self.dialect, &tokens, wider.len()).is_ok()
+        };
         self.dialect == wider.dialect
             && wider.begins(&tokens)
+            && written()
             && (!wider.is_confined() || self.tables() == wider.tables())
             && named(self) == named(wider)
             && functions(self).is_subset(&functions(wider))
