@@ -1,5 +1,6 @@
 //! What records commit to, and the openings that come with them: each stands after the record that it opens
-//! something in. One that isn't there breaks nothing; one that opens nothing does.
+//! something in. One that isn't there breaks nothing; one that opens nothing does. And whether the digest of a
+//! spend is that of what stands beside it, said or committed to.
 
 use super::line::{Fields, OpeningLine};
 use crate::audit::commitment::{blinded, fields_of};
@@ -51,9 +52,21 @@ impl Openings {
                 serde_json::from_slice(bytes).map_err(|_| "it doesn't say what was erased")?;
             self.erased = self.erased.saturating_add(erasure.openings);
         }
-        let Some(committed) = fields.committed() else {
-            return Ok(());
-        };
+        if let Some(committed) = fields.committed() {
+            self.commit(kind, committed, bytes)?;
+        }
+        if kind == "intent" {
+            self.spends(fields)?;
+        }
+        if self.commitment("question").is_some() {
+            let shown = fields.shown().and_then(scan::plain).and_then(|shown| shown.parse().ok());
+            self.shown = Some(shown.ok_or("it doesn't say which question was shown")?);
+        }
+        Ok(())
+    }
+
+    /// Takes what the record commits to.
+    fn commit(&mut self, kind: &str, committed: &str, bytes: &[u8]) -> Result<(), String> {
         let known = fields_of(kind);
         let mut read = Ok(());
         let found = scan::object(committed, |name, value| {
@@ -79,20 +92,26 @@ impl Openings {
         if both {
             return Err("a field stands in it and is committed to as well".to_owned());
         }
-        if let Some(args) = self.commitment("args") {
-            let token = fields.token_name().and_then(scan::plain).ok_or("it names no token")?;
-            let action = blinded(&args, token).map_err(|error| error.to_string())?;
-            if fields.action_digest().and_then(scan::plain) != Some(action.to_string().as_str()) {
-                return Err(
-                    "its action's digest isn't that of the arguments that it commits to".to_owned()
-                );
-            }
-        }
-        if self.commitment("question").is_some() {
-            let shown = fields.shown().and_then(scan::plain).and_then(|shown| shown.parse().ok());
-            self.shown = Some(shown.ok_or("it doesn't say which question was shown")?);
-        }
         Ok(())
+    }
+
+    /// Checks that a spend's digest is that of the action which stands beside it, or of the commitment to it:
+    /// what people approved by its digest is what the record shows.
+    fn spends(&self, fields: &Fields<'_>) -> Result<(), String> {
+        let token = fields.token_name().ok_or("it names no token")?;
+        let digest = match (self.commitment("args"), fields.args()) {
+            (Some(args), _) => {
+                let token = scan::plain(token).ok_or("it names no token")?;
+                blinded(&args, token).map_err(|error| error.to_string())?
+            }
+            // Both are canonical as they stand, so that the whole is.
+            (None, Some(args)) => Digest::of(format!(r#"{{"action":{args},"token":{token}}}"#)),
+            (None, None) => return Err("its arguments are missing".to_owned()),
+        };
+        match fields.action_digest().and_then(scan::plain) {
+            Some(stated) if stated == digest.to_string() => Ok(()),
+            _ => Err("its action's digest isn't that of its arguments".to_owned()),
+        }
     }
 
     fn commitment(&self, field: &str) -> Option<Digest> {
