@@ -139,10 +139,7 @@ impl Roots {
                     regular(&rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve)?)
                 }
                 FileOperation::Write => {
-                    let (parent, leaf) = split(name);
-                    let flags = flags | OFlags::DIRECTORY;
-                    let parent =
-                        rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve)?;
+                    let (parent, leaf) = parent(directory, name, flags, resolve)?;
                     target(&parent, leaf).map(drop)
                 }
             }
@@ -160,9 +157,17 @@ impl Roots {
     }
 }
 
-/// A name as its directory's and its own.
-fn split(name: &str) -> (&str, &str) {
-    name.rsplit_once('/').unwrap_or((".", name))
+/// Opens the directory that a name lies in. Returns it, and the name there.
+fn parent<'n>(
+    directory: &OwnedFd,
+    name: &'n str,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<(OwnedFd, &'n str), Errno> {
+    let (parent, leaf) = name.rsplit_once('/').unwrap_or((".", name));
+    let flags = flags | OFlags::DIRECTORY;
+    let parent = rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve)?;
+    Ok((parent, leaf))
 }
 
 impl Job<'_> {
@@ -319,9 +324,8 @@ fn write(
 ) -> Result<Outcome, Obstacle> {
     let content = action.content.as_ref().map(|content| content.as_str()).unwrap_or_default();
     at(roots, action, links, |directory, name, resolve| {
-        let (parent, leaf) = split(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = rustix::fs::openat2(directory, parent, flags, Mode::empty(), resolve)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let (parent, leaf) = parent(directory, name, flags, resolve)?;
         let target = target(&parent, leaf)?;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|_| "no random name can be made".to_owned())?;
