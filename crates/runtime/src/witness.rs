@@ -352,9 +352,11 @@ impl Witnesses {
     }
 }
 
-/// Waits for the witnesses where the spend's token demands them, and records what they cosigned. Without
-/// them nothing may begin: `Err` says why.
-pub(crate) async fn before_effect(
+/// Waits for the witnesses where the spend's token demands them, and records what they cosigned.
+///
+/// # Errors
+/// Says why they didn't. Nothing may begin then.
+pub async fn before_effect(
     witnesses: Option<&Witnesses>,
     spent: &Spent,
     ledger: &RunLedger,

@@ -37,7 +37,14 @@ const HOUSE: &[Rule] = &[
     },
     Rule {
         name: "linearity",
-        may_use: &["lar-core", "lar-ledger", "lar-runtime", "memory-ledger", "pgserver"],
+        may_use: &[
+            "lar-core",
+            "lar-ledger",
+            "lar-runtime",
+            "linear-agentics",
+            "memory-ledger",
+            "pgserver",
+        ],
         tests_may_use: &[],
     },
     Rule { name: "pgserver", may_use: &[], tests_may_use: &[] },

@@ -11,6 +11,7 @@
     reason = "test support: stopping at the first surprise is what a test wants"
 )]
 
+mod beside;
 mod clock;
 mod scenario;
 mod slot;
@@ -29,7 +30,7 @@ usage: cargo xtask linearity [--kills N] [--store sqlite|postgres] [--scenario N
   --kills N         how many processes are killed in all (default 500)
   --store NAME      one of the stores alone
   --scenario NAME   one scenario alone, with its control arm: one, eight, retry, approval, clock,
-                    hosts, restart
+                    witness, hosts, restart
   --seed N          what is random begins with this (default 1)
   --worker PROGRAM  tries another system; docs/linearity.md states what the program must do
 ";

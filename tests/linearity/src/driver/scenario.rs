@@ -42,25 +42,38 @@ pub struct Scenario {
     pub server_restarts: bool,
     /// Whether the clock of the processes jumps.
     pub clock_jumps: bool,
+    /// Whether witnesses must cosign before each effect, and they and changes of the log's key are killed
+    /// as well.
+    pub witnesses: bool,
     /// Whether the effect comes before its mark, so that doubles must be seen.
     pub control: bool,
 }
 
 const fn on(store: Store, name: &'static str, processes: usize) -> Scenario {
-    Scenario { name, store, processes, server_restarts: false, clock_jumps: false, control: false }
+    Scenario {
+        name,
+        store,
+        processes,
+        server_restarts: false,
+        clock_jumps: false,
+        witnesses: false,
+        control: false,
+    }
 }
 
 /// All there are.
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 13] = [
     on(Store::Sqlite, "one", 1),
     on(Store::Sqlite, "eight", 8),
     on(Store::Sqlite, "retry", 3),
     on(Store::Sqlite, "approval", 3),
     Scenario { clock_jumps: true, ..on(Store::Sqlite, "clock", 3) },
+    Scenario { witnesses: true, ..on(Store::Sqlite, "witness", 3) },
     Scenario { control: true, ..on(Store::Sqlite, "eight", 8) },
     on(Store::Postgres, "hosts", 2),
     on(Store::Postgres, "retry", 3),
     on(Store::Postgres, "approval", 3),
     Scenario { server_restarts: true, ..on(Store::Postgres, "restart", 4) },
+    Scenario { witnesses: true, ..on(Store::Postgres, "witness", 2) },
     Scenario { control: true, ..on(Store::Postgres, "hosts", 2) },
 ];

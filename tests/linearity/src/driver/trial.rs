@@ -10,6 +10,7 @@ use std::time::Duration;
 use pgserver::Server;
 
 use crate::Options;
+use crate::beside::Beside;
 use crate::clock::Clock;
 use crate::scenario::{Scenario, Store};
 use crate::slot::{self, Random};
@@ -29,6 +30,7 @@ pub struct Round<'t> {
     worker: &'t Path,
     store: String,
     clock: Option<Clock>,
+    beside: Option<Beside>,
     kills: u32,
     steps: Vec<String>,
     state: Mutex<State>,
@@ -104,7 +106,8 @@ impl Round<'_> {
         state.asked += 1;
         let name = self.steps.get(state.asked % self.steps.len().max(1))?.clone();
         // These are reached once or twice in a life.
-        let rare = ["open.", "take.", "close.", "rotate."].iter().any(|it| name.starts_with(it));
+        let rare =
+            ["open.", "take.", "close.", "rotate.", "erase."].iter().any(|it| name.starts_with(it));
         Some((name, 1 + random.below(if rare { 2 } else { 8 })))
     }
 
@@ -119,6 +122,7 @@ impl Round<'_> {
         if self.scenario.control {
             command.env("LINEARITY_EFFECT_FIRST", "1");
         }
+        command.envs(self.beside.iter().flat_map(Beside::variables));
         command.envs(self.clock.iter().flat_map(Clock::variables));
         command
     }
@@ -162,21 +166,31 @@ pub fn run(
             Ok(clock) => clock,
             Err(why) => return Ok(Err(why)),
         };
+        let store = store(server.as_ref(), directory.path(), number)?;
+        let beside = match scenario.witnesses {
+            true => Some(Beside::new(directory.path(), &store)?),
+            false => None,
+        };
         let mut round = Round {
             number,
             directory: directory.path(),
             scenario,
             worker: &options.worker,
-            store: store(server.as_ref(), directory.path(), number)?,
+            store,
             clock,
+            beside,
             kills: (kills - row.kills()).min(KILLS),
             steps: Vec::new(),
             state: Mutex::new(State { life: shortest_life(scenario), ..State::default() }),
         };
         round.steps = round.ask("steps", None)?.lines().map(str::to_owned).collect();
+        if scenario.witnesses && !round.steps.iter().any(|step| step == "witnessed") {
+            return Ok(Err("the worker waits for no witness".to_owned()));
+        }
         round.ask("prepare", Some(&TOKENS.to_string()))?;
         go(&round, server.as_ref(), &mut random)?;
         let report = round.ask("report", None)?;
+        round.beside.as_ref().map_or(Ok(()), Beside::verify)?;
         let effects = fs::read_to_string(directory.path().join("effects")).unwrap_or_default();
         let state = round.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         row.add(state.at_random, &state.at_step, &effects, &report);
@@ -225,6 +239,15 @@ fn go(round: &Round<'_>, server: Option<&Server>, random: &mut Random) -> Result
                 })
             })
             .collect();
+        let beside: Vec<_> = round
+            .beside
+            .iter()
+            .flat_map(|beside| beside.tasks())
+            .map(|task| {
+                let random = next();
+                scope.spawn(move || task.keep(round, random).inspect_err(|_| round.finish()))
+            })
+            .collect();
         let mut random = next();
         if let Some(clock) = &round.clock {
             let random = next();
@@ -241,6 +264,9 @@ fn go(round: &Round<'_>, server: Option<&Server>, random: &mut Random) -> Result
                 server.start_again();
             }
         }
-        slots.into_iter().try_for_each(|slot| slot.join().unwrap_or(Err("a panic".to_owned())))
+        slots
+            .into_iter()
+            .chain(beside)
+            .try_for_each(|slot| slot.join().unwrap_or(Err("a panic".to_owned())))
     })
 }

@@ -13,6 +13,8 @@ use lar_core::ledger::{Ledger, UseState};
 use lar_runtime::recover;
 
 use crate::keys;
+use crate::watched::ERASED;
+use crate::witnesses::{Memory, Vouched};
 
 /// What the ledger says.
 #[derive(Debug, Default)]
@@ -28,7 +30,11 @@ pub struct Found {
 /// # Errors
 ///
 /// Says which promise is broken.
-pub async fn report(ledger: &dyn Ledger, acknowledged: &str) -> Result<Found, String> {
+pub async fn report(
+    ledger: &dyn Ledger,
+    acknowledged: &str,
+    witnesses: Option<&[Memory]>,
+) -> Result<Found, String> {
     let fail = |error: lar_core::ledger::LedgerError| error.to_string();
     // A server may still be busy with the last word of a process that is gone.
     for patience in (0..100).rev() {
@@ -45,22 +51,43 @@ pub async fn report(ledger: &dyn Ledger, acknowledged: &str) -> Result<Found, St
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut found = Found::default();
+    // Roots that somebody else has vouched for, by the size of the log.
+    let mut vouched = Vouched::default();
+    let erased: BTreeSet<&str> =
+        acknowledged.lines().filter_map(|line| line.strip_prefix(ERASED)).collect();
     let mut records = BTreeMap::new();
     let mut spent = 0;
     for run in ledger.runs().await.map_err(fail)? {
-        let mut checker = Checker::default();
+        let (mut checker, mut intents) = (Checker::default(), BTreeMap::new());
         for record in ledger.records(&run.run, 1, u64::MAX >> 1).await.map_err(fail)? {
             let read = checker
                 .read(&record.bytes, &record.openings)
                 .map_err(|broken| broken.to_string())?;
             match read.body {
                 Body::Intent(intent) => {
-                    found.recorded.push(format!("{} {}", intent.token_name, intent.attempt));
+                    let line = format!("{} {}", intent.token_name, intent.attempt);
+                    match witnesses {
+                        // Only what was cosigned allows an effect.
+                        Some(_) => drop(intents.insert((record.seq, intent.attempt), line)),
+                        None => found.recorded.push(line),
+                    }
+                }
+                Body::Anchor(anchor) => {
+                    let log = ledger.log().ok_or("an anchor without a log")?;
+                    let place =
+                        log.positions(&run.run, anchor.intent_seq, 1).await.map_err(fail)?;
+                    let place = place.first().copied().flatten().ok_or("an anchor of nothing")?;
+                    vouched.anchor(&anchor, place, witnesses.unwrap_or_default())?;
+                    let line = intents.remove(&(anchor.intent_seq, anchor.attempt));
+                    found.recorded.push(line.ok_or("an anchor of no intent of its attempt")?);
                 }
                 Body::Recovery(lost) if lost.state == "unknown" => {
                     found.unknown.push(lost.token_name);
                 }
                 _ => {}
+            }
+            if erased.contains(run.run.as_str()) && !record.openings.is_empty() {
+                return Err(format!("what was erased of run `{}` is there", run.run));
             }
             records.insert(format!("{} {}", run.run, record.seq), record.hash);
         }
@@ -90,11 +117,12 @@ pub async fn report(ledger: &dyn Ledger, acknowledged: &str) -> Result<Found, St
     if granted != left + spent {
         return Err(format!("{granted} uses were granted, {left} are left and {spent} spent"));
     }
+    vouched.remembered(witnesses.unwrap_or_default())?;
     let leaves = match ledger.log() {
-        Some(log) => Some(verify(log).await?),
+        Some(log) => Some(verify(log, &vouched, witnesses.is_some()).await?),
         None => None,
     };
-    for line in acknowledged.lines() {
+    for line in acknowledged.lines().filter(|line| !line.starts_with(ERASED)) {
         let (place, hash) = line.rsplit_once(' ').unwrap_or_default();
         let stands = records.get(place).filter(|stands| stands.to_string() == hash);
         let Some(stands) = stands else {
@@ -108,7 +136,12 @@ pub async fn report(ledger: &dyn Ledger, acknowledged: &str) -> Result<Found, St
 }
 
 /// Makes the log's root anew from its records and checks the head's signature. Returns the leaves.
-async fn verify(log: &dyn Log) -> Result<BTreeSet<[u8; 32]>, String> {
+/// The roots that witnesses have cosigned must be among those that the log has had.
+async fn verify(
+    log: &dyn Log,
+    vouched: &Vouched,
+    own_keys: bool,
+) -> Result<BTreeSet<[u8; 32]>, String> {
     let head = log.head().await.map_err(|error| error.to_string())?;
     let entries = log.entries(0, u64::MAX >> 1).await.map_err(|error| error.to_string())?;
     let (mut tree, mut leaves) = (Frontier::default(), BTreeSet::new());
@@ -116,13 +149,19 @@ async fn verify(log: &dyn Log) -> Result<BTreeSet<[u8; 32]>, String> {
         let leaf = leaf_hash(entry);
         leaves.insert(*leaf.as_bytes());
         tree.push(leaf).map_err(|error| error.to_string())?;
+        vouched.check(tree.size(), &tree.root())?;
     }
+    vouched.within(tree.size())?;
     if (tree.size(), tree.root()) != (head.size, head.root) {
         return Err("the log's records lead to another root than its head".to_owned());
     }
     let note = head.checkpoint.as_deref().map(Note::parse);
     let Some(Ok(note)) = note else { return Err("the log's head is unsigned".to_owned()) };
-    let signed = keys::key(&head.origin, head.epoch).check(&note);
+    let key = match own_keys {
+        true => log.epochs().await.ok().and_then(|keys| keys.last()?.key.parse().ok()),
+        false => Some(keys::key(&head.origin, head.epoch)),
+    };
+    let signed = key.ok_or("the log names no key of its epoch")?.check(&note);
     let stated = Checkpoint::parse(note.text()).map_err(|error| error.to_string())?;
     if signed != (Signed::Valid { time: None })
         || (stated.size, stated.root) != (head.size, head.root)

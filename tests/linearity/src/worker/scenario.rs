@@ -28,6 +28,12 @@ impl Scenario {
         matches!(self.0.as_str(), "retry" | "approval")
     }
 
+    /// Whether no effect may begin before witnesses have cosigned its intent. The ledger and the keys that
+    /// sign its log are then those of the command line, which changes the keys meanwhile.
+    pub fn witnesses(&self) -> bool {
+        self.0 == "witness"
+    }
+
     /// Every so many changes are made without an answer; none with 0.
     pub fn loses_every(&self) -> u64 {
         if self.0 == "retry" { 7 } else { 0 }
@@ -50,12 +56,16 @@ impl Scenario {
             "close.after",
             "take.before",
             "take.after",
-            "sign.before",
-            "sign.after",
-            "rotate.before",
-            "rotate.within",
-            "rotate.after",
         ];
+        if self.witnesses() {
+            // First, so that a short trial comes to them as well.
+            let own = ["unwitnessed", "note.before", "note.after", "witnessed"];
+            steps.splice(0..0, own.into_iter().chain(["erase.before", "erase.after"]));
+        } else {
+            // There the key is the worker's own.
+            steps.extend(["sign.before", "sign.after"]);
+            steps.extend(["rotate.before", "rotate.within", "rotate.after"]);
+        }
         if self.approves() {
             steps.extend([
                 "reserve.before",

@@ -19,6 +19,9 @@ use crate::steps::{Lines, Steps};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
+/// Begins the line that notes that a run's openings are gone.
+pub const ERASED: &str = "erased ";
+
 /// The ledger that is tried.
 pub struct Watched {
     inner: Arc<dyn Ledger>,
@@ -128,7 +131,14 @@ impl Ledger for Watched {
     }
 
     async fn erase(&self, erasing: Erasing) -> Result<u64> {
-        self.inner.erase(erasing).await
+        let run = erasing.run.clone();
+        self.steps.at("erase.before");
+        let erased = self.inner.erase(erasing).await?;
+        self.steps.at("erase.after");
+        if let Some(lines) = &self.acknowledged {
+            lines.add(&format!("{ERASED}{run}"));
+        }
+        Ok(erased)
     }
 
     async fn decide(&self, decision: Decision) -> Result<u64> {

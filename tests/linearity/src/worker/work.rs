@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lar_core::approval::{Answer, ApprovalGate, ApprovalRequest, Approver};
-use lar_core::audit::record::{Body, ErrorRecord, RunEnd};
+use lar_core::audit::commitment::{self, Blinding};
+use lar_core::audit::record::{Body, ErrorRecord, RunEnd, TokenLine};
 use lar_core::error::Refusal;
 use lar_core::id::{CallSite, Part, RunId};
 use lar_core::invocation::{Invocation, ToolCall};
+use lar_core::json::Digest;
 use lar_core::ledger::{
-    Change, Closing, Conflict, Entry, GrantId, Ledger, LedgerError, RunLedger, Source, Transition,
+    Change, Conflict, Entry, Erasing, Grant, GrantId, Ledger, LedgerError, RunLedger, Source,
+    Transition,
 };
 use lar_core::outcome::{Outcome, Performed, Verdict};
 use lar_core::set::CapabilitySet;
@@ -20,6 +23,7 @@ use lar_runtime::recover;
 
 use crate::scenario::Scenario;
 use crate::steps::{Lines, Steps};
+use crate::witnesses::Witnesses;
 use crate::{definitions, keys, token};
 
 /// How many calls a run makes.
@@ -61,6 +65,8 @@ pub struct Worker {
     /// The control arm: the effect comes first and the mark after it.
     pub effect_first: bool,
     pub name: String,
+    /// Who must have cosigned an intent before its effect begins.
+    pub witnesses: Option<Witnesses>,
 }
 
 impl Worker {
@@ -84,7 +90,7 @@ impl Worker {
             let held = RunLedger::new(Arc::clone(&self.ledger), opened.hold);
             self.calls(&held, tokens).await?;
         }
-        if self.steps.below(4) == 0 {
+        if !self.scenario.witnesses() && self.steps.below(4) == 0 {
             keys::rotate(self.ledger.as_ref(), &self.steps).await?;
         }
         Ok(())
@@ -103,7 +109,7 @@ impl Worker {
                     break;
                 }
                 let run = format!("{}-{task}-{number}-{chunk}", self.name);
-                match self.run(&run, &grant, tokens).await {
+                match self.run(&run, &found, tokens).await {
                     Err(Stop::Lost(_)) | Ok(()) => {}
                     Err(broken) => return Err(broken),
                 }
@@ -112,16 +118,27 @@ impl Worker {
         Ok(())
     }
 
-    async fn run(&self, name: &str, grant: &GrantId, tokens: Vec<String>) -> Result<(), Stop> {
-        let grant = grant.clone();
-        let source = Source::Named { grant, ledger: None, definitions: definitions() };
+    async fn run(&self, name: &str, grant: &Grant, tokens: Vec<String>) -> Result<(), Stop> {
+        let id = grant.id.clone();
+        let source = Source::Named { grant: id, ledger: None, definitions: definitions() };
         let mut opening = memory_ledger::opening(&RunId::new(name).unwrap(), source);
         opening.owner = recover::owner();
+        if let (Some(_), Body::RunOpen(open)) = (&self.witnesses, &mut opening.record) {
+            // The command line verifies these runs: the end accounts for these tokens.
+            let all = grant.tokens.iter().map(|state| token(&state.granted.name, &self.scenario));
+            open.tokens = all.map(|token| TokenLine::of(&token, 1).unwrap()).collect();
+        }
         if self.scenario.resumes() {
             opening.journal = Some(serde_json::to_vec(&tokens).unwrap());
         }
         let opened = self.ledger.open_run(opening).await?;
-        self.calls(&RunLedger::new(Arc::clone(&self.ledger), opened.hold), tokens).await
+        // What can be erased is committed to.
+        let blinding = self.witnesses.as_ref().map(|_| {
+            let secret = *Digest::of(name).as_bytes();
+            Arc::new(Blinding::new(commitment::Part::ALL, secret, 1))
+        });
+        let held = RunLedger::new(Arc::clone(&self.ledger), opened.hold).blinded(blinding);
+        self.calls(&held, tokens).await
     }
 
     async fn calls(&self, run: &RunLedger, tokens: Vec<String>) -> Result<(), Stop> {
@@ -157,22 +174,23 @@ impl Worker {
                 }
             }
         }
-        let hold = run.hold().clone();
-        let (stop_reason, details) = ("complete".to_owned(), RunEnd::default());
-        let openings = Vec::new();
-        let closing = Closing { hold, stop_reason, details, openings, keep_journal: false };
-        self.ledger.close_run(closing).await?;
+        run.close("complete".to_owned(), RunEnd::default(), false).await?;
+        if run.blinding().is_some() && self.steps.below(2) == 0 {
+            let (run, by) = (run.run().clone(), "linearity".to_owned());
+            self.ledger.erase(Erasing { run, of: None, field: None, by }).await?;
+        }
         Ok(())
     }
 
     /// One call, by the product's own path, with this benchmark's effect.
     async fn call(&self, run: &RunLedger, turn: u64, name: &str) -> Result<(), Refusal> {
         // A set of its own: what stops a second call must be the ledger, not this process's memory.
-        let set = CapabilitySet::new([token(name, self.scenario.approves())]).unwrap();
+        let set = CapabilitySet::new([token(name, &self.scenario)]).unwrap();
         set.mark_reported();
         let site = CallSite { run: run.run().clone(), turn, index: 0, part: Part::Call };
         let (tool, input) = (format!("wait_{name}"), "{\"seconds\":1}".to_owned());
-        let invocation = Invocation::parse(ToolCall { site, tool, input, rationale: None }, &set)?;
+        let invocation = Invocation::parse(ToolCall { site, tool, input, rationale: None }, &set)?
+            .blinded(run.blinding())?;
         let line = format!("{name} {}", invocation.attempt());
         let approved_change = Change {
             attempt: invocation.attempt(),
@@ -195,6 +213,14 @@ impl Worker {
             // Nothing was begun, and the living owner says so: the use comes back.
             let never = Performed::NeverBegan { reason: "no connection was opened".to_owned() };
             return Ok(spent.seal(never, run).await.map(drop)?);
+        }
+        if let Some(witnesses) = &self.witnesses {
+            self.steps.at("unwitnessed");
+            if let Err(reason) = witnesses.before_effect(&spent, run).await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                return Ok(spent.seal(Performed::NeverBegan { reason }, run).await.map(drop)?);
+            }
+            self.steps.at("witnessed");
         }
         if !self.effect_first {
             self.effects.add(&line);
