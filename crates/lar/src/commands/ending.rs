@@ -1,9 +1,14 @@
 //! How a run is carried to its end and what is shown of it: the same for a new run and a resumed one.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use linear_agentics::display::{Mode, escape};
 use linear_agentics::{Agent, AgentResult, Cause, ComposeError, Stop, StopReason, report, table};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use super::store::exit_of;
 use crate::output::{Exit, complain, println, say, stdout_width};
@@ -127,7 +132,7 @@ fn listen(stop: Stop) {
 
 /// Why a file can't be written there, as far as that can be told before the run: it is found out
 /// while nothing is spent yet.
-fn misplaced(path: &std::path::Path) -> Option<String> {
+fn misplaced(path: &Path) -> Option<String> {
     let shown = escape(&path.to_string_lossy(), Mode::Line);
     if path.is_dir() {
         return Some(format!("`{shown}` is a directory; name a file in it"));
@@ -139,7 +144,7 @@ fn misplaced(path: &std::path::Path) -> Option<String> {
     })
 }
 
-fn report_kind(path: &std::path::Path) -> Result<Report, Exit> {
+fn report_kind(path: &Path) -> Result<Report, Exit> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("md") => Ok(Report::Markdown),
         Some("xml") => Ok(Report::Junit),
@@ -178,14 +183,30 @@ fn show(args: &Shown, report: Option<Report>, result: &AgentResult) -> Exit {
     exit
 }
 
-fn write(path: &std::path::Path, text: &str, exit: Exit) -> Exit {
-    match std::fs::write(path, text) {
-        Ok(()) => exit,
-        Err(error) => {
-            complain(&format!("`{}` can't be written ({})", path.display(), error.kind()));
-            if exit == Exit::Complete { Exit::Error } else { exit }
-        }
-    }
+fn write(path: &Path, text: &str, exit: Exit) -> Exit {
+    let Err(error) = write_all(path, text) else { return exit };
+    let shown = escape(&path.to_string_lossy(), Mode::Line);
+    let is_pipe = path.metadata().is_ok_and(|found| found.file_type().is_fifo());
+    complain(&match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) if is_pipe => format!(
+            "nobody reads the pipe `{shown}`, so nothing was written to it; start its reader before the \
+             run, or name a file; the record is in the ledger, see `lar audit list`"
+        ),
+        _ => format!("`{shown}` can't be written ({})", error.kind()),
+    });
+    if exit == Exit::Complete { Exit::Error } else { exit }
+}
+
+/// Writes a file anew. A pipe without a reader is an error, where opening it would wait for one for ever.
+fn write_all(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let mut file = options.open(path)?;
+    // A reader that is there may be slow.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    file.write_all(text.as_bytes())
 }
 
 /// The result in a few lines.

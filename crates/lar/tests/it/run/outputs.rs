@@ -1,5 +1,6 @@
 //! What a run leaves for people and programs.
 
+use std::io::Read;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -342,4 +343,38 @@ fn where_nothing_can_be_written_is_told_before_anything_is_spent() {
     }
     run.args(["--audit", "audit.json"]).go().exits(0);
     assert!(lab.made("made").exists() && lab.path("audit.json").exists());
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_nobody_up() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::fs::{CWD, Mode, OFlags};
+
+    let lab = Lab::new(&shell(&["touch"], ""));
+    let refused = std::iter::repeat_with(|| command("rm x")).take(20);
+    let turns: Vec<_> = refused.chain([done()]).collect();
+    let run = lab.replay(&turns);
+    let pipe = lab.path("audit.pipe");
+    rustix::fs::mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let ended = run.clone().args(["--audit", "audit.pipe"]).go().exits(1);
+    assert!(ended.stderr.contains("nobody reads the pipe `audit.pipe`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("lar audit list"), "{}", ended.stderr);
+    assert_eq!(ended.json()["stop_reason"], "complete", "the run itself went on to its end");
+
+    // A reader that is there gets all of it, however slow it is and however little the pipe holds.
+    let reader = rustix::fs::open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    let held = rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
+    let reader = std::thread::spawn(move || {
+        poll(&mut [PollFd::new(&reader, PollFlags::IN)], None).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
+        let mut text = String::new();
+        std::fs::File::from(reader).read_to_string(&mut text).unwrap();
+        text
+    });
+    let ended = run.args(["--audit", "audit.pipe"]).go().exits(0);
+    let text = reader.join().unwrap();
+    assert!(text.len() > held, "{} bytes", text.len());
+    let trail: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(trail, ended.json()["audit_trail"]);
 }
