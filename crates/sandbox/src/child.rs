@@ -13,6 +13,7 @@ use std::process::{self, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::confinement::Tier;
 use crate::event::{Event, EventDecoder, KILL, ProtocolError};
 use crate::spare::{self, Ready};
 use crate::spec::{ChildSpec, SpecError};
@@ -82,19 +83,19 @@ pub fn spawn(spec: &ChildSpec) -> Result<Child, SpawnError> {
         return Err(SpawnError::Unsupported);
     }
     let frame = spec.encode()?;
-    start(&frame, !spec.confinement.network.listen.is_empty())
+    start(spec.confinement.tier, &frame, !spec.confinement.network.listen.is_empty())
 }
 
 /// Starts a helper, hands it a frame, and takes the listeners that it opens.
-pub(crate) fn start(frame: &[u8], listens: bool) -> Result<Child, SpawnError> {
+pub(crate) fn start(tier: Tier, frame: &[u8], listens: bool) -> Result<Child, SpawnError> {
     let binary = HELPER.get().ok_or(SpawnError::NotInitialised)?;
     // One that waited may have been ended meanwhile, by whoever may.
-    let child = match spare::take().map(|ready| Child::of(ready, frame)) {
+    let child = match spare::take(tier).map(|ready| Child::of(ready, frame)) {
         Some(Ok(child)) => Ok(child),
-        Some(Err(_)) | None => Ready::start(binary).and_then(|ready| Child::of(ready, frame)),
+        Some(Err(_)) | None => Ready::start(binary, tier).and_then(|ready| Child::of(ready, frame)),
     };
     let mut child = child.map_err(SpawnError::Failed)?;
-    spare::refill(binary);
+    spare::refill(binary, tier);
     if listens {
         child.take_over().map_err(SpawnError::Failed)?;
     }

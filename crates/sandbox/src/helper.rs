@@ -1,8 +1,8 @@
 //! The helper: a process with one thread and an empty environment that runs one program.
 //!
-//! At tier A it stays outside of the namespaces that it makes, relays what their first process tells,
-//! and kills that one when the parent wants it. At the others it starts the program by itself and
-//! keeps the tree of its processes together ([`Tree`]).
+//! At tier A it makes the namespaces while there is nothing to run yet, stays outside of them, relays what
+//! their first process tells, and kills that one when the parent wants it. At the others it starts the
+//! program by itself and keeps the tree of its processes together ([`Tree`]).
 //!
 //! It never starts a thread, never reads an environment variable, and says nothing on the output
 //! that it hands to the program: whatever it has to say goes to the control socket.
@@ -25,8 +25,8 @@ use crate::confinement::Tier;
 use crate::event::{Event, EventDecoder};
 use crate::handover::{self, First};
 use crate::namespace;
-use crate::program::{failed, start, unprepared};
-use crate::spec::{ChildSpec, Job};
+use crate::program::{failed, start};
+use crate::spec::ChildSpec;
 use crate::sys::{self, exit_now};
 use crate::tree::Tree;
 
@@ -74,43 +74,59 @@ fn prepare() -> io::Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from(control), null))
 }
 
-/// The story from the spec to the empty tree.
+/// The story from the greeting to the empty tree.
 fn run(mut control: UnixStream, null: OwnedFd) -> i32 {
-    let settled = settle(&mut control);
-    let (job, signals) = match settled {
-        Ok(settled) => settled,
-        Err(event) => {
-            send(&mut control, &event);
-            return HELPER_FAILED;
-        }
-    };
-    match job.spec.confinement.tier {
-        Tier::A => run_in_namespaces(&job, control, signals, &null),
-        Tier::B | Tier::C => run_here(&job, control, signals, &null),
+    match settle(&mut control) {
+        Ok((Tier::A, signals)) => run_in_namespaces(control, signals, &null),
+        Ok((tier, signals)) => run_here(tier, control, signals, &null),
+        Err(event) => give_up(control, &event),
     }
 }
 
+fn give_up(mut control: UnixStream, event: &Event) -> i32 {
+    send(&mut control, event);
+    HELPER_FAILED
+}
+
 /// Makes this process the one that nothing below it can leave, and that no signal but `SIGKILL`
-/// and `SIGSTOP` disturbs, and reads what to run.
-fn settle(control: &mut UnixStream) -> Result<(Job, OwnedFd), Event> {
+/// and `SIGSTOP` disturbs. What to run is read by nobody before that.
+fn settle(control: &mut UnixStream) -> Result<(Tier, OwnedFd), Event> {
     let settled = (|| {
         let _ = rustix::thread::set_name(c"lar-confine");
         let signals = sys::child_signals()?;
+        sys::default_signals();
         setsid()?;
         // When memory runs out, a child goes before anything else does. It inherits this.
         let _ = std::fs::write("/proc/self/oom_score_adj", "500");
-        let head = ChildSpec::read_head(control)?;
-        match head.tier {
-            Tier::A => namespace::own_user().map_err(no_namespaces)?,
+        let tier = ChildSpec::read_greeting(control)?;
+        match tier {
+            Tier::A => {
+                when_asked(control, namespace::own_user).map_err(no_namespaces)?;
+                namespace::bound_capabilities()?;
+            }
             Tier::B | Tier::C => set_child_subreaper(Some(getpid()))?,
         }
         rustix::thread::set_no_new_privs(true)?;
         // From here on no process of the same user can read this one's memory, where secrets will be.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        Ok((ChildSpec::read_body(head, control)?, signals))
+        Ok((tier, signals))
     })();
-    settled.map_err(|error: io::Error| failed(error.raw_os_error().unwrap_or(0), &error))
+    settled.map_err(|error: io::Error| told(&error))
+}
+
+/// Does something ahead. What the system has no room for now is tried once more when there is something to
+/// run, and only then is a failure told.
+fn when_asked<T>(control: &UnixStream, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    make().or_else(|_| {
+        let mut asked = [PollFd::new(control, PollFlags::IN)];
+        while matches!(rustix::event::poll(&mut asked, None), Err(Errno::INTR)) {}
+        make()
+    })
+}
+
+fn told(error: &io::Error) -> Event {
+    failed(error.raw_os_error().unwrap_or(0), error)
 }
 
 fn no_namespaces(error: io::Error) -> io::Error {
@@ -118,13 +134,11 @@ fn no_namespaces(error: io::Error) -> io::Error {
 }
 
 /// Tiers B and C: the program is this process's child, in the system's own namespaces.
-fn run_here(job: &Job, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
-    let mut tree = match start(job, &control) {
+fn run_here(tier: Tier, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
+    let job = ChildSpec::read(tier, &mut control).map_err(|error| told(&error));
+    let mut tree = match job.and_then(|job| start(&job, &control)) {
         Ok(main) => Tree::new(main, signals),
-        Err(event) => {
-            send(&mut control, &event);
-            return HELPER_FAILED;
-        }
+        Err(event) => return give_up(control, &event),
     };
     leave_output(null);
     send(&mut control, &Event::Started);
@@ -135,26 +149,28 @@ fn run_here(job: &Job, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd
 }
 
 /// Tier A: the program is a child of the namespaces' first process, with which everything in them
-/// ends.
-fn run_in_namespaces(job: &Job, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
-    let made = UnixStream::pair().and_then(|pair| Ok((pair, sys::fork_into_namespaces()?)));
-    let (mut link, first) = match made {
+/// ends. That one reads what to run, and until then this one only waits for it.
+fn run_in_namespaces(mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
+    let make = || {
+        let pair = UnixStream::pair()?;
+        Ok((pair, sys::fork_into_namespaces()?))
+    };
+    let (mut link, first) = match when_asked(&control, make) {
         Ok(((here, there), None)) => {
-            drop((here, control));
-            namespace::first_process(job, there, signals, null)
+            drop(here);
+            namespace::first_process(control, there, signals, null)
         }
         Ok(((here, there), Some(first))) => {
             drop(there);
             (here, first)
         }
-        Err(error) => {
-            send(&mut control, &unprepared(&job.spec, &error));
-            return HELPER_FAILED;
-        }
+        Err(error) => return give_up(control, &told(&no_namespaces(error))),
     };
     leave_output(null);
     let mut told = Told::default();
-    if !job.spec.confinement.network.listen.is_empty() {
+    let mut listens = [0];
+    // Where that process is lost, there is nothing to take in, and the end of the socket follows.
+    if link.read_exact(&mut listens).is_ok() && listens == namespace::LISTENS {
         match handover::receive(&link) {
             Ok(First::Listeners(held)) => {
                 // A parent that is gone is noticed where the socket is read.

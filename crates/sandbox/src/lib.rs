@@ -5,11 +5,13 @@
 //! 1. [`init`], first thing in `main`, opens this very binary as a descriptor. If the process was
 //!    started as the helper it becomes the helper there and never returns.
 //! 2. [`spawn`] starts that descriptor with `posix_spawn`, an empty environment and one end of a
-//!    socket pair as its standard input, and writes the [`ChildSpec`] to the socket. The next helper is
-//!    started ahead meanwhile, and waits for its own.
+//!    socket pair as its standard input, greets it with the tier, and writes the [`ChildSpec`] to the
+//!    socket. The next helper is started ahead meanwhile, and waits for its own.
 //! 3. The helper closes every other descriptor and takes a session of its own. At tier A it makes a
-//!    user namespace and forks the first process of the other namespaces, which builds the child's
-//!    file tree and network; at the others it becomes the reaper of whatever its descendants orphan.
+//!    user namespace and forks the first process of the pid, network, IPC, UTS and cgroup namespaces; at
+//!    the others it becomes the reaper of whatever its descendants orphan. So far nothing depends on the
+//!    child. With the spec, that first process makes a mount namespace, and builds the child's file tree
+//!    and network.
 //! 4. The program is opened where the child will see it and compared with the identity that was
 //!    checked, and one process is made. That takes a session of its own, its resource limits and
 //!    default signal handling, lets go of all capabilities, enters the Landlock rules and the seccomp

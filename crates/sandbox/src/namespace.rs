@@ -4,7 +4,7 @@
 //! No signal from inside its namespace reaches it, not even `SIGKILL`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
-use crate::confinement::Confinement;
+use crate::confinement::{Confinement, Tier};
 use crate::event::Event;
 use crate::helper::{self, HELPER_FAILED};
 use crate::spec::{ChildSpec, Job};
@@ -39,23 +39,32 @@ pub(crate) fn own_user() -> io::Result<()> {
     write("gid_map", format!("{group} {group} 1", group = group.as_raw()))
 }
 
-/// What the first process does. It speaks to the helper alone, through `link`; when the helper is
-/// gone, it ends.
+/// What the first process says when it has read what to run: whether listeners follow.
+pub(crate) const LISTENS: [u8; 1] = [1];
+const LISTENS_NOT: [u8; 1] = [0];
+
+/// What the first process does. It takes what to run from `control`, and that alone; it speaks to the
+/// helper alone, through `link`; when the helper is gone, it ends.
 pub(crate) fn first_process(
-    job: &Job,
+    control: UnixStream,
     mut link: UnixStream,
     signals: OwnedFd,
     null: &OwnedFd,
 ) -> ! {
+    let end = |mut link: UnixStream, event: Event| -> ! {
+        helper::send(&mut link, &event);
+        sys::exit_now(HELPER_FAILED)
+    };
+    let job = match take_job(control, &mut link) {
+        Ok(job) => job,
+        Err(error) => end(link, program::failed(0, &error)),
+    };
     let started = surround(&job.spec, &link)
         .map_err(|error| program::unprepared(&job.spec, &error))
-        .and_then(|()| program::start(job, &link));
+        .and_then(|()| program::start(&job, &link));
     let main = match started {
         Ok(main) => main,
-        Err(event) => {
-            helper::send(&mut link, &event);
-            sys::exit_now(HELPER_FAILED)
-        }
+        Err(event) => end(link, event),
     };
     // The program and its children alone now hold the output open.
     let _ = rustix::stdio::dup2_stdout(null);
@@ -67,6 +76,21 @@ pub(crate) fn first_process(
         end_all_others(event, &mut link);
     }
     sys::exit_now(0)
+}
+
+/// Waits for what to run, and closes the socket that it comes by. Ends this process where that can't come
+/// any more.
+fn take_job(mut control: UnixStream, link: &mut UnixStream) -> io::Result<Job> {
+    let mut watched = [PollFd::new(&control, PollFlags::IN), PollFd::new(&*link, PollFlags::IN)];
+    while matches!(rustix::event::poll(&mut watched, None), Err(Errno::INTR)) {}
+    let [_, helper] = watched;
+    if !helper.revents().is_empty() {
+        sys::exit_now(HELPER_FAILED);
+    }
+    let job = ChildSpec::read(Tier::A, &mut control);
+    let listens = job.as_ref().is_ok_and(|job| !job.spec.confinement.network.listen.is_empty());
+    link.write_all(if listens { &LISTENS } else { &LISTENS_NOT })?;
+    job
 }
 
 /// Ends what the program left behind, and tells when this process is alone in its namespace. It says so
@@ -203,9 +227,9 @@ fn exceeds(most: u64) -> bool {
     }
 }
 
-/// Lets go of every capability, those that a later program could regain included.
-pub(crate) fn drop_capabilities() -> io::Result<()> {
-    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet, CapabilitySets};
+/// Takes care that no program which is executed from here on has a capability. This process keeps its own.
+pub(crate) fn bound_capabilities() -> io::Result<()> {
+    use rustix::thread::{CapabilitiesSecureBits as Bits, CapabilitySet};
     let bits = Bits::NO_ROOT
         | Bits::NO_ROOT_LOCKED
         | Bits::NO_SETUID_FIXUP
@@ -227,7 +251,12 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
             }
         }
     }
-    rustix::thread::clear_ambient_capability_set()?;
+    Ok(rustix::thread::clear_ambient_capability_set()?)
+}
+
+/// Lets go of every capability.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets};
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
     Ok(rustix::thread::set_capabilities(None, sets)?)

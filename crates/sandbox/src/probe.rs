@@ -153,7 +153,7 @@ fn with_secret(tier: Tier, secret: &Path) -> Result<TierReport, SpawnError> {
             ..Confinement::default()
         },
     };
-    let mut child = child::start(&spec.encode_as(true)?, false)?;
+    let mut child = child::start(tier, &spec.encode_as(true)?, false)?;
     let mut text = String::new();
     if let Some(output) = child.take_stdout() {
         let read = std::fs::File::from(output).take(1 << 16).read_to_string(&mut text);

@@ -66,6 +66,7 @@ pub(crate) fn start(job: &Job, control: &UnixStream) -> Result<Pid, Event> {
 
 /// The walls that the new process puts itself behind, made ready before it begins.
 struct Walls {
+    tier: Tier,
     rules: Option<RulesetCreated>,
     filter: Vec<sock_filter>,
 }
@@ -74,7 +75,7 @@ impl Walls {
     fn ready(spec: &ChildSpec) -> io::Result<Self> {
         let confinement = &spec.confinement;
         if confinement.tier == Tier::C {
-            return Ok(Self { rules: None, filter: Vec::new() });
+            return Ok(Self { tier: Tier::C, rules: None, filter: Vec::new() });
         }
         let sockets = match confinement.network.is_empty() {
             true => Sockets::None,
@@ -83,6 +84,7 @@ impl Walls {
         let in_layer =
             |layer: &str, error: io::Error| io::Error::other(format!("{layer}: {error}"));
         Ok(Self {
+            tier: confinement.tier,
             rules: Some(landlock::ruleset(confinement).map_err(|e| in_layer("Landlock", e))?),
             filter: seccomp::filter(sockets).map_err(|e| in_layer("seccomp", e))?,
         })
@@ -91,6 +93,10 @@ impl Walls {
     /// Seccomp comes last, since what raises the others is among what it refuses.
     fn raise(&mut self) -> io::Result<()> {
         if let Some(rules) = self.rules.take() {
+            // At tier A the helper's are bounded already, with its namespaces.
+            if self.tier != Tier::A {
+                namespace::bound_capabilities()?;
+            }
             namespace::drop_capabilities()?;
             landlock::enter(rules)?;
             seccomp::enter(&self.filter)?;
@@ -166,7 +172,7 @@ fn become_program(
             exit_now(HELPER_FAILED);
         }
         limits::apply(&spec.confinement.limits)?;
-        sys::default_signals()?;
+        sys::unblock_signals()?;
         walls.raise()
     })();
     if let Err(error) = ready {

@@ -45,8 +45,12 @@ const WRITABLE: MountAttributes =
 const DEVICE: MountAttributes =
     MountAttributes { read_only: false, no_exec: true, no_devices: false };
 
-/// Builds the tree and moves this process into it. Nothing of the old one can be reached afterwards.
+/// Makes a mount namespace, builds the tree and moves this process into it. Nothing of the old one can be
+/// reached afterwards. It begins with what is mounted now, so that it is made only for the child.
 pub(crate) fn enter(walls: &Confinement, pinned: &[(PathBuf, FileIdentity)]) -> io::Result<()> {
+    sys::own_mount_namespace().map_err(|error| {
+        io::Error::other(format!("the kernel gives no mount namespace ({error})"))
+    })?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|errno| step("the mounts can't be made private", errno))?;
     let root = Root::new(walls.scratch_bytes)?;

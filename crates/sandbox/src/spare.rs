@@ -1,13 +1,14 @@
 //! A helper that is started ahead, and helpers that are waited for afterwards.
 //!
-//! Executing the helper's binary takes a good part of a start, so that the next one is started while
-//! the one before works. It waits for its spec like any other, holds nothing of anybody's, and ends when
-//! this process does. It is used only by the process, and the account, that started it.
+//! Executing the helper's binary and making namespaces takes a good part of a start, so that the next one
+//! is started while the one before works, for the tier that was asked for last. It waits for its spec like
+//! any other, holds nothing of anybody's, runs one program at the most, and ends when this process does.
+//! It is used only by the process, and the account, that started it.
 //!
 //! One thread does both, and is started with the first helper that is used.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{self, Command, Stdio};
@@ -15,10 +16,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::confinement::Tier;
+use crate::spec::ChildSpec;
+
 /// A helper that waits for its spec.
 pub(crate) struct Ready {
     pub(crate) helper: process::Child,
     pub(crate) control: UnixStream,
+    tier: Tier,
     owner: Owner,
 }
 
@@ -32,8 +37,8 @@ struct Owner {
 
 /// What the thread is asked for.
 enum Job {
-    /// Start a helper ahead, unless there is one.
-    Start(&'static File),
+    /// Start a helper of this tier ahead, unless there is one.
+    Start(&'static File, Tier),
     /// Wait for this one's end.
     Reap(process::Child),
 }
@@ -45,15 +50,17 @@ static KEEPER: OnceLock<Option<(u32, Sender<Job>)>> = OnceLock::new();
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The helper that was started ahead, where there is one.
-pub(crate) fn take() -> Option<Ready> {
+/// The helper that was started ahead for this tier, where there is one.
+pub(crate) fn take(tier: Tier) -> Option<Ready> {
     // Whoever forked this process may have held the lock just then.
     let mut ready = SPARE.try_lock().ok()?.take()?;
     if ready.owner.process != process::id() {
         // It is the process's that this one was forked from, which has its own ends of it.
         return None;
     }
-    let fits = ready.owner == Owner::current() && matches!(ready.helper.try_wait(), Ok(None));
+    let fits = ready.tier == tier
+        && ready.owner == Owner::current()
+        && matches!(ready.helper.try_wait(), Ok(None));
     if fits {
         return Some(ready);
     }
@@ -63,8 +70,8 @@ pub(crate) fn take() -> Option<Ready> {
 }
 
 /// Has the next helper started ahead.
-pub(crate) fn refill(binary: &'static File) {
-    let _ = ask(Job::Start(binary));
+pub(crate) fn refill(binary: &'static File, tier: Tier) {
+    let _ = ask(Job::Start(binary, tier));
 }
 
 /// Waits for a helper's end elsewhere, so that the caller need not.
@@ -100,7 +107,7 @@ fn keep(jobs: &Receiver<Job>) {
             false => jobs.recv_timeout(pause),
         };
         match job {
-            Ok(Job::Start(binary)) => start_ahead(binary),
+            Ok(Job::Start(binary, tier)) => start_ahead(binary, tier),
             Ok(Job::Reap(helper)) => {
                 ending.push(helper);
                 pause = FIRST_PAUSE;
@@ -114,13 +121,13 @@ fn keep(jobs: &Receiver<Job>) {
     }
 }
 
-fn start_ahead(binary: &File) {
+fn start_ahead(binary: &File, tier: Tier) {
     let is_there = || SPARE.lock().is_ok_and(|spare| spare.is_some());
     if is_there() {
         return;
     }
     // A system that has no room for it now is asked again with the next start.
-    if let (Ok(ready), Ok(mut spare)) = (Ready::start(binary), SPARE.lock()) {
+    if let (Ok(ready), Ok(mut spare)) = (Ready::start(binary, tier), SPARE.lock()) {
         *spare = Some(ready);
     }
 }
@@ -128,8 +135,9 @@ fn start_ahead(binary: &File) {
 impl Ready {
     /// Starts a helper now. Without `pre_exec`, a user id or a directory, so that the standard library
     /// takes `posix_spawn`.
-    pub(crate) fn start(binary: &File) -> io::Result<Self> {
-        let (control, theirs) = UnixStream::pair()?;
+    pub(crate) fn start(binary: &File, tier: Tier) -> io::Result<Self> {
+        let (mut control, theirs) = UnixStream::pair()?;
+        control.write_all(&ChildSpec::greeting(tier))?;
         let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
         #[cfg(target_os = "linux")]
         std::os::unix::process::CommandExt::arg0(&mut command, crate::helper::MARKER);
@@ -139,7 +147,7 @@ impl Ready {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        Ok(Self { helper, control, owner: Owner::current() })
+        Ok(Self { helper, control, tier, owner: Owner::current() })
     }
 }
 

@@ -1,7 +1,9 @@
 //! What to run, and how it travels to the helper.
 //!
-//! The frame is a magic, a version, the tier, the body's length (4 bytes, little-endian) and the body,
-//! in which every text is its length followed by its bytes. Names and values are bytes, not UTF-8.
+//! A greeting comes first: a magic, a version and the tier, by which the helper makes ready what is the
+//! same for every program. The frame follows: whether there is a program, the body's length (4 bytes,
+//! little-endian) and the body, in which every text is its length followed by its bytes. Names and values
+//! are bytes, not UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -18,11 +20,11 @@ use crate::wire::{Reader, Writer};
 
 const MAGIC: [u8; 4] = *b"LARC";
 /// Raised with every change of the frame: a helper named by path may be another build.
-const VERSION: u8 = 2;
-/// Set in the tier's byte when there is no program.
-const CANARY: u8 = 0x80;
-/// Magic, version, tier and length.
-const HEAD: usize = 10;
+const VERSION: u8 = 3;
+/// Magic, version and tier.
+const GREETING: usize = 6;
+/// Whether there is no program, and the length.
+const HEAD: usize = 5;
 /// Linux takes at most 6 MiB of arguments and environment (`execve(2)`).
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
@@ -207,20 +209,23 @@ impl ChildSpec {
         texts().for_each(|text| body.text(text));
 
         let mut frame = Writer(Zeroizing::new(Vec::with_capacity(size + HEAD)));
-        frame.bytes(&MAGIC);
-        let canary = if canary { CANARY } else { 0 };
-        frame.bytes(&[VERSION, self.confinement.tier as u8 | canary]);
+        frame.bytes(&[u8::from(canary)]);
         frame.number(body.0.len());
         frame.bytes(&body.0);
         Ok(frame.0)
     }
 
-    /// Reads the head of a frame. What needs to be done before secrets are read depends on the tier,
-    /// which is why it stands here.
-    pub(crate) fn read_head(source: &mut impl Read) -> io::Result<Head> {
-        let mut header = [0; HEAD];
-        source.read_exact(&mut header)?;
-        let [m0, m1, m2, m3, version, tier, a, b, c, d] = header;
+    /// What a helper is greeted with, before there is anything to run.
+    pub(crate) fn greeting(tier: Tier) -> [u8; GREETING] {
+        let [m0, m1, m2, m3] = MAGIC;
+        [m0, m1, m2, m3, VERSION, tier as u8]
+    }
+
+    /// Reads the greeting: the walls that are to be made ready.
+    pub(crate) fn read_greeting(source: &mut impl Read) -> io::Result<Tier> {
+        let mut greeting = [0; GREETING];
+        source.read_exact(&mut greeting)?;
+        let [m0, m1, m2, m3, version, tier] = greeting;
         if [m0, m1, m2, m3] != MAGIC {
             return Err(io::Error::other("what was sent to the confinement helper is no program"));
         }
@@ -230,22 +235,23 @@ impl ChildSpec {
                  install both from one release",
             ));
         }
-        let canary = tier & CANARY != 0;
-        let tier = tier & !CANARY;
-        let tier = [Tier::A, Tier::B, Tier::C].into_iter().find(|held| *held as u8 == tier);
-        let size = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-        match tier {
-            Some(tier) if size <= LARGEST_BODY => Ok(Head { tier, canary, size }),
-            _ => Err(malformed()),
-        }
+        let tiers = [Tier::A, Tier::B, Tier::C];
+        tiers.into_iter().find(|held| *held as u8 == tier).ok_or_else(malformed)
     }
 
-    /// Reads what follows the head, and not a byte more.
-    pub(crate) fn read_body(head: Head, source: &mut impl Read) -> io::Result<Job> {
-        let mut body = Zeroizing::new(vec![0; head.size]);
+    /// Reads a frame, and not a byte more. `tier` is what the greeting named.
+    pub(crate) fn read(tier: Tier, source: &mut impl Read) -> io::Result<Job> {
+        let mut head = [0; HEAD];
+        source.read_exact(&mut head)?;
+        let [canary, a, b, c, d] = head;
+        let size = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        if canary > 1 || size > LARGEST_BODY {
+            return Err(malformed());
+        }
+        let mut body = Zeroizing::new(vec![0; size]);
         source.read_exact(&mut body)?;
-        let spec = Self::decode(head.tier, &body).ok_or_else(malformed)?;
-        Ok(Job { spec, canary: head.canary })
+        let spec = Self::decode(tier, &body).ok_or_else(malformed)?;
+        Ok(Job { spec, canary: canary == 1 })
     }
 
     fn decode(tier: Tier, body: &[u8]) -> Option<Self> {
@@ -274,16 +280,6 @@ pub(crate) struct Job {
     pub(crate) canary: bool,
 }
 
-/// The head of a frame: nothing in it is secret.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Head {
-    /// Which walls the body asks for.
-    pub(crate) tier: Tier,
-    canary: bool,
-    /// The body's length in bytes.
-    size: usize,
-}
-
 fn nanoseconds(seconds: i64, rest: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(rest)
 }
@@ -303,8 +299,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     fn read(source: &mut &[u8]) -> io::Result<ChildSpec> {
-        let head = ChildSpec::read_head(source)?;
-        ChildSpec::read_body(head, source).map(|job| job.spec)
+        ChildSpec::read(Tier::B, source).map(|job| job.spec)
     }
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -379,9 +374,12 @@ mod tests {
 
     #[test]
     fn another_version_says_so() {
-        let mut frame = sample().encode().unwrap().to_vec();
-        frame[4] += 1;
-        let error = read(&mut frame.as_slice()).unwrap_err();
+        let mut greeting = ChildSpec::greeting(Tier::B);
+        let read = |greeting: &[u8]| ChildSpec::read_greeting(&mut &*greeting);
+        assert_eq!(read(&greeting).unwrap(), Tier::B);
+        assert!(read(&greeting[..5]).is_err());
+        greeting[4] += 1;
+        let error = read(&greeting).unwrap_err();
         assert!(error.to_string().contains("another version"), "{error}");
     }
 

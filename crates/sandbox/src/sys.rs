@@ -123,9 +123,9 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// Default handling for every signal, none blocked: a program must not inherit an ignored
-/// `SIGPIPE` or `SIGINT` (`execve(2)` keeps both the mask and what is ignored).
-pub(crate) fn default_signals() -> io::Result<()> {
+/// Default handling for every signal: a program must not inherit an ignored `SIGPIPE` or `SIGINT`
+/// (`execve(2)` keeps what is ignored). To be called where all are blocked.
+pub(crate) fn default_signals() {
     // By the system call, because the C library's wrapper leaves out two signals that it uses itself
     // and that a program may find ignored just the same. All zeroes is the kernel's structure for
     // default handling, and no kernel's is larger than this.
@@ -137,6 +137,10 @@ pub(crate) fn default_signals() -> io::Result<()> {
         // to write. No handler is installed. SIGKILL and SIGSTOP fail, being at their default.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, set_size) };
     }
+}
+
+/// Blocks no signal any more, which a program must not inherit either.
+pub(crate) fn unblock_signals() -> io::Result<()> {
     // SAFETY: the set is initialised by sigemptyset before it is read; a null old mask is allowed.
     let result = unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
@@ -203,11 +207,17 @@ pub(crate) fn own_user_namespace() -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }?)
 }
 
-/// Forks into new pid, mount, network, IPC, UTS and cgroup namespaces. `None` in the new process,
-/// which is the first of its pid namespace: when it ends, the kernel ends all others in there.
+/// Makes a mount namespace for this process: a copy of what is mounted now.
+pub(crate) fn own_mount_namespace() -> io::Result<()> {
+    // SAFETY: a mount namespace is of the process and not of its memory or descriptors; this process has
+    // one thread.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?)
+}
+
+/// Forks into new pid, network, IPC, UTS and cgroup namespaces. `None` in the new process, which is the
+/// first of its pid namespace: when it ends, the kernel ends all others in there.
 pub(crate) fn fork_into_namespaces() -> io::Result<Option<Pid>> {
     let flags = libc::CLONE_NEWPID
-        | libc::CLONE_NEWNS
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS

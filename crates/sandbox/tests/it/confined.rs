@@ -24,7 +24,7 @@ const SCRATCH: u64 = 32 << 20;
 type Test = (&'static str, fn());
 
 pub fn trials() -> Vec<Trial> {
-    let tests: [Test; 15] = [
+    let tests: [Test; 17] = [
         ("a_hostile_program_is_held", hostile),
         ("a_program_sees_only_what_was_granted", view),
         ("the_disk_can_not_be_filled", disk),
@@ -40,6 +40,8 @@ pub fn trials() -> Vec<Trial> {
         ("endings_are_told", endings),
         ("a_changed_script_is_not_run", changed_script),
         ("the_parent_serves_the_network", network),
+        ("what_is_made_ahead_ends_with_its_helper", || support::parent("ahead")),
+        ("what_is_mounted_since_is_seen", mounted),
     ];
     let dir = tempfile::tempdir().unwrap();
     let reached = probe(dir.path()).unwrap();
@@ -92,7 +94,7 @@ fn as_nobody(name: &str) {
 }
 
 /// A probe behind all walls. It may execute itself, and read the system's libraries and `readable`.
-fn confined(arguments: &[&str], readable: &[&Path]) -> ChildSpec {
+pub fn confined(arguments: &[&str], readable: &[&Path]) -> ChildSpec {
     let mut spec = support::probe(arguments);
     let program = spec.program.canonicalize().unwrap();
     spec.program = program.clone();
@@ -173,6 +175,15 @@ fn hostile() {
         assert!(text.contains(&format!("open: {attempt}\n")), "{attempt}: {text}");
     }
     let _ = fs::remove_file("/tmp/code");
+}
+
+/// A helper that waits has namespaces already, but a file tree is made only when there is a program.
+fn mounted() {
+    if rustix::process::geteuid().is_root() {
+        support::parent("mounted");
+    } else {
+        eprintln!("skipped: what_is_mounted_since_is_seen: needs root");
+    }
 }
 
 /// What a program finds, by running the system's own `find` would need more grants; the probe lists.

@@ -2,12 +2,16 @@
 
 #![allow(unsafe_code, reason = "signals and accounts have no safe wrapper")]
 
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use lar_sandbox::{Event, spawn};
 
+use crate::confined::confined;
 use crate::support;
 
 pub fn run(arguments: &[String]) {
@@ -16,6 +20,8 @@ pub fn run(arguments: &[String]) {
         ["wait", mark, probe @ ..] => wait(mark, probe),
         ["kill", probe, processes] => kill(probe, processes.parse().unwrap()),
         ["leaks"] => leaks(),
+        ["spare", "ahead"] => ahead(),
+        ["spare", "mounted"] => mounted(),
         ["spare", what] => spare(what),
         ["replaced", stand_in] => replaced(stand_in),
         other => panic!("no such parent: {other:?}"),
@@ -110,6 +116,59 @@ fn spare(what: &str) {
         other => panic!("no such case: {other}"),
     }
     support::until("it is gone", || !helpers().contains(&spare));
+    println!("done");
+}
+
+/// The first process of namespaces that were made ahead is gone when its helper is lost.
+fn ahead() {
+    let show = confined(&["exit", "7"], &[]);
+    assert_eq!(support::run(&show).events, support::exited(7));
+    let first = || {
+        let waiting = helpers().into_iter().next()?;
+        let below = fs::read_to_string(format!("/proc/{waiting}/task/{waiting}/children")).ok()?;
+        Some((waiting, below.trim().parse::<i32>().ok()?))
+    };
+    support::until("a helper waits with its namespaces", || first().is_some());
+    let (helper, first) = first().unwrap();
+    // SAFETY: signals a child of this process, which is not reaped yet.
+    unsafe { libc::kill(helper, libc::SIGKILL) };
+    support::until("the first process has ended", || {
+        let stat = fs::read_to_string(format!("/proc/{first}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
+    assert_eq!(support::run(&show).events, support::exited(7));
+    println!("done");
+}
+
+/// A child sees what is mounted when it starts, and not what was when its helper was started.
+fn mounted() {
+    // SAFETY: takes a number alone.
+    unsafe { assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0) };
+    let mount = |what: &CStr, place: &CStr, flags| {
+        // SAFETY: the strings end with a NUL and live across the call, which takes no data.
+        unsafe { libc::mount(what.as_ptr(), place.as_ptr(), what.as_ptr(), flags, ptr::null()) }
+    };
+    assert_eq!(mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE), 0);
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().canonicalize().unwrap();
+    let file = place.join("granted");
+    fs::write(&file, "beneath").unwrap();
+    let sees = |wanted: &str| {
+        let spec = confined(&["view", place.to_str().unwrap()], &[&place]);
+        let text = support::run(&spec).text();
+        assert!(text.lines().any(|line| line == format!("granted={wanted}")), "{wanted}: {text}");
+        support::until("a helper waits", || helpers().len() == 1);
+        // Long enough for it to make what it makes ahead.
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    sees("beneath");
+    let at = CString::new(place.as_os_str().as_bytes()).unwrap();
+    assert_eq!(mount(c"tmpfs", &at, 0), 0);
+    fs::write(&file, "mounted").unwrap();
+    sees("mounted");
+    // SAFETY: the string ends with a NUL and lives across the call.
+    unsafe { assert_eq!(libc::umount2(at.as_ptr(), 0), 0) };
+    sees("beneath");
     println!("done");
 }
 

@@ -121,6 +121,16 @@ pub fn finish(mut child: Child) -> Ended {
     Ended { events, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
+/// Lets a parent do what it is called for, and fails as it does.
+pub fn parent(what: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["parent", "spare", what])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "done\n");
+}
+
 /// An executable file with this content.
 pub fn program(directory: &Path, name: &str, content: &str) -> PathBuf {
     let path = directory.join(name);

@@ -243,12 +243,7 @@ fn spare(what: &str) {
         println!("skipped: a_helper_that_waits_is_not_used_by_another_account: needs root");
         return;
     }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["parent", "spare", what])
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "done\n");
+    support::parent(what);
 }
 
 fn leaks() {
