@@ -3,9 +3,7 @@
 use lar_core::audit::checkpoint::Checkpoint;
 use lar_core::audit::note::{KeyKind, KeySigner, NoteSigner};
 use lar_core::audit::policy::Policy;
-use lar_core::audit::record::{
-    Account, Anchor, Body, Intent, OutcomeRecord, RunClose, RunEnd, RunOpen, TokenLine,
-};
+use lar_core::audit::record::{Account, Anchor, Body, Intent, TokenLine};
 use lar_core::audit::tree::Frontier;
 use lar_core::audit::verify::{Finding, Line, Report, Verifier};
 use lar_core::id::AttemptId;
@@ -14,6 +12,7 @@ use lar_core::outcome::Verdict;
 use lar_core::token::Witness;
 
 use crate::bundle::{Log, ORIGIN, chain, signer};
+use crate::records;
 
 const RUN: &str = "20261125-120000-0badcafe";
 
@@ -26,73 +25,25 @@ fn witness() -> KeySigner {
 }
 
 fn open() -> Body {
-    Body::RunOpen(RunOpen {
-        model: "replay".into(),
-        task: "task".into(),
-        runtime: "0".into(),
-        binary: None,
-        manifest: None,
-        grant: None,
-        budget: serde_json::json!({}),
-        tokens: vec![TokenLine {
-            name: "deploy".into(),
-            scope: "touch".into(),
-            definition: Digest::of("deploy"),
-            uses: 2,
-            requires_approval: false,
-            witness: Some(Witness::BeforeEffect),
-        }],
-        enforcement: "none".into(),
-        approvals: Vec::new(),
-        runner: None,
-    })
+    let token = TokenLine { witness: Some(Witness::BeforeEffect), ..records::token("deploy", 2) };
+    Body::RunOpen(records::open(vec![token]))
+}
+
+fn spend() -> Intent {
+    records::intent("deploy", attempt(), serde_json::json!({}))
 }
 
 fn intent() -> Body {
-    Body::Intent(Intent {
-        token_name: "deploy".into(),
-        scope: "touch".into(),
-        tool: "deploy".into(),
-        attempt: attempt(),
-        args: serde_json::json!({}),
-        action_digest: Digest::of(r#"{"action":{},"token":"deploy"}"#),
-        approval_seq: None,
-    })
+    Body::Intent(spend())
 }
 
 fn outcome(verdict: Option<Verdict>) -> Body {
-    Body::Outcome(OutcomeRecord {
-        token_name: "deploy".into(),
-        attempt: attempt(),
-        intent_seq: 2,
-        outcome: verdict,
-        reason: None,
-        result_summary: "fine".into(),
-        output_digest: Some(Digest::of(b"")),
-        output_bytes: 0,
-        stderr_digest: None,
-        exit_code: None,
-        http_status: None,
-        program: None,
-        tier: None,
-        duration_ms: 3,
-    })
+    Body::Outcome(records::outcome(&spend(), 2, verdict))
 }
 
-fn close(records: u64, succeeded: u64) -> Body {
-    Body::RunClose(RunClose {
-        stop_reason: "complete".into(),
-        end: RunEnd::default(),
-        tokens: vec![Account {
-            token_name: "deploy".into(),
-            granted: 2,
-            succeeded,
-            unused: 2 - succeeded,
-            returned: 1 - succeeded,
-            ..Account::default()
-        }],
-        records,
-    })
+fn close(count: u64, succeeded: u64) -> Body {
+    let account = records::account("deploy", 2, succeeded);
+    Body::RunClose(records::close(vec![Account { returned: 1 - succeeded, ..account }], count))
 }
 
 /// What a witness cosigned over the first `size` records, of which the last says `other` if that is

@@ -8,8 +8,7 @@ use lar_core::audit::epoch::Epoch;
 use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteSigner};
 use lar_core::audit::policy::{Judged, Policy};
 use lar_core::audit::record::{
-    Account, Approval, Body, ErrorRecord, Intent, OutcomeRecord, RunClose, RunEnd, RunOpen,
-    SealedRecord, TokenLine, genesis, seal,
+    Approval, Body, ErrorRecord, Intent, RunClose, RunOpen, SealedRecord, TokenLine, genesis, seal,
 };
 use lar_core::audit::tree::{Frontier, fold, leaf_hash, subtrees};
 use lar_core::audit::verify::{Finding, Line, Report, Verifier};
@@ -18,16 +17,13 @@ use lar_core::json::Digest;
 use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
 
+use crate::records;
+
 pub const ORIGIN: &str = "lar-ledger/test";
 
 pub fn signer(seed: u8, name: &str, kind: KeyKind) -> KeySigner {
     let secret = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     KeySigner::new(name, kind, secret).unwrap()
-}
-
-fn action(n: u64) -> Digest {
-    let action = serde_json::json!({"action": args(n), "token": "deploy"});
-    Digest::of_value(&action).unwrap()
 }
 
 fn args(n: u64) -> serde_json::Value {
@@ -40,63 +36,28 @@ fn attempt(run: &str, n: u64) -> AttemptId {
 
 /// What a run of `spends` approved spends records, with an error between each two.
 fn bodies(run: &str, spends: u64) -> Vec<Body> {
-    let token = |name: &str, uses| TokenLine {
-        name: name.into(),
-        scope: "kubectl get pods".into(),
-        definition: Digest::of(name),
-        uses,
-        requires_approval: name == "deploy",
-        witness: None,
-    };
+    let deploy = TokenLine { requires_approval: true, ..records::token("deploy", 9) };
     let mut all = vec![Body::RunOpen(RunOpen {
-        model: "replay".into(),
         task: format!("täsk of {run} \"quoted\"\n"),
-        runtime: "0".into(),
-        binary: None,
-        manifest: None,
-        grant: None,
         budget: serde_json::json!({"max_steps": 3}),
-        tokens: vec![token("deploy", 9), token("unused", 2)],
-        enforcement: "none".into(),
-        approvals: Vec::new(),
-        runner: None,
+        ..records::open(vec![deploy, records::token("unused", 2)])
     })];
     for n in 0..spends {
+        let intent = records::intent("deploy", attempt(run, n), args(n));
         all.push(Body::Approval(Approval {
             token_name: "deploy".into(),
-            attempt: Some(attempt(run, n)),
-            action_digest: Some(action(n)),
+            attempt: Some(intent.attempt),
+            action_digest: Some(intent.action_digest),
             message: "may it?".into(),
             approved: true,
             approver: "alice".into(),
             approver_identity: "os-user".into(),
             statements: Vec::new(),
         }));
-        all.push(Body::Intent(Intent {
-            token_name: "deploy".into(),
-            scope: "kubectl get pods".into(),
-            tool: "deploy".into(),
-            attempt: attempt(run, n),
-            args: args(n),
-            action_digest: action(n),
-            approval_seq: Some(all.len() as u64),
-        }));
-        all.push(Body::Outcome(OutcomeRecord {
-            token_name: "deploy".into(),
-            attempt: attempt(run, n),
-            intent_seq: all.len() as u64,
-            outcome: Some(Verdict::Succeeded),
-            reason: None,
-            result_summary: "fine".into(),
-            output_digest: Some(Digest::of(b"")),
-            output_bytes: 0,
-            stderr_digest: None,
-            exit_code: Some(0),
-            http_status: None,
-            program: None,
-            tier: None,
-            duration_ms: 3,
-        }));
+        let approval_seq = Some(all.len() as u64);
+        all.push(Body::Intent(Intent { approval_seq, ..intent.clone() }));
+        let intent_seq = all.len() as u64;
+        all.push(Body::Outcome(records::outcome(&intent, intent_seq, Some(Verdict::Succeeded))));
         all.push(Body::Error(ErrorRecord {
             token_name: "unused".into(),
             error_type: "TokenScopeError".into(),
@@ -105,21 +66,10 @@ fn bodies(run: &str, spends: u64) -> Vec<Body> {
             input: None,
         }));
     }
-    let account = |name: &str, granted, succeeded| Account {
-        token_name: name.into(),
-        granted,
-        succeeded,
-        failed: 0,
-        unknown: 0,
-        unused: granted - succeeded,
-        ..Account::default()
-    };
-    all.push(Body::RunClose(RunClose {
-        stop_reason: "complete".into(),
-        end: RunEnd::default(),
-        tokens: vec![account("deploy", 9, spends), account("unused", 2, 0)],
-        records: all.len() as u64 + 1,
-    }));
+    let accounts = [("deploy", 9, spends), ("unused", 2, 0)];
+    let accounts = accounts.map(|(name, granted, spent)| records::account(name, granted, spent));
+    let count = all.len() as u64 + 1;
+    all.push(Body::RunClose(records::close(accounts.into(), count)));
     all
 }
 
@@ -334,7 +284,7 @@ fn records_that_contradict_each_other_are_named() {
     };
     let replayed = contradicting(|all| {
         let Body::Intent(intent) = &mut all[6] else { panic!() };
-        (intent.args, intent.action_digest) = (args(0), action(0));
+        (intent.args, intent.action_digest) = (args(0), records::digest("deploy", &args(0)));
     });
     assert_eq!(at(&replayed.integrity), Some(7), "{replayed:?}");
     assert!(replayed.integrity.to_string().contains("another action"));

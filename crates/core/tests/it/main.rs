@@ -22,6 +22,7 @@ mod foreign;
 mod late;
 mod lexer;
 mod model;
+mod records;
 mod room;
 mod scope;
 mod sql;
