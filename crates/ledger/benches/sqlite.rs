@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "a program that reports to whoever started it"
 )]
 
@@ -41,14 +42,18 @@ fn main() {
         at(&mut sync, 50),
         at(&mut sync, 99)
     );
-    println!("callers  bare writer/s   ledger/s   of it      p50      p99");
+    println!(
+        "callers  bare writer/s   ledger/s   of it      p50      p99   writer's CPU a spend, bare and ledger"
+    );
     for callers in CALLERS {
-        let floor =
+        let (floor, floor_used) =
             runtime.block_on(bare(&dir.path().join(format!("bare{callers}")), callers, seconds));
         let ledger = open(dir.path(), &format!("ledger{callers}"));
+        let before = cpu("lar-ledger");
         let mut made = runtime.block_on(spends::spend(&ledger, callers, seconds));
+        let used = (cpu("lar-ledger") - before) / made.took.len() as u32;
         println!(
-            "{callers:7}  {floor:13.0}  {:9.0}  {:6.2}  {:>7}  {:>7}",
+            "{callers:7}  {floor:13.0}  {:9.0}  {:6.2}  {:>7}  {:>7}   {floor_used:.1?}, {used:.1?}",
             made.rate,
             made.rate / floor,
             format!("{:.2?}", at(&mut made.took, 50)),
@@ -127,8 +132,22 @@ fn fdatasync(path: &Path, seconds: u64) -> Vec<Duration> {
     took
 }
 
-/// Requests a second of a bare writer thread.
-async fn bare(path: &Path, callers: u32, seconds: u64) -> f64 {
+/// How long the threads of this process that have this name have been running.
+fn cpu(name: &str) -> Duration {
+    let mut sum = Duration::ZERO;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        let thread = thread.unwrap().path();
+        if std::fs::read_to_string(thread.join("comm")).is_ok_and(|found| found.trim_end() == name)
+        {
+            let times = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+            sum += Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap());
+        }
+    }
+    sum
+}
+
+/// Requests a second of a bare writer thread, and the time that it was running for each.
+async fn bare(path: &Path, callers: u32, seconds: u64) -> (f64, Duration) {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch(
@@ -142,7 +161,7 @@ async fn bare(path: &Path, callers: u32, seconds: u64) -> f64 {
         connection.execute("INSERT INTO uses VALUES (?1, 1000000000)", [id]).unwrap();
     }
     let (queue, mut requests) = mpsc::channel::<(u32, u64, oneshot::Sender<()>)>(1024);
-    let writer = std::thread::spawn(move || {
+    let work = move || {
         while let Some(first) = requests.blocking_recv() {
             let mut batch = vec![first];
             while batch.len() < 256
@@ -171,7 +190,8 @@ async fn bare(path: &Path, callers: u32, seconds: u64) -> f64 {
                 answer.send(()).unwrap();
             }
         }
-    });
+    };
+    let writer = std::thread::Builder::new().name("bare".to_owned()).spawn(work).unwrap();
     let begun = Instant::now();
     let until = begun + Duration::from_secs(seconds);
     let tasks: Vec<_> = (0..callers)
@@ -193,8 +213,9 @@ async fn bare(path: &Path, callers: u32, seconds: u64) -> f64 {
     for task in tasks {
         made += task.await.unwrap();
     }
-    drop(queue);
     let rate = spends::rate(made, begun);
+    let used = cpu("bare") / made as u32;
+    drop(queue);
     writer.join().unwrap();
-    rate
+    (rate, used)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lar_core::audit::checkpoint::Checkpoint;
 use lar_core::audit::epoch::KeyRotate;
 use lar_core::audit::log::{self, Certify, Head, NewKey, Signers, TILE_HEIGHT};
-use lar_core::audit::note::{NoteSigner, SignerError};
+use lar_core::audit::note::{NoteSigner, Signed, SignerError};
 use lar_core::audit::record::{self, Body, SealedRecord};
 use lar_core::audit::tree::{Frontier, Subtree, subtrees};
 use lar_core::id::RunId;
@@ -170,6 +170,7 @@ impl Integrator {
         let unsigned = |error: lar_core::audit::note::SignerError| {
             LedgerError::Unavailable(format!("nothing can be recorded unsigned: {error}"))
         };
+        let checkpoint = Checkpoint { origin: origin.clone(), size: head.size, root: head.root };
         let signer = match &self.signer {
             Some((of, signer)) if *of == epoch => Arc::clone(signer),
             _ => {
@@ -191,11 +192,16 @@ impl Integrator {
                         )));
                     }
                 }
+                // A signer of another key than it states is found out here, and not by whoever verifies.
+                let first = checkpoint.sign(signing.signer.as_ref()).map_err(unsigned)?;
+                if signing.signer.key().check(&first) != (Signed::Valid { time: None }) {
+                    let other = "its signature doesn't fit its key".to_owned();
+                    return Err(unsigned(SignerError(other)));
+                }
                 self.signer = Some((epoch, Arc::clone(&signing.signer)));
-                signing.signer
+                return Ok(Some(first.to_string()));
             }
         };
-        let checkpoint = Checkpoint { origin, size: head.size, root: head.root };
         Ok(Some(checkpoint.sign(signer.as_ref()).map_err(unsigned)?.to_string()))
     }
 }

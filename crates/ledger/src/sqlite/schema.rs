@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lar_core::audit::tree::Frontier;
 use lar_core::ledger::{LedgerError, LedgerId};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{corrupt, file, log, unavailable};
@@ -221,6 +222,8 @@ fn connect(path: impl AsRef<Path>, mode: OpenFlags) -> Result<Connection, Ledger
         // Each page's cells are looked over when it is read.
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // A plan doesn't depend on the values that are bound, or statements would be prepared anew for each.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     set().map_err(|error| unavailable(&error))

@@ -63,6 +63,20 @@ impl Keys {
     }
 }
 
+/// A key that signs for another than it states.
+#[derive(Debug)]
+struct Mistaken(KeySigner, KeySigner);
+
+impl NoteSigner for Mistaken {
+    fn key(&self) -> &NoteKey {
+        self.0.key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignerError> {
+        self.1.sign(message)
+    }
+}
+
 async fn signed_head(ledger: &dyn Ledger, epoch: u64) -> (log::Head, Note) {
     let head = ledger.log().unwrap().head().await.unwrap();
     let note = Note::parse(head.checkpoint.as_ref().unwrap()).unwrap();
@@ -192,6 +206,23 @@ async fn an_epoch_ends_where_the_next_begins() {
         "{entry}"
     );
     proves_all(log).await;
+}
+
+#[tokio::test]
+async fn nothing_is_committed_under_a_signature_of_another_key() {
+    let home = tempfile::tempdir().unwrap();
+    let signers: Signers = Arc::new(|origin, _, _| {
+        let [stated, other] =
+            [1, 2].map(|epoch| KeySigner::new(origin, KeyKind::Ed25519, secret(epoch)).unwrap());
+        Ok(Signing { signer: Arc::new(Mistaken(stated, other)), certificate: None })
+    });
+    let path = home.path().join("ledger.db");
+    let ledger = lar_ledger::open_signed(&path, signers, None).unwrap();
+    for name in ["one", "two"] {
+        let error = ledger.open_run(opening(name)).await.unwrap_err();
+        assert!(error.to_string().contains("doesn't fit its key"), "{error}");
+    }
+    assert_eq!(ledger.runs().await.unwrap(), []);
 }
 
 #[tokio::test]
