@@ -12,12 +12,17 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::row::{self, number, time};
+use super::session::Sessions;
 use super::template::Template;
+use super::trouble::Trouble;
 
 /// The call of `lar.commit`.
 pub(super) const COMMIT: &str =
     "SELECT * FROM lar.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
     $12, $13, $14, $15, $16, $17, $18, $19)";
+
+/// The call of `lar.commit_one`.
+pub(super) const COMMIT_ONE: &str = "SELECT * FROM lar.commit_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Longer holds are as good as for ever: the year 9999.
 const LONGEST_MS: i64 = 253_402_128_000_000;
@@ -93,6 +98,47 @@ impl Item {
             openings: None,
             page: None,
         })
+    }
+
+    /// Whether it is of the kind that `lar.commit_one` makes.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |step: &Step| match step.transition {
+            "start" => step.held.is_none(),
+            other => other == "finish",
+        };
+        self.fence.is_some() && self.unlock.is_none() && self.change.as_ref().is_none_or(plain)
+    }
+
+    /// Asks for it by `lar.commit_one`, which answers nothing where it leaves the item to `lar.commit`.
+    pub(super) async fn ask_alone(&self, sessions: &Sessions) -> Result<Option<Answer>, Trouble> {
+        let step = self.change.as_ref();
+        let [a, b, c, d] =
+            [0, 1, 2, 3].map(|place| self.pieces.as_ref()?.get(place).map(String::as_str));
+        let parameters: [&(dyn ToSql + Sync); 15] = [
+            &self.run.as_str(),
+            &self.fence,
+            &self.nonce.as_slice(),
+            &step.map(|step| step.transition),
+            &step.map(|step| step.attempt.as_slice()),
+            &step.map(|step| step.token.as_str()),
+            &step.map(|step| step.action.as_slice()),
+            &step.and_then(|step| step.held),
+            &step.and_then(|step| step.verdict),
+            &a,
+            &b,
+            &c,
+            &d,
+            &self.openings,
+            &self.page,
+        ];
+        let rows = sessions.change(COMMIT_ONE, &parameters).await?;
+        let row = rows.first().ok_or_else(row::unreadable)?;
+        if row::get::<Option<i64>>(row, "seq")?.is_none() {
+            return Ok(None);
+        }
+        let fence = step.map_or(0, |step| step.held.unwrap_or(1));
+        let fence = u64::try_from(fence).map_err(|_| row::unreadable())?;
+        Ok(Some(Answer::made(row, fence, None)?))
     }
 
     /// The token of the change and the attempt, if there is a change.
@@ -276,6 +322,22 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    fn made(
+        row: &Row,
+        fence: Fence,
+        approved_until: Option<Timestamp>,
+    ) -> Result<Self, LedgerError> {
+        let uses_left = u32::try_from(number(row, "uses_left")?).map_err(|_| row::unreadable())?;
+        Ok(Self::Made(Receipt {
+            seq: number(row, "seq")?,
+            hash: row::digest(row, "hash")?,
+            timestamp: time(row, "at")?,
+            fence,
+            uses_left,
+            approved_until,
+        }))
+    }
+
     /// Which item a row is about, counted from 0, and what it says.
     pub(super) fn of(row: &Row, items: &[&Item]) -> Result<(usize, Self), LedgerError> {
         let place: i64 = row::get(row, "item")?;
@@ -285,16 +347,8 @@ impl Answer {
             .ok_or_else(row::unreadable)?;
         let code: Option<&str> = row::get(row, "code")?;
         let Some(code) = code else {
-            let receipt = Receipt {
-                seq: number(row, "seq")?,
-                hash: row::digest(row, "hash")?,
-                timestamp: time(row, "at")?,
-                fence: number(row, "fence")?,
-                uses_left: u32::try_from(number(row, "uses_left")?)
-                    .map_err(|_| row::unreadable())?,
-                approved_until: row::maybe_time(row, "approved_until")?,
-            };
-            return Ok((place, Self::Made(receipt)));
+            let until = row::maybe_time(row, "approved_until")?;
+            return Ok((place, Self::made(row, number(row, "fence")?, until)?));
         };
         let run = || item.run.to_string();
         let what = || -> Result<String, LedgerError> {

@@ -2,7 +2,7 @@
 //! it is committed.
 //!
 //! A lane is a task that takes what has queued up, makes all of it with one call of `lar.commit`,
-//! and answers each caller. A run always takes the same lane, so that its changes never wait for each
+//! and answers each caller. Where nothing has, a caller makes its change itself. A run always takes the same lane, so that its changes never wait for each
 //! other's locks. When an answer is lost, the same call is made again with the same names, and the
 //! database finds what was made and makes what was not: nothing is ever tried blindly.
 
@@ -14,7 +14,7 @@ use lar_core::audit::record::{Body, Recovery, SealedRecord};
 use lar_core::id::AttemptId;
 use lar_core::json::Digest;
 use lar_core::ledger::{Change, Conflict, LedgerError, Receipt, Transition, UseState};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::item::{Answer, COMMIT, Columns, Item};
@@ -41,24 +41,32 @@ struct Job {
     reply: oneshot::Sender<Result<Answer>>,
 }
 
+#[derive(Debug)]
+struct Lane {
+    queue: mpsc::Sender<Job>,
+    /// Held while a call is under way.
+    turn: Arc<Mutex<()>>,
+}
+
 /// The lanes of a ledger. They end when this is dropped and what has queued up is made.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    queues: Vec<mpsc::Sender<Job>>,
+    lanes: Vec<Lane>,
     sessions: Sessions,
 }
 
 impl Lanes {
     /// To be called within a tokio runtime.
     pub(super) fn start(sessions: &Sessions) -> Self {
-        let queues = (0..LANES)
+        let lanes = (0..LANES)
             .map(|_| {
                 let (queue, jobs) = mpsc::channel(QUEUE);
-                tokio::spawn(carry(sessions.clone(), jobs));
-                queue
+                let turn = Arc::new(Mutex::new(()));
+                tokio::spawn(carry(sessions.clone(), Arc::clone(&turn), jobs));
+                Lane { queue, turn }
             })
             .collect();
-        Self { queues, sessions: sessions.clone() }
+        Self { lanes, sessions: sessions.clone() }
     }
 
     /// Makes a change, and gives back first what others hold beyond their time where it needs that.
@@ -80,9 +88,14 @@ impl Lanes {
         let mut hasher = DefaultHasher::new();
         item.run.hash(&mut hasher);
         let place = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
-        let queue = self.queues.get(place).ok_or_else(stopped)?;
+        let lane = self.lanes.get(place).ok_or_else(stopped)?;
+        // Nobody is before it: from task to task and back would take as long as the change itself.
+        if let Ok(_turn) = lane.turn.try_lock() {
+            let mut answers = make_and_keep(&self.sessions, &[&item]).await;
+            return answers.pop().unwrap_or_else(|| Err(missing()));
+        }
         let (reply, answer) = oneshot::channel();
-        queue.send(Job { item, reply }).await.map_err(|_| stopped())?;
+        lane.queue.send(Job { item, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -141,8 +154,9 @@ impl Lanes {
     }
 }
 
-async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
+async fn carry(sessions: Sessions, turn: Arc<Mutex<()>>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
+        let _turn = turn.lock().await;
         let mut batch = vec![first];
         while batch.len() < BATCH
             && let Ok(next) = jobs.try_recv()
@@ -152,19 +166,25 @@ async fn carry(sessions: Sessions, mut jobs: mpsc::Receiver<Job>) {
         let (items, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.item, job.reply)).unzip();
         let items: Vec<&Item> = items.iter().map(AsRef::as_ref).collect();
-        let answers = make(&sessions, &items).await;
-        let last = items.iter().zip(&answers).rev().find_map(|(item, answer)| match answer {
-            Ok(Answer::Made(receipt)) => Some((&item.run, receipt)),
-            _ => None,
-        });
-        if let Some((run, receipt)) = last {
-            sessions.watch().saw(run, receipt);
-        }
+        let answers = make_and_keep(&sessions, &items).await;
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that has gone away loses its answer; what was committed stays.
             drop(reply.send(answer));
         }
     }
+}
+
+/// Makes items, and keeps the last of what was acknowledged.
+async fn make_and_keep(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answer>> {
+    let answers = make(sessions, items).await;
+    let last = items.iter().zip(&answers).rev().find_map(|(item, answer)| match answer {
+        Ok(Answer::Made(receipt)) => Some((&item.run, receipt)),
+        _ => None,
+    });
+    if let Some((run, receipt)) = last {
+        sessions.watch().saw(run, receipt);
+    }
+    answers
 }
 
 /// Makes items, however often it takes, and answers in their order.
@@ -218,9 +238,8 @@ async fn insist(
     let begun = Instant::now();
     let mut tries = 0;
     loop {
-        let columns = Columns::of(items, *doubt);
-        let trouble = match sessions.change(COMMIT, &columns.parameters()).await {
-            Ok(rows) => return in_order(&rows, items).map_err(Failed::ForAll),
+        let trouble = match call(sessions, items, *doubt).await {
+            Ok(answers) => return answers.map_err(Failed::ForAll),
             Err(trouble) => trouble,
         };
         tries += 1;
@@ -239,6 +258,29 @@ async fn insist(
         };
         sleep(wait).await;
     }
+}
+
+/// Calls once. What is alone and plain has a shorter way, unless it may have been made before: only the
+/// long one looks for that.
+async fn call(
+    sessions: &Sessions,
+    items: &[&Item],
+    doubt: bool,
+) -> std::result::Result<Result<Vec<Result<Answer>>>, Trouble> {
+    if let [item] = items
+        && !doubt
+        && item.is_plain()
+    {
+        match item.ask_alone(sessions).await {
+            Ok(Some(answer)) => return Ok(Ok(vec![Ok(answer)])),
+            // Nothing was made, and the long way says why.
+            Ok(None) | Err(Trouble::Refused(_)) => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    let columns = Columns::of(items, doubt);
+    let rows = sessions.change(COMMIT, &columns.parameters()).await?;
+    Ok(in_order(&rows, items))
 }
 
 /// A little longer each time, and not the same for everybody.

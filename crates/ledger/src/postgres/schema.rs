@@ -7,7 +7,7 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 7;
+const VERSION: i32 = 8;
 
 const TABLES: [&str; 6] = [
     include_str!("schema/tables.sql"),
@@ -19,9 +19,10 @@ const TABLES: [&str; 6] = [
 ];
 
 /// The functions, and who may call them. Made anew by every version.
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 7] = [
     include_str!("schema/rule.sql"),
     include_str!("schema/functions.sql"),
+    include_str!("schema/one.sql"),
     include_str!("schema/runs.sql"),
     include_str!("schema/log.sql"),
     include_str!("schema/decisions.sql"),
@@ -29,13 +30,15 @@ const FUNCTIONS: [&str; 6] = [
 ];
 
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 6] = [
+const CHANGES: [&str; 7] = [
     "",
     include_str!("schema/log_tables.sql"),
     include_str!("schema/decision_tables.sql"),
     include_str!("schema/own_tables.sql"),
     include_str!("schema/opening_tables.sql"),
     include_str!("schema/stamp_tables.sql"),
+    // Functions alone.
+    "",
 ];
 
 /// Removes the functions of an older version.

@@ -14,6 +14,7 @@ impl Scenario {
         match self.0.as_str() {
             "one" | "eight" => 1,
             "hosts" | "restart" => 3,
+            "witness" => 4,
             _ => 2,
         }
     }

@@ -1,6 +1,7 @@
 //! What only PostgreSQL has: rights, connections that are cut, servers that go away, and other
 //! processes.
 
+mod alone;
 mod cut;
 mod doubt;
 mod failover;
