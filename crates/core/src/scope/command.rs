@@ -220,7 +220,7 @@ mod tests {
             ("kubectl get pods", "kubectl get 'pods '"),
             ("kubectl get pods", "'kubectl get pods'"),
             ("kubectl get pods", "kubectl get '' pods"),
-            ("kubectl get pods", "kubectl -n x get pods"),
+            ("kubectl get pods", "kubectl -s x get pods"),
             ("kubectl get pods", "Kubectl get pods"),
             ("kubectl", "./kubectl"),
             ("kubectl", "/usr/bin/kubectl"),
@@ -230,6 +230,69 @@ mod tests {
             ("/usr/bin/id", "/usr/bin//id"),
         ] {
             assert!(!permits(prefix, command), "{prefix} / {command}");
+        }
+    }
+
+    #[test]
+    fn harmless_options_may_stand_among_the_words_of_a_prefix() {
+        for (prefix, command) in [
+            ("kubectl get pods", "kubectl -n x get pods"),
+            ("kubectl get pods", "kubectl -v=6 get --namespace=x pods -o wide"),
+            ("kubectl get pods -n x", "kubectl --request-timeout 5s get pods -n x"),
+            ("git log", "git -P --no-pager log -3"),
+            ("timeout 5 kubectl get pods", "timeout -k 1 5 kubectl -n x get pods"),
+            ("sudo systemctl status", "sudo -n systemctl --no-pager status nginx"),
+            ("kubectl exec web -- ls", "kubectl exec -n x web -c app -- ls /"),
+            ("ssh h kubectl get pods", "ssh -4 h kubectl -n x get pods"),
+            ("psql -d a -c 'SELECT", "psql -X -d a -At -c 'SELECT 1'"),
+            ("sqlite3 a.db 'SELECT", "sqlite3 -readonly a.db -json 'SELECT 1'"),
+            ("curl 'https://a.example/", "curl -s --max-time 3 https://a.example/v1"),
+            ("tar -tf a.tar", "tar -v -tf a.tar"),
+            ("python -m pytest tests", "python -B -m pytest -q tests"),
+            ("docker run --rm alpine id", "docker run -t --rm --name x alpine id"),
+            ("rsync -a h:/x y", "rsync --exclude='*.o' -a h:/x y"),
+            ("make -j 4 test", "make -s -j 4 test"),
+        ] {
+            assert!(permits(prefix, command), "{prefix} / {command}");
+        }
+        for (prefix, command) in [
+            // A value is no word of the prefix, and a word of the prefix no value.
+            ("kubectl get pods", "kubectl -n get pods"),
+            ("kubectl get pods", "kubectl -n get delete pods"),
+            ("kubectl get pods", "kubectl get -n pods delete"),
+            ("sqlite3 a.db 'SELECT", "sqlite3 -separator a.db 'SELECT 1'"),
+            ("make test", "make -j test deploy"),
+            // Effects, unknown options, and what ends options.
+            ("kubectl get pods", "kubectl --kubeconfig=f get pods"),
+            ("kubectl get pods", "kubectl --nowhere get pods"),
+            ("kubectl get pods", "kubectl -nx -s=evil get pods"),
+            ("kubectl get pods", "kubectl -- get pods"),
+            ("git log", "git -p log"),
+            ("git log", "git -c core.pager=id log"),
+            ("timeout 5 kubectl get pods", "timeout 5 sh kubectl get pods"),
+            ("timeout 5 kubectl get pods", "timeout 5 -- kubectl get pods"),
+            ("sudo systemctl status", "sudo -u x systemctl status"),
+            ("ssh h kubectl get pods", "ssh h kubectl -s=evil get pods"),
+            // What the prefix fixes stays fixed, whichever of several decides.
+            ("kubectl get pods -n x", "kubectl -n y get pods -n x"),
+            ("helm -n x list", "helm -n x list -n y"),
+            ("psql -c 'SELECT", "psql -c 'DELETE FROM t' -c 'SELECT 1'"),
+            ("tar -tf a.tar", "tar -f b.tar -tf a.tar"),
+            ("rsync -a --exclude=k h:/x y", "rsync --include=k -a --exclude=k h:/x y"),
+            ("find . -name x -print", "find . -true -o -name x -print"),
+            ("grep ERROR app.log", "grep -e x ERROR app.log"),
+            // What shapes a command that is named.
+            ("docker run --rm alpine id", "docker run --entrypoint sh --rm alpine id"),
+            ("docker exec web ls", "docker exec -e BASH_ENV=/x web ls"),
+            ("xargs ls", "xargs -I ls ls"),
+            ("python -m pytest tests", "python -mpytest -m pytest tests"),
+            // After an open statement or before it, only what is harmless.
+            ("psql -c 'SELECT", "psql -h evil -c 'SELECT 1'"),
+            ("mysql -e 'SELECT", "mysql -D other -e 'SELECT 1'"),
+            ("unknown get", "unknown -v get"),
+        ] {
+            let parsed = Command::parse(command).unwrap();
+            assert!(scope(&[prefix]).permits(&parsed).is_err(), "{prefix} / {command}");
         }
     }
 

@@ -223,7 +223,9 @@ proptest! {
             format!("{prefix} {rest}")] {
             let Ok(command) = Parsed::parse(&source) else { continue };
             let Ok(by) = scope.permits(&command) else { continue };
-            prop_assert!(command.argv().starts_with(by.words()));
+            prop_assert!(by.profile().is_some() || command.argv().starts_with(by.words()));
+            let mut words = command.argv().iter();
+            prop_assert!(by.words().iter().all(|named| words.any(|word| word == named)));
             prop_assert!(!by.is_open() || command.argv().len() == by.words().len() + 1);
         }
     }

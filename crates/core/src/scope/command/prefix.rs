@@ -3,7 +3,7 @@
 use super::sql_place::sql_place;
 use super::{Command, PrefixErrorKind, RefusalKind};
 use crate::scope::lexer::{self, LexErrorKind};
-use crate::scope::profile::{self, Beyond, End, Granted, Profile, Profiles};
+use crate::scope::profile::{self, Aligned, Beyond, End, Granted, Profile, Profiles};
 use crate::scope::sql::{SqlPrefix, SqlRefusalKind};
 use std::sync::Arc;
 
@@ -111,22 +111,47 @@ impl Prefix {
     }
 
     pub(super) fn fit(&self, command: &Command) -> Fit {
-        let Some((head, tail)) = command.argv.split_at_checked(self.words.len()) else {
-            return Fit::No;
-        };
-        if head != self.words {
-            return Fit::No;
+        match self.find(command.argv()) {
+            Some(found) => self.judge(command.argv(), &found),
+            None => Fit::No,
         }
-        self.judge(command.argv(), tail)
+    }
+
+    /// Where the prefix stands in an argv: at its beginning, or with options among its words.
+    fn find(&self, argv: &[String]) -> Option<Aligned> {
+        let is_open = |word: &str| match &self.open {
+            Some(OpenWord::Text(text)) => word.starts_with(text),
+            Some(OpenWord::Sql { lead, .. }) => word.starts_with(lead),
+            None => true,
+        };
+        let open: Option<&dyn Fn(&str) -> bool> = match &self.open {
+            Some(_) => Some(&is_open),
+            None => None,
+        };
+        let next = argv.get(self.words.len());
+        let whole = argv.starts_with(&self.words)
+            && (self.open.is_none() || next.is_some_and(|word| is_open(word)));
+        let is_plain = match (&self.open, next) {
+            // An option may stand where any statement would be taken.
+            (Some(OpenWord::Sql { lead, .. }), Some(next)) => {
+                !lead.is_empty() || !next.starts_with('-')
+            }
+            _ => true,
+        };
+        let plain = || whole.then(|| Aligned { words: self.words.len(), gaps: Vec::new() });
+        if whole && is_plain {
+            return plain();
+        }
+        profile::align(&self.profiles, &self.words, open, argv).or_else(plain)
     }
 
     /// Judges what follows the whole words that matched: the open word, then everything by the
     /// program's profile.
-    fn judge(&self, argv: &[String], tail: &[String]) -> Fit {
-        let at = self.words.len();
-        let mut granted = Granted::whole(at);
+    fn judge(&self, argv: &[String], found: &Aligned) -> Fit {
+        let at = found.words;
+        let mut granted = Granted::found(found);
         if let Some(open) = &self.open {
-            let Some(word) = tail.first() else {
+            let Some(word) = argv.get(at) else {
                 return Fit::No;
             };
             match open {
@@ -142,7 +167,7 @@ impl Prefix {
                         return Fit::No;
                     };
                     match sql.permits(text) {
-                        Ok(()) => granted = Granted { sealed: true, ..Granted::whole(at + 1) },
+                        Ok(()) => granted = granted.with_statement(),
                         Err(why) if why.kind == SqlRefusalKind::OtherBeginning => return Fit::No,
                         Err(why) => return Fit::Nearly(RefusalKind::Sql(why), Some(at)),
                     }
@@ -157,7 +182,7 @@ impl Prefix {
                     Fit::Nearly(RefusalKind::Beyond(beyond), Some(word))
                 }
             },
-            None if self.open.is_some() && tail.len() > 1 => {
+            None if self.open.is_some() && argv.len() > at + 1 => {
                 Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
             }
             None => Fit::Yes,

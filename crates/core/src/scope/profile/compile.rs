@@ -29,8 +29,12 @@ pub(super) fn compile(
         .values
         .iter()
         .map(|(kind, rule)| ValueRule::new(rule).map(|rule| (kind.as_str(), Arc::new(rule))));
-    let mut compiler =
-        Compiler { values: values.collect::<Result<_, _>>()?, sets: HashMap::new(), next: 0 };
+    let mut compiler = Compiler {
+        values: values.collect::<Result<_, _>>()?,
+        sets: HashMap::new(),
+        choices: HashMap::new(),
+        next: 0,
+    };
     for (set, flags) in &table.sets {
         let flags = compiler.flags(flags).map_err(|e| format!("[{name}.sets.{set}] {e}"))?;
         compiler.sets.insert(set, Arc::new(flags));
@@ -80,11 +84,13 @@ struct Draft<'t> {
 struct Compiler<'t> {
     values: HashMap<&'t str, Arc<ValueRule>>,
     sets: HashMap<&'t str, Arc<Flags>>,
+    /// The number of each choice that flags make: the same for a program and its subcommands.
+    choices: HashMap<&'t str, u16>,
     next: u16,
 }
 
 impl<'t> Compiler<'t> {
-    fn insert(&mut self, at: &mut Node, path: &[&str], draft: &Draft<'_>) -> Result<(), String> {
+    fn insert(&mut self, at: &mut Node, path: &[&str], draft: &Draft<'t>) -> Result<(), String> {
         let Some((word, rest)) = path.split_first() else {
             return Ok(());
         };
@@ -114,7 +120,7 @@ impl<'t> Compiler<'t> {
         Ok(())
     }
 
-    fn node(&mut self, table: &NodeTable<'_>, parent: Option<&Node>) -> Result<Node, String> {
+    fn node(&mut self, table: &NodeTable<'t>, parent: Option<&Node>) -> Result<Node, String> {
         let mut layers = vec![Arc::new(self.flags(table.flags)?)];
         for set in table.uses {
             let flags = self.sets.get(set.as_str());
@@ -143,6 +149,7 @@ impl<'t> Compiler<'t> {
                 .options_end_after
                 .or(parent.map(|parent| parent.options_end_after))
                 .unwrap_or(usize::MAX),
+            ordered: table.ordered || parent.is_some_and(|parent| parent.ordered),
             wide: table.wide.map(|why| (why.to_owned(), table.wide_below)),
             commands: HashMap::new(),
         };
@@ -159,7 +166,7 @@ impl<'t> Compiler<'t> {
         Ok(node)
     }
 
-    fn flags(&mut self, table: &FlagTable) -> Result<Flags, String> {
+    fn flags(&mut self, table: &'t FlagTable) -> Result<Flags, String> {
         let mut flags = Flags::default();
         for (effect, list) in [
             (Effect::Harmless, &table.harmless),
@@ -180,7 +187,11 @@ impl<'t> Compiler<'t> {
         for (name, list) in &table.target {
             // Flags that stand for operands narrow each other; all others of one choice exclude each other.
             let selects = name == "operands";
-            let mut choice = self.number()?;
+            let mut choice = match self.choices.get(name.as_str()) {
+                Some(choice) if !selects => *choice,
+                _ => self.number()?,
+            };
+            self.choices.insert(name, choice);
             for word in list.split_ascii_whitespace() {
                 self.flag(word, Effect::Target, (choice, selects), &mut flags)?;
                 if selects {
@@ -271,6 +282,7 @@ fn plain() -> NodeTable<'static> {
         after_dashes: None,
         first_operand_by: &[],
         options_end_after: None,
+        ordered: false,
         wide: None,
         wide_below: 1,
     }

@@ -1,55 +1,11 @@
 //! Whether what follows a prefix stays within what the prefix names.
 
+use super::granted::Granted;
 use super::kind::Kind;
 use super::places::{self, Placed, Places};
 use super::schema::Unlisted;
 use super::walk::{Event, Value, Walk, walk};
 use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Repeats, Takes};
-use crate::scope::lexer;
-
-/// Commands within commands are followed so deep.
-const MOST_NESTED: usize = 6;
-
-/// How much of an argv the prefix names.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::scope) struct Granted<'t> {
-    /// So many whole words.
-    pub words: usize,
-    /// The beginning of the next word.
-    pub open: Option<&'t str>,
-    /// Whether only harmless flags may follow the words that are named.
-    pub sealed: bool,
-}
-
-impl Granted<'_> {
-    /// Whole words alone.
-    pub fn whole(words: usize) -> Self {
-        Self { words, open: None, sealed: false }
-    }
-
-    fn names(&self, word: usize) -> bool {
-        word < self.words
-    }
-
-    fn is_open(&self, word: usize) -> bool {
-        word == self.words && self.open.is_some_and(|text| !text.is_empty())
-    }
-
-    /// Whether nothing but flags may stand at this word.
-    fn is_sealed(&self, word: usize) -> bool {
-        match self.open {
-            Some(_) => word > self.words,
-            None => self.sealed && word >= self.words,
-        }
-    }
-
-    /// The same for an argv that begins at a word of this one.
-    fn from(&self, word: usize) -> Self {
-        let words = self.words.saturating_sub(word);
-        let open = self.open.filter(|_| self.words >= word);
-        Self { words, open, sealed: self.sealed || self.open.is_some() }
-    }
-}
 
 /// Judges an argv, of which a prefix names the beginning, by the profile of its program.
 pub(in crate::scope) fn judge(
@@ -61,7 +17,7 @@ pub(in crate::scope) fn judge(
     nested(profiles, profile, argv, granted, 0)
 }
 
-fn nested(
+pub(super) fn nested(
     profiles: &Profiles,
     profile: &Profile,
     argv: &[String],
@@ -78,15 +34,15 @@ fn nested(
     }
 }
 
-struct Judge<'j, 'p, 'a> {
-    profiles: &'j Profiles,
-    argv: &'a [String],
-    granted: Granted<'j>,
+pub(super) struct Judge<'j, 'p, 'a> {
+    pub profiles: &'j Profiles,
+    pub argv: &'a [String],
+    pub granted: Granted<'j>,
     walk: &'j Walk<'p, 'a>,
-    depth: usize,
+    pub depth: usize,
 }
 
-fn beyond(effect: Effect, word: usize) -> Beyond {
+pub(super) fn beyond(effect: Effect, word: usize) -> Beyond {
     Beyond { effect, word, what: effect.does().to_owned() }
 }
 
@@ -201,7 +157,8 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 again = true;
             } else if other.id == flag.id && same_value(other_value) {
                 again = flag.takes == Takes::One;
-            } else if other.choice == flag.choice && !flag.repeats {
+            } else if other.choice == flag.choice && (!flag.repeats || self.granted.is_gap(word)) {
+                // Even among those that may be given several times, what comes first may decide.
                 let what = "would take the place of what the scope names".to_owned();
                 return Err(Beyond { effect: Effect::Target, word, what });
             }
@@ -322,7 +279,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         Ok(())
     }
 
-    fn too_many(&self, word: usize) -> Beyond {
+    pub(super) fn too_many(&self, word: usize) -> Beyond {
         let what = "is one word more than the scope allows".to_owned();
         Beyond { effect: Effect::Widens, word, what }
     }
@@ -357,76 +314,5 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             return Ok(());
         }
         self.check(&operand.kind, text, word)
-    }
-
-    /// A command within this one, from a word on.
-    fn command(&self, word: usize, last: Option<usize>) -> Result<(), Beyond> {
-        let end = last.unwrap_or(self.argv.len());
-        let argv = self.argv.get(word..end).unwrap_or_default();
-        self.inner(argv, self.granted.from(word))
-            .map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
-    }
-
-    fn inner(&self, argv: &[String], granted: Granted<'_>) -> Result<(), Beyond> {
-        let Some(program) = argv.first() else {
-            return Ok(());
-        };
-        if self.depth >= MOST_NESTED {
-            return Err(beyond(Effect::Runs, 0));
-        }
-        if granted.words == 0 && granted.open.is_some_and(|open| open != program) {
-            // The program's own name is open.
-            return Err(beyond(Effect::Runs, 0));
-        }
-        match self.profiles.find(program) {
-            Ok(Some(profile)) => nested(self.profiles, &profile, argv, granted, self.depth + 1),
-            Ok(None) if granted.open.is_some() || granted.sealed => {
-                let named = granted.words + usize::from(granted.open.is_some());
-                match argv.len() > named {
-                    true => Err(self.too_many(named)),
-                    false => Ok(()),
-                }
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(Beyond {
-                effect: Effect::Runs,
-                word: 0,
-                what: format!("can't be judged ({error})"),
-            }),
-        }
-    }
-
-    /// A command that a shell elsewhere reads: its words are joined by spaces and split again.
-    fn remote(&self, word: usize) -> Result<(), Beyond> {
-        if self.granted.words >= self.argv.len() {
-            return Ok(());
-        }
-        let named = self.argv.get(word..self.granted.words.max(word)).unwrap_or_default().join(" ");
-        let all = self.argv.get(word..).unwrap_or_default().join(" ");
-        let named = match self.granted.open {
-            Some(open) if named.is_empty() => open.to_owned(),
-            Some(open) => format!("{named} {open}"),
-            None => named,
-        };
-        self.shell(&all, &named, word.max(self.granted.words))
-    }
-
-    /// A text that a shell reads, of which a beginning is named: one command, and one of that prefix.
-    fn shell(&self, text: &str, named: &str, word: usize) -> Result<(), Beyond> {
-        let needs_shell = |error: lexer::LexError| {
-            let what = format!("would be read by another shell: {error}");
-            Beyond { effect: Effect::Runs, word, what }
-        };
-        let of = |words: Vec<lexer::Word>| words.into_iter().map(|word| word.text);
-        let argv: Vec<String> = of(lexer::split(text).map_err(needs_shell)?).collect();
-        let prefix: Vec<String> = match named.trim().is_empty() {
-            true => Vec::new(),
-            false => of(lexer::split(named).map_err(needs_shell)?).collect(),
-        };
-        if !argv.starts_with(&prefix) {
-            return Err(beyond(Effect::Runs, word));
-        }
-        let granted = Granted::whole(prefix.len());
-        self.inner(&argv, granted).map_err(|beyond| Beyond { word, ..beyond })
     }
 }

@@ -8,7 +8,9 @@
 //!
 //! Judging is pure and total. Never here: a look at the file system, at the environment, or at the program.
 
+mod align;
 mod compile;
+mod granted;
 mod judge;
 mod kind;
 mod places;
@@ -17,6 +19,7 @@ mod schema;
 mod script;
 mod walk;
 mod wide;
+mod within;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,7 +27,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use judge::{Granted, judge};
+pub(super) use align::{Aligned, align};
+pub(super) use granted::Granted;
+pub(super) use judge::judge;
 pub use registry::{ProfileError, Profiles};
 pub use schema::Needs;
 pub(super) use wide::{End, wide};
@@ -155,6 +160,8 @@ struct Node {
     /// Identities of flags that take the place of the first operand.
     first_operand_by: Vec<u16>,
     options_end_after: usize,
+    /// Whether options mean something else before other words than behind them.
+    ordered: bool,
     /// Why it is wide, and for how few operands.
     wide: Option<(String, usize)>,
     commands: HashMap<String, Arc<Node>>,

@@ -33,6 +33,9 @@ macro_rules! node_table {
             pub first_operand_by: Vec<String>,
             /// Options end after so many operands; without it they may follow operands.
             pub options_end_after: Option<usize>,
+            /// Whether the place of an option among the other words decides what it means, so that none
+            /// may stand before what a prefix names.
+            pub ordered: bool,
             /// Why a prefix that names no operand here amounts to nearly anything.
             pub wide: Option<String>,
             /// How many operands a prefix must name not to be wide; one where nothing is said.
@@ -50,6 +53,7 @@ macro_rules! node_table {
                     after_dashes: self.after_dashes.as_deref(),
                     first_operand_by: &self.first_operand_by,
                     options_end_after: self.options_end_after,
+                    ordered: self.ordered,
                     wide: self.wide.as_deref(),
                     wide_below: self.wide_below.unwrap_or(1),
                 }
@@ -68,6 +72,7 @@ pub(super) struct NodeTable<'t> {
     pub after_dashes: Option<&'t str>,
     pub first_operand_by: &'t [String],
     pub options_end_after: Option<usize>,
+    pub ordered: bool,
     pub wide: Option<&'t str>,
     pub wide_below: usize,
 }

@@ -21,6 +21,20 @@ pub(super) enum Event<'p, 'a> {
     Operand { text: &'a str, word: usize, after_dashes: bool },
 }
 
+impl Event<'_, '_> {
+    /// The word in which it stands.
+    pub(super) fn word(&self) -> usize {
+        match *self {
+            Self::Flag { word, .. }
+            | Self::Unknown { word, .. }
+            | Self::Ambiguous { word }
+            | Self::Command { word, .. }
+            | Self::NoCommand { word }
+            | Self::Operand { word, .. } => word,
+        }
+    }
+}
+
 /// A flag's value, and the word that it stands in.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {

@@ -1,0 +1,181 @@
+//! Where the words of a prefix stand in a command that has options before them: `kubectl -n prod get pods`
+//! is `kubectl get pods` with an option more.
+//!
+//! Only options that the profile lists, with their values, may stand between a prefix's words, and the
+//! program must read the words of the prefix as it would without them. What those options do is judged
+//! like that of options behind the prefix.
+
+use super::places::{self, Places};
+use super::walk::{Event, Value, Walk, walk};
+use super::within::MOST_NESTED;
+use super::{Profile, Profiles};
+
+/// A prefix found in an argv.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::scope) struct Aligned {
+    /// The word after the last whole one of the prefix; an open word stands here.
+    pub words: usize,
+    /// Words before that one which the prefix doesn't name, in their order.
+    pub gaps: Vec<usize>,
+}
+
+/// Whether a word is the one that a prefix leaves open.
+pub(in crate::scope) type IsOpen<'o> = &'o dyn Fn(&str) -> bool;
+
+/// Finds a prefix in an argv: its whole words, and then perhaps a word that `open` recognises.
+pub(in crate::scope) fn align(
+    profiles: &Profiles,
+    prefix: &[String],
+    open: Option<IsOpen<'_>>,
+    argv: &[String],
+) -> Option<Aligned> {
+    if open.is_none() && argv.starts_with(prefix) {
+        return Some(Aligned { words: prefix.len(), gaps: Vec::new() });
+    }
+    let same = prefix.iter().zip(argv).take_while(|(one, other)| one == other).count();
+    let differs = argv.get(same)?;
+    if same == 0 || argv.len() <= prefix.len() || !differs.starts_with('-') {
+        return None;
+    }
+    nested(profiles, prefix, open, argv, 0)
+}
+
+fn nested(
+    profiles: &Profiles,
+    prefix: &[String],
+    open: Option<IsOpen<'_>>,
+    argv: &[String],
+    depth: usize,
+) -> Option<Aligned> {
+    if depth >= MOST_NESTED || prefix.first()? != argv.first()? {
+        return None;
+    }
+    let Some(profile) = profiles.find(argv.first()?).ok()? else {
+        // Nothing is known of what its options are.
+        let at_open = argv.get(prefix.len()).is_some_and(|word| open.is_none_or(|open| open(word)));
+        let fits = argv.starts_with(prefix) && (open.is_none() || at_open);
+        return fits.then(|| Aligned { words: prefix.len(), gaps: Vec::new() });
+    };
+    let read = walk(&profile, argv);
+    let inner = inner(&read);
+    let mut found = Aligned::default();
+    let mut named = 0;
+    let mut at = 0;
+    loop {
+        let rest = prefix.get(named..)?;
+        if rest.is_empty() && open.is_none() {
+            break;
+        }
+        if inner.is_some_and(|inner| at == inner) && !rest.is_empty() {
+            let within = nested(profiles, rest, open, argv.get(at..)?, depth + 1)?;
+            found.gaps.extend(within.gaps.iter().map(|gap| gap + at));
+            at += within.words;
+            break;
+        }
+        let word = argv.get(at)?;
+        let option = option_ends(&read, at);
+        match rest.first() {
+            Some(next) if next == word => (named, at) = (named + 1, at + 1),
+            None if option.is_none() && open.is_some_and(|open| open(word)) => break,
+            _ => {
+                let last = option?;
+                found.gaps.extend(at..=last);
+                at = last + 1;
+            }
+        }
+    }
+    found.words = at;
+    let is_same = |profile: &Profile, read: &Walk<'_, '_>| {
+        let words = found.words + usize::from(open.is_some());
+        found.gaps.is_empty() || is_same_reading(profile, argv, read, words, &found.gaps)
+    };
+    if !is_same(&profile, &read) {
+        return None;
+    }
+    match &profile.also {
+        Some(also) if !is_same(also, &walk(also, argv)) => None,
+        _ => Some(found),
+    }
+}
+
+/// The word at which the command within a command begins.
+fn inner(read: &Walk<'_, '_>) -> Option<usize> {
+    places::module(read).or_else(|| Places::of(read).command()).filter(|word| *word > 0)
+}
+
+/// The last word of the listed options that begin at a word, where nothing else is in it.
+fn option_ends(read: &Walk<'_, '_>, at: usize) -> Option<usize> {
+    let mut end = None;
+    for event in read.events.iter().filter(|event| event.word() == at) {
+        match event {
+            Event::Flag { value, flag, .. } if !flag.ends_options => {
+                let last = value.map_or(at, |value| value.last);
+                end = Some(end.map_or(last, |end: usize| end.max(last)));
+            }
+            _ => return None,
+        }
+    }
+    end
+}
+
+/// Whether the words of an argv up to `words`, without the gaps, mean the same where they stand as they
+/// do alone, and the gaps are listed options of which nothing depends on the order.
+fn is_same_reading(
+    profile: &Profile,
+    argv: &[String],
+    read: &Walk<'_, '_>,
+    words: usize,
+    gaps: &[usize],
+) -> bool {
+    let named: Vec<usize> = (0..words).filter(|word| !gaps.contains(word)).collect();
+    let alone: Vec<String> = named.iter().filter_map(|at| argv.get(*at)).cloned().collect();
+    let alone = walk(profile, &alone);
+    let end = inner(read).unwrap_or(words).min(words);
+    let own_gaps = gaps.iter().any(|gap| *gap < end);
+    if own_gaps && read.node.ordered {
+        return false;
+    }
+    let place = |word: usize| named.get(word).copied().unwrap_or(usize::MAX);
+    let mut expected = alone.events.iter().filter(|event| place(event.word()) < end);
+    for event in read.events.iter().filter(|event| event.word() < end) {
+        if gaps.contains(&event.word()) {
+            let last = option_ends(read, event.word());
+            if last.is_none_or(|last| !gaps.contains(&last)) {
+                return false;
+            }
+        } else if !expected.next().is_some_and(|one| is_same(one, event, words)) {
+            return false;
+        }
+    }
+    expected.next().is_none()
+        && inner(&alone).map(place) == inner(read).filter(|word| *word < words)
+}
+
+/// Whether two words, one of which stands in a longer argv, are read in the same way.
+fn is_same(alone: &Event<'_, '_>, event: &Event<'_, '_>, words: usize) -> bool {
+    let same_value = |one: &Option<Value<'_>>, other: &Option<Value<'_>>| match (one, other) {
+        // The prefix ends at the flag, so that its value is free.
+        (None, Some(other)) => other.word >= words,
+        (one, other) => one.map(|value| value.text) == other.map(|value| value.text),
+    };
+    match (alone, event) {
+        (
+            Event::Flag { flag: one, value: mine, .. },
+            Event::Flag { flag: other, value: theirs, .. },
+        ) => one.id == other.id && same_value(mine, theirs),
+        (
+            Event::Unknown { name: one, value: mine, .. },
+            Event::Unknown { name: other, value: theirs, .. },
+        ) => one == other && mine == theirs,
+        (Event::Command { node: one, .. }, Event::Command { node: other, .. }) => {
+            std::ptr::eq(*one, *other)
+        }
+        (
+            Event::Operand { text: one, after_dashes: mine, .. },
+            Event::Operand { text: other, after_dashes: theirs, .. },
+        ) => one == other && mine == theirs,
+        (Event::Ambiguous { .. }, Event::Ambiguous { .. })
+        | (Event::NoCommand { .. }, Event::NoCommand { .. }) => true,
+        _ => false,
+    }
+}

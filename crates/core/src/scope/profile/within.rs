@@ -1,0 +1,86 @@
+//! Commands within commands: what a wrapper runs, and what a shell elsewhere reads.
+
+use super::align::align;
+use super::granted::Granted;
+use super::judge::{Judge, beyond, nested};
+use super::{Beyond, Effect};
+use crate::scope::lexer;
+
+/// Commands within commands are followed so deep.
+pub(super) const MOST_NESTED: usize = 6;
+
+impl Judge<'_, '_, '_> {
+    /// A command within this one, from a word on.
+    pub(super) fn command(&self, word: usize, last: Option<usize>) -> Result<(), Beyond> {
+        let end = last.unwrap_or(self.argv.len());
+        let argv = self.argv.get(word..end).unwrap_or_default();
+        self.inner(argv, self.granted.from(word))
+            .map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
+    }
+
+    fn inner(&self, argv: &[String], granted: Granted<'_>) -> Result<(), Beyond> {
+        let Some(program) = argv.first() else {
+            return Ok(());
+        };
+        if self.depth >= MOST_NESTED {
+            return Err(beyond(Effect::Runs, 0));
+        }
+        if granted.words == 0 && granted.open.is_some_and(|open| open != program) {
+            // The program's own name is open.
+            return Err(beyond(Effect::Runs, 0));
+        }
+        match self.profiles.find(program) {
+            Ok(Some(profile)) => nested(self.profiles, &profile, argv, granted, self.depth + 1),
+            Ok(None) if granted.open.is_some() || granted.sealed => {
+                let named = granted.words + usize::from(granted.open.is_some());
+                match argv.len() > named {
+                    true => Err(self.too_many(named)),
+                    false => Ok(()),
+                }
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(Beyond {
+                effect: Effect::Runs,
+                word: 0,
+                what: format!("can't be judged ({error})"),
+            }),
+        }
+    }
+
+    /// A command that a shell elsewhere reads: its words are joined by spaces and split again.
+    pub(super) fn remote(&self, word: usize) -> Result<(), Beyond> {
+        let rest = self.argv.get(word..).unwrap_or_default();
+        let is_named = |at: &usize| self.granted.names(at + word);
+        if (0..rest.len()).all(|at| is_named(&at)) {
+            return Ok(());
+        }
+        let named = rest.iter().enumerate().filter(|(at, _)| is_named(at)).map(|(_, text)| text);
+        let named = named.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let all = rest.join(" ");
+        let named = match self.granted.open {
+            Some(open) if named.is_empty() => open.to_owned(),
+            Some(open) => format!("{named} {open}"),
+            None => named,
+        };
+        self.shell(&all, &named, word.max(self.granted.words))
+    }
+
+    /// A text that a shell reads, of which a beginning is named: one command, and one of that prefix.
+    pub(super) fn shell(&self, text: &str, named: &str, word: usize) -> Result<(), Beyond> {
+        let needs_shell = |error: lexer::LexError| {
+            let what = format!("would be read by another shell: {error}");
+            Beyond { effect: Effect::Runs, word, what }
+        };
+        let of = |words: Vec<lexer::Word>| words.into_iter().map(|word| word.text);
+        let argv: Vec<String> = of(lexer::split(text).map_err(needs_shell)?).collect();
+        let prefix: Vec<String> = match named.trim().is_empty() {
+            true => Vec::new(),
+            false => of(lexer::split(named).map_err(needs_shell)?).collect(),
+        };
+        let Some(aligned) = align(self.profiles, &prefix, None, &argv) else {
+            return Err(beyond(Effect::Runs, word));
+        };
+        let granted = Granted::found(&aligned);
+        self.inner(&argv, granted).map_err(|beyond| Beyond { word, ..beyond })
+    }
+}
