@@ -59,7 +59,8 @@ impl Part {
     }
 }
 
-/// The fields of a type of record that may be committed to, and what each is part of.
+/// The fields of a type of record that may be committed to, and what each is part of; in the order of their
+/// names, as their openings stand.
 pub fn fields_of(kind: &str) -> &'static [(&'static str, Part)] {
     match kind {
         "run_open" => &[("task", Part::Task)],

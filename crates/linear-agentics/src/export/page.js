@@ -77,9 +77,11 @@ function skip(tree, count, roots) {
   if (tree.size !== end) throw new Error("a gap has too few hashes");
 }
 
-// What a field says that the record before commits to: the SHA-256 of the line is the commitment.
-function open(record, line) {
+// What a field says that the record before commits to: the SHA-256 of the line is the commitment. Openings stand in the
+// order of the fields.
+function open(record, line, previous) {
   const [tag, field, , value] = JSON.parse(line);
+  if (previous.startsWith("[\"") && JSON.parse(previous)[1] >= field) throw new Error(`openings beside record ${record ? record.seq : 1} stand in another order than its fields`);
   const known = record && tag === "lar-opening/v1" && Object.hasOwn(record.committed ?? {}, field);
   if (!known || record.committed[field] !== hex(sha256(utf8(line)))) throw new Error(`an opening beside record ${record ? record.seq : 1} opens nothing in it`);
   record[field] = value;
@@ -99,8 +101,8 @@ function check(text) {
   Object.assign(found, { origin, size: Number(size), root });
   const tree = { size: 0, peaks: [] };
   let before = sha256(new Uint8Array());
-  for (const line of lines) {
-    if (line.startsWith("[\"")) { open(found.records[found.records.length - 1], line); continue; }
+  for (const [at, line] of lines.entries()) {
+    if (line.startsWith("[\"")) { open(found.records[found.records.length - 1], line, lines[at - 1] ?? ""); continue; }
     if (line.startsWith("[")) { const [count, ...roots] = JSON.parse(line); skip(tree, count, roots); continue; }
     const record = JSON.parse(line);
     for (const field of Object.keys(record.committed ?? {})) {

@@ -120,13 +120,19 @@ impl Openings {
 
     /// Takes an opening, which belongs to the last record.
     pub(super) fn opening(&mut self, line: &OpeningLine<'_>) -> Result<(), String> {
-        let fits = |committed: &&mut Committed| {
+        let fits = |committed: &Committed| {
             committed.field == line.field && committed.commitment == line.commitment
         };
-        match self.last.iter_mut().find(fits) {
-            Some(committed) if !committed.opened => committed.opened = true,
-            Some(_) => return Err("an opening of it stands twice".to_owned()),
-            None => return Err("an opening beside it opens nothing in it".to_owned()),
+        let at =
+            self.last.iter().position(fits).ok_or("an opening beside it opens nothing in it")?;
+        // In the order of the fields, each once: a bundle has one form.
+        match self.last.get_mut(at..) {
+            Some([committed, after @ ..]) if after.iter().all(|later| !later.opened) => {
+                if std::mem::replace(&mut committed.opened, true) {
+                    return Err("an opening of it stands twice".to_owned());
+                }
+            }
+            _ => return Err("its openings stand in another order than its fields".to_owned()),
         }
         if line.field == "question" && self.shown != Some(Digest::of(line.value)) {
             return Err("the question that it commits to isn't the one that was shown".to_owned());

@@ -142,6 +142,11 @@ fn an_opening_that_is_forged_moved_or_left_out_is_told() {
         if seq != last {
             assert_eq!(broken(&moved, "opens nothing"), last);
         }
+        if lines.get(place + 1).is_some_and(|next| opening(&next)) {
+            let mut swapped = owned(&lines);
+            swapped.swap(place, place + 1);
+            assert_eq!(broken(&swapped, "another order"), seq);
+        }
         let mut spaced = owned(&lines);
         spaced[place] = spaced[place].replacen("\",\"", "\", \"", 1);
         broken(&spaced, "an opening");
