@@ -6,8 +6,10 @@
 
 mod clock;
 mod file;
+mod known;
 mod log;
 mod openings;
+mod places;
 mod queue;
 mod read;
 mod reader;
@@ -32,11 +34,12 @@ use lar_core::ledger::{
 };
 use lar_core::time::Timestamp;
 
+use known::Known;
 use log::Integrator;
 use reader::Reader;
 use schema::Connections;
 use store::Store;
-use writer::{Failed, Writer};
+use writer::{Failed, Within, Writer};
 
 use crate::seen::LastSeen;
 
@@ -61,7 +64,7 @@ impl Sqlite {
             log::check_edge(&reading)?;
             let seen = match seen {
                 Some(directory) => {
-                    let id = Store::new(&reading).identity()?.ledger;
+                    let id = Store::new(&reading, &mut Known::default()).identity()?.ledger;
                     let mut seen = LastSeen::of(directory, &id);
                     seen.check(|| log::sight(&reading), |size| log::root_at(&reading, size))?;
                     Some(seen)
@@ -80,15 +83,17 @@ impl Sqlite {
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(|error| unavailable(&error))?;
-        let id = Store::new(&transaction).identity()?.ledger;
+        let (mut log, mut known) = (Integrator::new(None), Known::default());
+        let now = log.begin(&transaction)?;
+        let mut store = Store::new(&transaction, &mut known);
+        let Identity { ledger: id, epoch } = store.identity()?;
         let mut seen = LastSeen::of(seen, &id);
-        let mut epoch = Store::new(&transaction).identity()?.epoch;
         // The epochs that were seen are gone with the newer file; theirs are not begun again.
-        epoch = epoch.max(seen.read()?.map_or(0, |(seen, _)| seen.epoch)) + 1;
-        let own = vec![(clock::now(&transaction)?, Body::LedgerEpoch(LedgerEpoch { epoch }))];
+        let epoch = epoch.max(seen.read()?.map_or(0, |(seen, _)| seen.epoch)) + 1;
+        let own = vec![(now, Body::LedgerEpoch(LedgerEpoch { epoch }))];
         let changes = Changes { epoch: Some(epoch), own, ..Changes::default() };
-        Store::new(&transaction).write(changes)?;
-        let sight = log::sight(&transaction)?;
+        store.write(&mut log, changes)?;
+        let sight = log.leave_unsealed(&transaction, now)?;
         transaction.commit().map_err(|error| unavailable(&error))?;
         seen.note(sight, None)?;
         Ok(Identity { ledger: id, epoch })
@@ -99,10 +104,10 @@ impl Sqlite {
         &self,
         decide: impl FnOnce(&mut Store<'_>, Timestamp) -> Result<(T, Changes)> + Send + 'static,
     ) -> Result<T> {
-        let work = |connection: &rusqlite::Connection, now| -> std::result::Result<T, Failed> {
-            let mut store = Store::new(connection);
-            let (answer, changes) = decide(&mut store, now)?;
-            store.write(changes).map_err(Failed::Spoilt)?;
+        let work = |within: &mut Within<'_>| -> std::result::Result<T, Failed> {
+            let mut store = Store::new(within.connection, within.known);
+            let (answer, changes) = decide(&mut store, within.now)?;
+            store.write(within.log, changes).map_err(Failed::Spoilt)?;
             Ok(answer)
         };
         self.change(work).await
@@ -110,9 +115,7 @@ impl Sqlite {
 
     async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Connection, Timestamp) -> std::result::Result<T, Failed>
-        + Send
-        + 'static,
+        work: impl FnOnce(&mut Within<'_>) -> std::result::Result<T, Failed> + Send + 'static,
     ) -> Result<T> {
         match &self.writer {
             Ok(writer) => writer.ask(work).await,
@@ -132,7 +135,7 @@ impl Sqlite {
 #[async_trait]
 impl Ledger for Sqlite {
     async fn identity(&self) -> Result<Identity> {
-        self.read(|connection| Store::new(connection).identity()).await
+        self.read(|connection| Store::new(connection, &mut Known::default()).identity()).await
     }
 
     async fn bump_epoch(&self) -> Result<Identity> {
@@ -150,7 +153,8 @@ impl Ledger for Sqlite {
 
     async fn grant(&self, grant: &GrantId) -> Result<Option<Grant>> {
         let grant = grant.clone();
-        self.read(move |connection| Store::new(connection).grant(&grant)).await
+        self.read(move |connection| Store::new(connection, &mut Known::default()).grant(&grant))
+            .await
     }
 
     async fn grants(&self) -> Result<Vec<Grant>> {
@@ -196,21 +200,25 @@ impl Ledger for Sqlite {
     async fn decisions(&self, run: &RunId, attempt: &AttemptId) -> Result<Decisions> {
         let (run, attempt) = (run.clone(), *attempt);
         // With the time that a change would be given.
-        let read = move |connection: &rusqlite::Connection, now| {
-            let signed = Store::new(connection).decisions(&run, &attempt)?;
-            Ok(Decisions { now, signed })
+        let read = move |within: &mut Within<'_>| {
+            let signed = Store::new(within.connection, within.known).decisions(&run, &attempt)?;
+            Ok(Decisions { now: within.now, signed })
         };
         self.change(read).await
     }
 
     async fn attempt(&self, run: &RunId, attempt: &AttemptId) -> Result<Option<Attempt>> {
         let (run, attempt) = (run.clone(), *attempt);
-        self.read(move |connection| Store::new(connection).attempt(&run, &attempt)).await
+        self.read(move |connection| {
+            Store::new(connection, &mut Known::default()).attempt(&run, &attempt)
+        })
+        .await
     }
 
     async fn attempts(&self, run: &RunId) -> Result<Vec<Attempt>> {
         let run = run.clone();
-        self.read(move |connection| Store::new(connection).attempts(&run)).await
+        self.read(move |connection| Store::new(connection, &mut Known::default()).attempts(&run))
+            .await
     }
 
     async fn records(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<SealedRecord>> {
@@ -275,8 +283,8 @@ impl Log for Sqlite {
     }
 
     async fn witness(&self, size: u64, checkpoint: String) -> Result<()> {
-        let work = move |connection: &rusqlite::Connection, _| {
-            log::witness(connection, size, &checkpoint).map_err(Failed::Spoilt)
+        let work = move |within: &mut Within<'_>| {
+            log::witness(within.connection, size, &checkpoint).map_err(Failed::Spoilt)
         };
         self.change(work).await
     }
@@ -286,8 +294,8 @@ impl Log for Sqlite {
     }
 
     async fn stamp(&self, size: u64, stamped: Stamped) -> Result<()> {
-        let work = move |connection: &rusqlite::Connection, _| {
-            log::stamp(connection, size, &stamped).map_err(Failed::Spoilt)
+        let work = move |within: &mut Within<'_>| {
+            log::stamp(within.connection, size, &stamped).map_err(Failed::Spoilt)
         };
         self.change(work).await
     }
@@ -297,8 +305,9 @@ impl Log for Sqlite {
     }
 
     async fn rotate(&self, epoch: u64, certify: Certify) -> Result<Head> {
-        let work = move |connection: &rusqlite::Connection, now| {
-            log::rotate(connection, now, epoch, certify).map_err(Failed::Spoilt)
+        let work = move |within: &mut Within<'_>| {
+            let (connection, now) = (within.connection, within.now);
+            within.log.rotate(connection, now, epoch, certify).map_err(Failed::Spoilt)
         };
         self.change(work).await?;
         self.head().await
@@ -333,6 +342,7 @@ fn unavailable(error: &rusqlite::Error) -> LedgerError {
         Code::PermissionDenied => "permission was denied; check the owner and mode of the file",
         Code::SystemIoFailure => "the disk reported an error; check the disk before you go on",
         Code::DatabaseCorrupt => return corrupt(),
+        Code::ConstraintViolation => return contradiction(),
         Code::NotADatabase => {
             return LedgerError::Damaged(
                 "the file is not a SQLite database; name another with `--ledger`".to_owned(),
@@ -345,4 +355,10 @@ fn unavailable(error: &rusqlite::Error) -> LedgerError {
 
 fn corrupt() -> LedgerError {
     LedgerError::Damaged("its pages are corrupt; restore the file from a backup".to_owned())
+}
+
+fn contradiction() -> LedgerError {
+    LedgerError::Damaged(
+        "its tables contradict each other; restore the file from a backup".to_owned(),
+    )
 }

@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lar_core::ledger::{CLOCK_SLACK_MS, ClockReset, LedgerError};
 use lar_core::time::Timestamp;
-use rusqlite::Connection;
 
 use super::{schema, unavailable};
 
@@ -17,16 +16,8 @@ fn system() -> i64 {
         .unwrap_or(0)
 }
 
-fn highest(connection: &Connection) -> Result<i64, LedgerError> {
-    connection
-        .prepare_cached("SELECT millis FROM ledger")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-        .map_err(|error| unavailable(&error))
-}
-
-/// The time within a transaction.
-pub(super) fn now(connection: &Connection) -> Result<Timestamp, LedgerError> {
-    let highest = highest(connection)?;
+/// The time within a transaction, by the highest one that was given out before.
+pub(super) fn now(highest: i64) -> Result<Timestamp, LedgerError> {
     let slack = i64::try_from(CLOCK_SLACK_MS).unwrap_or(i64::MAX);
     let system = system();
     if system < highest.saturating_sub(slack) {
@@ -39,15 +30,6 @@ pub(super) fn now(connection: &Connection) -> Result<Timestamp, LedgerError> {
     Ok(Timestamp::from_millis(system.max(highest)))
 }
 
-/// Keeps the time that was given out, together with what it was given out for.
-pub(super) fn keep(connection: &Connection, now: Timestamp) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE ledger SET millis = ?1 WHERE millis < ?1")
-        .and_then(|mut statement| statement.execute([now.as_millis()]))
-        .map(drop)
-        .map_err(|error| unavailable(&error))
-}
-
 /// Takes the system's time for right, whatever was given out before. What holds until a time that was
 /// reckoned from the wrong one ends now: the holds on runs and uses, and approvals.
 pub(super) fn reset(path: &Path) -> Result<ClockReset, LedgerError> {
@@ -55,7 +37,10 @@ pub(super) fn reset(path: &Path) -> Result<ClockReset, LedgerError> {
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))?;
-    let (before, now) = (highest(&transaction)?, system());
+    let before: i64 = transaction
+        .query_row("SELECT millis FROM ledger", [], |row| row.get(0))
+        .map_err(|error| unavailable(&error))?;
+    let now = system();
     if now < before {
         for statement in [
             "UPDATE ledger SET millis = ?1",

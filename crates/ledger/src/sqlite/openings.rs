@@ -9,7 +9,7 @@ use lar_core::id::RunId;
 use lar_core::ledger::{Erasing, LedgerError};
 use rusqlite::{Connection, params};
 
-use super::read::{has, unreadable};
+use super::read::unreadable;
 use super::unavailable;
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -82,8 +82,6 @@ pub(super) fn read(
     };
     match collect() {
         Ok(()) => Ok(found),
-        // A file that is only read may have been made before there were any.
-        Err(_) if !has(connection, "openings")? => Ok(found),
         Err(error) => Err(unavailable(&error)),
     }
 }

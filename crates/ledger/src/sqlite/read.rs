@@ -13,8 +13,9 @@ use lar_core::outcome::Verdict;
 use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::known::Known;
 use super::store::Store;
-use super::{openings, unavailable};
+use super::{openings, places, unavailable};
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -25,32 +26,29 @@ pub(super) fn records(
     limit: u64,
 ) -> Result<Vec<SealedRecord>> {
     let n = row_of(connection, run)?;
-    let read = || -> rusqlite::Result<Vec<SealedRecord>> {
-        connection
-            .prepare_cached(
-                "SELECT seq, hash, bytes FROM records WHERE run = ?1 AND seq >= ?2
-                 ORDER BY seq LIMIT ?3",
-            )?
-            .query_map(params![n, number(from), number(limit)], |row| {
-                let (seq, hash) = (row.get(0)?, digest(row, 1)?);
-                Ok(SealedRecord { seq, hash, bytes: row.get(2)?, openings: Vec::new() })
-            })?
-            .collect()
+    let places = places::read(connection, n, from, limit)?;
+    let (Some((first, _)), Some((last, _))) = (places.first(), places.last()) else {
+        return Ok(Vec::new());
     };
-    let mut records = read().map_err(|error| unavailable(&error))?;
-    if let (Some(first), Some(last)) = (records.first(), records.last()) {
-        let mut opened = openings::read(connection, n, first.seq..=last.seq)?;
-        for record in &mut records {
-            record.openings = opened.remove(&record.seq).unwrap_or_default();
+    let mut opened = openings::read(connection, n, *first..=*last)?;
+    let mut statement = connection
+        .prepare_cached("SELECT hash, bytes FROM records WHERE n = ?1 AND run = ?2 AND seq = ?3")
+        .map_err(|error| unavailable(&error))?;
+    let mut records = Vec::with_capacity(places.len());
+    for (seq, leaf) in places {
+        let found = statement
+            .query_row(params![number(leaf.saturating_add(1)), n, seq], |row| {
+                Ok((digest(row, 0)?, row.get(1)?))
+            })
+            .optional()
+            .map_err(|error| unavailable(&error))?;
+        // One that isn't there any more is missed by whoever follows the chain.
+        if let Some((hash, bytes)) = found {
+            let openings = opened.remove(&seq).unwrap_or_default();
+            records.push(SealedRecord { seq, hash, bytes, openings });
         }
     }
     Ok(records)
-}
-
-/// Whether there is a table of this name.
-pub(super) fn has(connection: &Connection, table: &str) -> Result<bool> {
-    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1";
-    connection.query_row(sql, [table], |row| row.get(0)).map_err(|error| unavailable(&error))
 }
 
 pub(super) fn journal(
@@ -91,7 +89,8 @@ pub(super) fn grants(connection: &Connection) -> Result<Vec<Grant>> {
             .query_map([], |row| grant_id(row, 0))?
             .collect()
     };
-    let mut store = Store::new(connection);
+    let mut known = Known::default();
+    let mut store = Store::new(connection, &mut known);
     let ids = ids().map_err(|error| unavailable(&error))?;
     ids.iter().filter_map(|id| store.grant(id).transpose()).collect()
 }
@@ -109,7 +108,11 @@ pub(super) fn number(asked: u64) -> i64 {
 }
 
 /// The columns of a grant.
-pub(super) const GRANT: &str = "n, id, issued, expires, revoked, reason, epoch, definitions";
+macro_rules! grant {
+    () => {
+        "n, id, issued, expires, revoked, reason, epoch, definitions"
+    };
+}
 
 pub(super) fn grant_of(row: &Row<'_>) -> rusqlite::Result<(i64, Grant)> {
     let revoked = match time(row, 4)? {
@@ -131,8 +134,11 @@ pub(super) fn grant_of(row: &Row<'_>) -> rusqlite::Result<(i64, Grant)> {
 }
 
 /// The columns of a token.
-pub(super) const TOKEN: &str = "name, definition, granted, uses_left, expires, requires_approval, candidate, \
-     unlocked_by";
+macro_rules! token {
+    () => {
+        "name, definition, granted, uses_left, expires, requires_approval, candidate, unlocked_by"
+    };
+}
 
 pub(super) fn token_of(row: &Row<'_>) -> rusqlite::Result<TokenState> {
     let granted = Granted {
@@ -171,11 +177,11 @@ pub(super) const POSITION: &str =
 /// The columns of a run, with the tables they are in.
 pub(super) const RUN: &str = concat!(run!(), " FROM runs r JOIN grants g ON g.n = r.grant_n");
 
-/// A run, the numbers of its row and its grant's, and where the grant stands.
+/// A run, the number of its row, its last places, the number of its grant's row, and where the grant stands.
 pub(super) const RUN_IN_WORK: &str = concat!(
     "SELECT ",
     run!(),
-    ", r.n, g.n, ",
+    ", r.n, r.places, g.n, ",
     position!(),
     " FROM runs r JOIN grants g ON g.n = r.grant_n, ledger l WHERE r.id = ?1"
 );
@@ -206,9 +212,15 @@ pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     })
 }
 
-/// The columns of an attempt.
-pub(super) const ATTEMPT: &str = "id, token, action, state, fence, lease_until, approved_until, \
-     resolution, holder, seq";
+/// The columns of attempt `a` of token `t`.
+macro_rules! attempt {
+    () => {
+        "a.id, t.name, a.action, a.state, a.fence, a.lease_until, a.approved_until, a.resolution, \
+         a.holder, a.seq"
+    };
+}
+
+pub(super) use {attempt, grant, token};
 
 pub(super) fn attempt_of(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     let (word, action, fence): (String, Digest, u64) = (row.get(3)?, digest(row, 2)?, row.get(4)?);

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lar_core::audit::record::genesis;
 use lar_core::audit::tree::Frontier;
 use lar_core::ledger::{LedgerError, LedgerId};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
-use super::{corrupt, file, log, unavailable};
+use super::{corrupt, file, log, places, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// After how many pages of 4 KiB the write-ahead log is folded into the file. Whoever commits then waits for
 /// it, so that it should be less than one in a hundred.
 const FOLD_AFTER: i64 = 4_096;
@@ -32,7 +33,20 @@ const TABLES: &str = "
         id     TEXT NOT NULL,
         epoch  INTEGER NOT NULL,
         -- The highest time that was ever given out, in milliseconds since 1970.
-        millis INTEGER NOT NULL
+        millis INTEGER NOT NULL,
+        -- How many records are written; how many of them are under the head that is signed, and the root
+        -- over those.
+        written    INTEGER NOT NULL,
+        size       INTEGER NOT NULL,
+        root       BLOB NOT NULL,
+        checkpoint TEXT,
+        -- The epoch of the key that signs.
+        key_epoch  INTEGER NOT NULL,
+        -- The log's own records, which belong to no run: how many, and the hash of the last.
+        own_seq    INTEGER NOT NULL,
+        own_head   BLOB NOT NULL,
+        -- The hashes of the log's last leaves, which make no row of `leaves` yet.
+        leaves     BLOB NOT NULL
     ) STRICT;
 
     CREATE TABLE grants (
@@ -49,6 +63,7 @@ const TABLES: &str = "
     CREATE INDEX named_grants ON grants (n) WHERE named;
 
     CREATE TABLE tokens (
+        n                 INTEGER PRIMARY KEY,
         grant_n           INTEGER NOT NULL REFERENCES grants (n),
         name              TEXT NOT NULL,
         position          INTEGER NOT NULL,
@@ -59,8 +74,8 @@ const TABLES: &str = "
         requires_approval INTEGER NOT NULL,
         candidate         INTEGER NOT NULL,
         unlocked_by       TEXT,
-        PRIMARY KEY (grant_n, name)
-    ) STRICT, WITHOUT ROWID;
+        UNIQUE (grant_n, name)
+    ) STRICT;
 
     CREATE TABLE runs (
         n           INTEGER PRIMARY KEY,
@@ -75,16 +90,18 @@ const TABLES: &str = "
         stop_reason TEXT,
         seq         INTEGER NOT NULL,
         head        BLOB NOT NULL,
-        pages       INTEGER NOT NULL
+        pages       INTEGER NOT NULL,
+        -- The leaves of its last records, which make no row of `places` yet.
+        places      BLOB NOT NULL
     ) STRICT;
     CREATE INDEX open_runs ON runs (n) WHERE stop_reason IS NULL;
 
-    -- The run comes first in the key, so that what happens together lies together.
+    -- The run comes first in the key, so that what happens together lies together. The rows that it names were
+    -- read in the same transaction, and none of them is ever deleted.
     CREATE TABLE attempts (
-        run            INTEGER NOT NULL REFERENCES runs (n),
+        run            INTEGER NOT NULL,
         id             BLOB NOT NULL,
-        grant_n        INTEGER NOT NULL,
-        token          TEXT NOT NULL,
+        token_n        INTEGER NOT NULL,
         action         BLOB NOT NULL,
         state          TEXT NOT NULL,
         fence          INTEGER NOT NULL,
@@ -93,19 +110,9 @@ const TABLES: &str = "
         resolution     TEXT,
         holder         INTEGER NOT NULL,
         seq            INTEGER NOT NULL,
-        PRIMARY KEY (run, id),
-        FOREIGN KEY (grant_n, token) REFERENCES tokens (grant_n, name)
+        PRIMARY KEY (run, id)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX held_attempts ON attempts (grant_n, token, lease_until) WHERE state = 'reserved';
-
-    CREATE TABLE records (
-        run   INTEGER NOT NULL REFERENCES runs (n),
-        seq   INTEGER NOT NULL,
-        leaf  INTEGER NOT NULL,
-        hash  BLOB NOT NULL,
-        bytes BLOB NOT NULL,
-        PRIMARY KEY (run, seq)
-    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX held_attempts ON attempts (token_n, lease_until) WHERE state = 'reserved';
 
     CREATE TABLE journal (
         run   INTEGER NOT NULL REFERENCES runs (n),
@@ -113,6 +120,25 @@ const TABLES: &str = "
         bytes BLOB NOT NULL,
         PRIMARY KEY (run, page)
     ) STRICT;
+
+    -- What people signed about attempts.
+    CREATE TABLE decisions (
+        run       INTEGER NOT NULL REFERENCES runs (n),
+        attempt   BLOB NOT NULL,
+        place     INTEGER NOT NULL,
+        statement TEXT NOT NULL,
+        signature TEXT NOT NULL,
+        PRIMARY KEY (run, attempt, place)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What records commit to.
+    CREATE TABLE openings (
+        run   INTEGER NOT NULL REFERENCES runs (n),
+        seq   INTEGER NOT NULL,
+        field TEXT NOT NULL,
+        line  TEXT NOT NULL,
+        PRIMARY KEY (run, seq, field)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// A ledger's connections.
@@ -123,35 +149,6 @@ pub(super) struct Connections {
     /// The one that reads.
     pub(super) reading: Connection,
 }
-
-/// What people signed about attempts, what records commit to, and the newest checkpoint that an authority
-/// time-stamped. Made in files of this version that were
-/// made before these were known, too: whoever doesn't know them loses nothing by it.
-const LATER: &str = "
-    CREATE TABLE IF NOT EXISTS decisions (
-        run       INTEGER NOT NULL REFERENCES runs (n),
-        attempt   BLOB NOT NULL,
-        place     INTEGER NOT NULL,
-        statement TEXT NOT NULL,
-        signature TEXT NOT NULL,
-        PRIMARY KEY (run, attempt, place)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE IF NOT EXISTS openings (
-        run   INTEGER NOT NULL REFERENCES runs (n),
-        seq   INTEGER NOT NULL,
-        field TEXT NOT NULL,
-        line  TEXT NOT NULL,
-        PRIMARY KEY (run, seq, field)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE IF NOT EXISTS stamped (
-        only       INTEGER PRIMARY KEY CHECK (only = 1),
-        size       INTEGER NOT NULL,
-        checkpoint TEXT NOT NULL,
-        answer     BLOB NOT NULL
-    ) STRICT;
-";
 
 /// Opens the file, makes it when it is new, and checks that it is a ledger of a known version.
 pub(super) fn open(path: &Path) -> Result<Connections, LedgerError> {
@@ -365,16 +362,17 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         let make = || -> rusqlite::Result<()> {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(log::TABLES)?;
-            transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1, 0)", [id.as_str()])?;
-            let empty = Frontier::default().root();
-            transaction
-                .execute("INSERT INTO log VALUES (1, 0, ?1, NULL, 1)", [empty.as_bytes()])?;
+            transaction.execute_batch(log::LEAVES)?;
+            transaction.execute_batch(places::TABLE)?;
+            transaction.execute(
+                "INSERT INTO ledger VALUES (1, ?1, 1, 0, 0, 0, ?2, NULL, 1, 0, ?3, x'')",
+                params![id.as_str(), Frontier::default().root().as_bytes(), genesis().as_bytes()],
+            )?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)
         };
         make().map_err(|error| unavailable(&error))?;
     }
-    transaction.execute_batch(LATER).map_err(|error| unavailable(&error))?;
     transaction.commit().map_err(|error| unavailable(&error))
 }
 

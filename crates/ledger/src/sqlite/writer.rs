@@ -8,7 +8,7 @@ use lar_core::time::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock;
+use super::known::Known;
 use super::log::Integrator;
 use super::queue;
 use super::schema::PATIENCE;
@@ -23,9 +23,18 @@ const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How many commands share one commit at the most.
 const BATCH: usize = 256;
 
-/// What the thread is asked to do within a transaction, at the ledger's time. It answers with what is
-/// to be said once all is on disk.
-type Work = Box<dyn FnOnce(&Connection, Timestamp) -> (Answer, Result<(), LedgerError>) + Send>;
+/// What work finds within its transaction.
+pub(super) struct Within<'t> {
+    pub(super) connection: &'t Connection,
+    pub(super) known: &'t mut Known,
+    pub(super) log: &'t mut Integrator,
+    /// The ledger's time.
+    pub(super) now: Timestamp,
+}
+
+/// What the thread is asked to do within a transaction. It answers with what is to be said once all is
+/// on disk.
+type Work = Box<dyn FnOnce(&mut Within<'_>) -> (Answer, Result<(), LedgerError>) + Send>;
 
 /// An answer that waits for the commit.
 type Answer = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
@@ -72,7 +81,7 @@ impl Writer {
     /// full, the caller waits for a place.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Failed> + Send + 'static,
+        work: impl FnOnce(&mut Within<'_>) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let gone = || LedgerError::Unavailable("its writer has stopped; start again".to_owned());
         let (reply, answer) = oneshot::channel();
@@ -92,8 +101,8 @@ impl Writer {
                     send(&reply, Err(failed.err().unwrap_or(none)));
                 }
             }),
-            work: Box::new(move |connection, now| {
-                let (value, whole) = match work(connection, now) {
+            work: Box::new(move |within| {
+                let (value, whole) = match work(within) {
                     Ok(value) => (Ok(value), Ok(())),
                     Err(Failed::Refused(error)) => (Err(error), Ok(())),
                     Err(Failed::Spoilt(error)) => (Err(error.clone()), Err(error)),
@@ -125,7 +134,8 @@ fn run(
     mut seen: Option<LastSeen>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let make = |batch| commit(&mut connection, &mut log, &mut seen, batch);
+    let mut known = Known::default();
+    let make = |batch| commit(&mut connection, &mut log, &mut known, &mut seen, batch);
     let tell = |answer: Answer, result: &Result<(), LedgerError>| answer(result.clone());
     queue::serve(&mut commands, BATCH, make, tell);
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
@@ -139,11 +149,15 @@ fn run(
 fn commit(
     connection: &mut Connection,
     log: &mut Integrator,
+    known: &mut Known,
     seen: &mut Option<LastSeen>,
     batch: Vec<Command>,
 ) -> (Result<(), LedgerError>, Vec<Answer>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
-    let result = transact(connection, log, batch, &mut answers);
+    let result = transact(connection, log, known, batch, &mut answers);
+    if result.is_err() {
+        known.forget();
+    }
     let result = result.map(|sight| {
         log.committed();
         if let (Some(seen), Some(sight)) = (seen, sight) {
@@ -166,6 +180,7 @@ fn commit(
 fn transact(
     connection: &mut Connection,
     log: &mut Integrator,
+    known: &mut Known,
     batch: Vec<Command>,
     answers: &mut Vec<Answer>,
 ) -> Result<Option<Sight>, LedgerError> {
@@ -173,7 +188,8 @@ fn transact(
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))
         .and_then(|mut transaction| {
-            let now = clock::now(&transaction)?;
+            known.begin(&transaction)?;
+            let now = log.begin(&transaction)?;
             transaction.set_drop_behavior(rusqlite::DropBehavior::Rollback);
             Ok((transaction, now))
         });
@@ -187,6 +203,7 @@ fn transact(
         }
     };
     let before = transaction.total_changes();
+    let mut within = Within { connection: &transaction, known, log, now };
     let mut whole = Ok(());
     for command in batch {
         // SQLite rolls the whole transaction back on some errors, a full disk among them. What
@@ -195,7 +212,7 @@ fn transact(
             answers.push(command.refuse);
             continue;
         }
-        let (answer, written) = (command.work)(&transaction, now);
+        let (answer, written) = (command.work)(&mut within);
         answers.push(answer);
         whole = written;
     }
@@ -210,10 +227,9 @@ fn transact(
         // All was refused.
         return Ok(None);
     }
-    clock::keep(&transaction, now)?;
     // One signature for all that the batch holds, in the same transaction: a record is never durable
     // without a signed head that covers it.
-    let sight = log.seal(&transaction)?;
+    let sight = log.seal(&transaction, now)?;
     transaction.commit().map_err(|error| unavailable(&error))?;
     Ok(Some(sight))
 }

@@ -39,12 +39,14 @@ fn another_programs_files_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_newer_ledger_is_refused() {
-    let (_dir, path) = file();
-    open(&path).open_run(opening("r", vec![])).await.unwrap();
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    let error = refusal(&path);
-    assert!(error.to_string().contains("newer version"), "{error}");
+async fn a_ledger_of_another_version_is_refused() {
+    for (version, said) in [(99, "newer version"), (4, "older version (tables 4")] {
+        let (_dir, path) = file();
+        open(&path).open_run(opening("r", vec![])).await.unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let error = refusal(&path);
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 #[tokio::test]

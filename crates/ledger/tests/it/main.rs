@@ -10,6 +10,7 @@
 mod contract;
 mod faults;
 mod interleaving;
+mod known;
 mod log;
 mod postgres;
 mod queue;

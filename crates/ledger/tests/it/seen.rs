@@ -260,7 +260,7 @@ async fn flipped_bytes_that_can_be_seen_are_refused_when_it_is_opened() {
     place.put_back(&whole);
     Connection::open(place.file())
         .unwrap()
-        .execute("UPDATE leaves SET hash = zeroblob(32) WHERE n = 3", [])
+        .execute("UPDATE leaves SET hashes = zeroblob(512) WHERE part = 1", [])
         .unwrap();
     let ledger = lar_ledger::open(&place.file()).unwrap();
     let error = step(ledger.as_ref(), &hold, 99, START).await.unwrap_err();

@@ -15,7 +15,7 @@ pub(in super::super) fn witness(
 ) -> Result<()> {
     execute(
         connection,
-        "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM log WHERE size >= ?1
+        "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM ledger WHERE ledger.size >= ?1
          ON CONFLICT (only) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint
          WHERE size < excluded.size
             OR size = excluded.size AND length(checkpoint) < length(excluded.checkpoint)",
@@ -34,7 +34,7 @@ pub(in super::super) fn witnessed(connection: &Connection) -> Result<Option<Stri
 pub(in super::super) fn stamp(connection: &Connection, size: u64, stamped: &Stamped) -> Result<()> {
     execute(
         connection,
-        "INSERT INTO stamped SELECT 1, ?1, ?2, ?3 FROM log WHERE size >= ?1
+        "INSERT INTO stamped SELECT 1, ?1, ?2, ?3 FROM ledger WHERE ledger.size >= ?1
          ON CONFLICT DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint,
              answer = excluded.answer WHERE stamped.size <= excluded.size",
         params![size, stamped.checkpoint, stamped.answer],
@@ -43,10 +43,6 @@ pub(in super::super) fn stamp(connection: &Connection, size: u64, stamped: &Stam
 
 /// The newest time-stamped checkpoint.
 pub(in super::super) fn stamped(connection: &Connection) -> Result<Option<Stamped>> {
-    // A file that is only read may have been made before there were any.
-    if !super::super::read::has(connection, "stamped")? {
-        return Ok(None);
-    }
     connection
         .prepare_cached("SELECT checkpoint, answer FROM stamped")
         .and_then(|mut statement| {

@@ -4,7 +4,7 @@
 mod decisions;
 mod grants;
 mod openings;
-mod runs;
+pub mod runs;
 mod uses;
 mod walk;
 

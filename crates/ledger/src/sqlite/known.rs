@@ -1,0 +1,63 @@
+//! What the writer knows of the tables from what it has read and written, so that it doesn't ask for every
+//! spend anew. It holds as long as no other connection commits, which SQLite counts; whatever ends without a
+//! commit is forgotten. What is written says which state it found, so that a row which is another than is known
+//! here spoils the commit and spends nothing.
+
+use std::collections::HashMap;
+
+use lar_core::id::{GrantId, RunId};
+use lar_core::ledger::protocol::GrantPosition;
+use lar_core::ledger::{LedgerError, RunSummary, TokenState};
+use rusqlite::Connection;
+
+use super::unavailable;
+
+/// How many runs are known at the most.
+const MOST_RUNS: usize = 1024;
+
+/// What is known.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// SQLite's count of what other connections have committed.
+    version: i64,
+    pub(super) runs: HashMap<RunId, Run>,
+    /// Grants, with the numbers of their rows.
+    pub(super) grants: HashMap<GrantId, (i64, GrantPosition)>,
+    /// Tokens with the numbers of their rows, by their grant's.
+    pub(super) tokens: HashMap<i64, Vec<(i64, TokenState)>>,
+}
+
+/// A run.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The number of its row.
+    pub(super) n: i64,
+    /// The leaves that stand in its row.
+    pub(super) places: Vec<u8>,
+    pub(super) summary: RunSummary,
+}
+
+impl Known {
+    /// To be called at the beginning of a transaction.
+    pub(super) fn begin(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+        let version = connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|error| unavailable(&error))?;
+        if version != self.version || self.runs.len() >= MOST_RUNS {
+            self.forget();
+        }
+        self.version = version;
+        Ok(())
+    }
+
+    /// Forgets all.
+    pub(super) fn forget(&mut self) {
+        *self = Self { version: self.version, ..Self::default() };
+    }
+
+    /// A token of the grant in this row.
+    pub(super) fn token(&mut self, grant: i64, name: &str) -> Option<&mut (i64, TokenState)> {
+        self.tokens.get_mut(&grant)?.iter_mut().find(|(_, token)| token.granted.name == name)
+    }
+}
