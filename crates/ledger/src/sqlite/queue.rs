@@ -10,23 +10,34 @@ pub(super) trait Queue {
 
     /// The next command that waits already.
     fn next(&mut self) -> Option<Self::Command>;
+
+    /// Lets those go ahead who are about to send. Says whether to look again, which is so for a moment after
+    /// [`wait`](Self::wait) came back.
+    fn linger(&mut self) -> bool;
 }
 
 /// Serves a queue to its end. `make` makes at most `most` commands together, durably or not at all, and
 /// says what came of it and who waits. Nobody is answered before that.
+///
+/// Who was just answered often asks again at once. So as many as were made together last are waited for
+/// a moment, and don't come one after the other to a commit each. Who asks alone waits for nobody.
 pub(super) fn serve<Q: Queue, Outcome, Answer>(
     queue: &mut Q,
     most: usize,
     mut make: impl FnMut(Vec<Q::Command>) -> (Outcome, Vec<Answer>),
     mut answer: impl FnMut(Answer, &Outcome),
 ) {
+    let mut last = 1;
     while let Some(first) = queue.wait() {
         let mut batch = vec![first];
-        while batch.len() < most
-            && let Some(next) = queue.next()
-        {
-            batch.push(next);
+        while batch.len() < most {
+            match queue.next() {
+                Some(next) => batch.push(next),
+                None if batch.len() < last && queue.linger() => {}
+                None => break,
+            }
         }
+        last = batch.len();
         let (outcome, waiting) = make(batch);
         for waits in waiting {
             answer(waits, &outcome);

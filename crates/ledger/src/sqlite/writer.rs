@@ -1,7 +1,7 @@
 //! The writer thread: takes what has queued up, commits it at once, answers each caller.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lar_core::ledger::LedgerError;
 use lar_core::time::Timestamp;
@@ -22,6 +22,9 @@ const QUEUE: usize = 1024;
 const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How many commands share one commit at the most.
 const BATCH: usize = 256;
+
+/// For how long those are waited for who were answered last: less than the disk takes for a commit.
+const LINGER: Duration = Duration::from_micros(50);
 
 /// What work finds within its transaction.
 pub(super) struct Within<'t> {
@@ -116,15 +119,29 @@ impl Writer {
     }
 }
 
-impl queue::Queue for mpsc::Receiver<Command> {
+/// The thread's end of the queue.
+struct Commands {
+    queue: mpsc::Receiver<Command>,
+    /// When it began to linger.
+    since: Option<Instant>,
+}
+
+impl queue::Queue for Commands {
     type Command = Command;
 
     fn wait(&mut self) -> Option<Command> {
-        self.blocking_recv()
+        self.since = None;
+        self.queue.blocking_recv()
     }
 
     fn next(&mut self) -> Option<Command> {
-        self.try_recv().ok()
+        self.queue.try_recv().ok()
+    }
+
+    fn linger(&mut self) -> bool {
+        let since = self.since.get_or_insert_with(Instant::now);
+        std::thread::yield_now();
+        since.elapsed() < LINGER
     }
 }
 
@@ -132,12 +149,12 @@ fn run(
     mut connection: Connection,
     mut log: Integrator,
     mut seen: Option<LastSeen>,
-    mut commands: mpsc::Receiver<Command>,
+    queue: mpsc::Receiver<Command>,
 ) {
     let mut known = Known::default();
     let make = |batch| commit(&mut connection, &mut log, &mut known, &mut seen, batch);
     let tell = |answer: Answer, result: &Result<(), LedgerError>| answer(result.clone());
-    queue::serve(&mut commands, BATCH, make, tell);
+    queue::serve(&mut Commands { queue, since: None }, BATCH, make, tell);
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
     if let Err((_, error)) = connection.close() {
         tracing::warn!(%error, "the ledger was not closed cleanly");

@@ -54,12 +54,14 @@ impl Bounded {
     }
 }
 
-struct Commands(Arc<Bounded>);
+/// The thread's end, and whether it has lingered already.
+struct Commands(Arc<Bounded>, bool);
 
 impl Queue for Commands {
     type Command = Command;
 
     fn wait(&mut self) -> Option<Command> {
+        self.1 = false;
         let mut shared = self.0.shared.lock().unwrap();
         loop {
             if let Some(command) = shared.waiting.pop_front() {
@@ -77,6 +79,11 @@ impl Queue for Commands {
         let command = self.0.shared.lock().unwrap().waiting.pop_front();
         self.0.changed.notify_all();
         command
+    }
+
+    fn linger(&mut self) -> bool {
+        loom::thread::yield_now();
+        !std::mem::replace(&mut self.1, true)
     }
 }
 
@@ -121,7 +128,7 @@ fn explore(fails: Option<usize>) {
             assert!(answer.replace(*whole).is_none(), "nobody is answered twice");
             command.reply.given.notify_one();
         };
-        serve(&mut Commands(queue), MOST, make, answer);
+        serve(&mut Commands(queue, false), MOST, make, answer);
         for caller in callers {
             caller.join().unwrap();
         }
