@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
         && let Ok(scope) = CommandScope::new([(*known).to_owned()])
     {
         matches(&scope, &format!("{known} {rest}"));
+        among(&scope, known, rest);
     }
     let Ok(scope) = CommandScope::new([prefix.to_owned()]) else {
         return;
@@ -32,23 +33,34 @@ fuzz_target!(|data: &[u8]| {
     matches(&scope, &format!("{prefix}{rest}"));
     matches(&scope, &format!("{prefix} {rest}"));
     matches(&scope, &format!("{prefix}{rest}'"));
+    among(&scope, prefix, rest);
 
     // Whatever a provably narrower scope permits, the wider one permits too.
     if let Ok(narrower) = CommandScope::new([format!("{prefix}{rest}")])
         && narrower.narrows(&scope)
     {
-        for end in ["", " y", "'", "\"", " y'", "(1)'", " y\""] {
-            if let Ok(command) = Command::parse(&format!("{prefix}{rest}{end}"))
-                && narrower.permits(&command).is_ok()
-            {
-                assert!(
-                    scope.permits(&command).is_ok(),
-                    "narrower, yet it permits more"
-                );
+        let longer = format!("{prefix}{rest}");
+        let (program, after) = longer.split_once(' ').unwrap_or((&longer, ""));
+        for option in ["", "-v", "-n y", "-q --no-pager", "-s"] {
+            for end in ["", " y", "'", "\"", " y'", "(1)'", " y\"", " -v"] {
+                if let Ok(command) = Command::parse(&format!("{program} {option} {after}{end}"))
+                    && narrower.permits(&command).is_ok()
+                {
+                    assert!(scope.permits(&command).is_ok(), "narrower, yet it permits more");
+                }
             }
         }
     }
 });
+
+/// The rest of an input among the words of a prefix, where options may stand.
+fn among(scope: &CommandScope, prefix: &str, rest: &str) {
+    for (at, _) in prefix.match_indices(' ') {
+        let (before, after) = prefix.split_at(at);
+        matches(scope, &format!("{before} {rest}{after}"));
+        matches(scope, &format!("{before} {rest}{after} 1'"));
+    }
+}
 
 /// Prefixes whose programs read their arguments in different ways.
 const KNOWN: [&str; 16] = [

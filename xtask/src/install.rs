@@ -18,7 +18,7 @@ struct Tool {
     required: bool,
 }
 
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 18] = [
     Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
     Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
     Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
@@ -59,6 +59,24 @@ const TOOLS: [Tool; 15] = [
     },
     Tool { name: "libfaketime", package: "libfaketime", present: has_libfaketime, required: false },
     Tool { name: "postgresql", package: "postgresql", present: has_postgresql, required: false },
+    Tool {
+        name: "sqlite3",
+        package: "sqlite3",
+        present: || on_path("sqlite3").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "mysql",
+        package: "mariadb-client",
+        present: || on_path("mysql").is_some(),
+        required: false,
+    },
+    Tool {
+        name: "mariadbd",
+        package: "mariadb-server-core",
+        present: || on_path("mariadbd").is_some() || Path::new("/usr/sbin/mariadbd").exists(),
+        required: false,
+    },
 ];
 
 /// Finds the system's programs, and installs the missing ones where that is asked for.

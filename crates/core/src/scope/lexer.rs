@@ -199,6 +199,11 @@ impl<'a> Lexer<'a> {
                 '\n' => Some(K::Newline),
                 '|' | '&' | ';' | '<' | '>' | '(' | ')' => Some(K::Operator),
                 '$' | '`' => Some(K::Expansion),
+                // A query. To a shell it is a pattern, which only a directory named `https:` could fit.
+                '?' if !is_program && draft.text.contains("://") => {
+                    draft.text.push(c);
+                    None
+                }
                 '*' | '?' | '[' => Some(K::Glob),
                 // A shell expands it at a word's beginning; `bash` also after the `=` and each `:` of
                 // an argument that looks like an assignment.
@@ -356,6 +361,8 @@ mod tests {
         let cases: &[(&str, &[&str])] = &[
             ("kubectl get pods -n prod", &["kubectl", "get", "pods", "-n", "prod"]),
             ("  a\t b  ", &["a", "b"]),
+            ("curl https://h/x?page=2", &["curl", "https://h/x?page=2"]),
+            ("curl 'https://h'/x?y", &["curl", "https://h/x?y"]),
             ("echo 'a | b; $c `d` *'", &["echo", "a | b; $c `d` *"]),
             (r#"psql -c "SELECT 'x;y'""#, &["psql", "-c", "SELECT 'x;y'"]),
             (r#"e "a\$b\`c\"d\\e\n""#, &["e", r#"a$b`c"d\e\n"#]),
@@ -405,6 +412,9 @@ mod tests {
             ("e \"$\"", Expansion, 3..4),
             ("ls *.rs", Glob, 3..4),
             ("ls a?", Glob, 4..5),
+            ("ls a?://b", Glob, 4..5),
+            ("https://h?x y", Glob, 9..10),
+            ("ls https://a*", Glob, 12..13),
             ("ls [a]", Glob, 3..4),
             ("[ a", Glob, 0..1),
             ("a[1]=2 x", Glob, 1..2),

@@ -18,7 +18,7 @@ struct Group {
 }
 
 fn corpus() -> Vec<Group> {
-    ["shell.toml", "shell-manuals.toml", "shell-operations.toml"]
+    ["shell.toml", "shell-manuals.toml", "shell-operations.toml", "shell-daily.toml"]
         .into_iter()
         .flat_map(groups)
         .collect()

@@ -235,6 +235,8 @@ proptest! {
 #[test]
 fn known_traps_mean_the_same_to_real_shells() {
     let traps = [
+        "x https://h/p?q=1",
+        "x 'http://'h?a?b",
         "x {}",
         "x a{}b",
         "x {},b}",

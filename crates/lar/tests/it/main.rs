@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise, in its helpers too"
 )]
 
+mod clients;
 mod commands;
 mod examples;
 mod pty;
