@@ -15,6 +15,7 @@ use lar_core::id::AttemptId;
 use lar_core::json::Digest;
 use lar_core::ledger::{Change, Conflict, LedgerError, Receipt, Transition, UseState};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::item::{Answer, COMMIT, Columns, Item};
@@ -29,6 +30,8 @@ pub(super) const LANES: usize = 2;
 const QUEUE: usize = 512;
 /// How many changes share one transaction at the most.
 const BATCH: usize = 128;
+/// How many times other tasks are let through, for those who were answered to ask again.
+const GATHERS: u32 = 4;
 /// How long a server that doesn't answer is waited for: long enough for one that starts again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a change is tried again that others were in the way of.
@@ -157,20 +160,40 @@ impl Lanes {
 async fn carry(sessions: Sessions, turn: Arc<Mutex<()>>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
         let _turn = turn.lock().await;
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = jobs.try_recv()
-        {
-            batch.push(next);
+        let mut first = Some(first);
+        while let Some(job) = first {
+            let mut batch = vec![job];
+            while batch.len() < BATCH
+                && let Ok(next) = jobs.try_recv()
+            {
+                batch.push(next);
+            }
+            let many = batch.len();
+            answer(&sessions, batch).await;
+            if many == 1 {
+                break;
+            }
+            // Those who were answered come again in a moment. Whoever is first must not go alone, or all the
+            // others wait for a transaction that carries one change.
+            for _ in 0..GATHERS {
+                if jobs.len() >= many {
+                    break;
+                }
+                yield_now().await;
+            }
+            first = jobs.try_recv().ok();
         }
-        let (items, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|job| (job.item, job.reply)).unzip();
-        let items: Vec<&Item> = items.iter().map(AsRef::as_ref).collect();
-        let answers = make_and_keep(&sessions, &items).await;
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            // A caller that has gone away loses its answer; what was committed stays.
-            drop(reply.send(answer));
-        }
+    }
+}
+
+async fn answer(sessions: &Sessions, batch: Vec<Job>) {
+    let (items, replies): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|job| (job.item, job.reply)).unzip();
+    let items: Vec<&Item> = items.iter().map(AsRef::as_ref).collect();
+    let answers = make_and_keep(sessions, &items).await;
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // A caller that has gone away loses its answer; what was committed stays.
+        drop(reply.send(answer));
     }
 }
 
