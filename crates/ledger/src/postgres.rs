@@ -19,7 +19,6 @@ mod schema;
 mod sequencer;
 mod session;
 mod snapshot;
-mod template;
 mod trouble;
 mod turns;
 mod watch;

@@ -84,7 +84,7 @@ impl Sqlite {
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(|error| unavailable(&error))?;
         let (mut log, mut known) = (Integrator::new(None), Known::default());
-        let now = log.begin(&transaction)?;
+        let now = log.begin(&transaction, false)?;
         let mut store = Store::new(&transaction, &mut known);
         let Identity { ledger: id, epoch } = store.identity()?;
         let mut seen = LastSeen::of(seen, &id);
@@ -175,7 +175,9 @@ impl Ledger for Sqlite {
     }
 
     async fn commit(&self, entry: Entry) -> Result<Receipt> {
-        self.request(|store, now| transact::commit(store, now, entry)).await
+        // What takes time and needs nothing of the ledger is done by whoever asks.
+        let prepared = transact::prepare(entry)?;
+        self.request(|store, now| transact::commit(store, now, prepared)).await
     }
 
     async fn close_run(&self, closing: Closing) -> Result<Receipt> {

@@ -172,7 +172,8 @@ impl Ledger for Memory {
     }
 
     async fn commit(&self, entry: Entry) -> Result<Receipt> {
-        self.request(|tables, now| transact::commit(tables, now, entry))
+        let prepared = transact::prepare(entry)?;
+        self.request(|tables, now| transact::commit(tables, now, prepared))
     }
 
     async fn close_run(&self, closing: Closing) -> Result<Receipt> {

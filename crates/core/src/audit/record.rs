@@ -2,6 +2,7 @@
 //! bytes and never serialised again.
 
 mod sealed;
+mod unsealed;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::time::Timestamp;
 use crate::token::{Token, Witness};
 
 pub use sealed::{Record, SealedRecord, genesis, seal, seal_with};
+pub use unsealed::Unsealed;
 
 /// The version of the record's form.
 pub const VERSION: u32 = 1;

@@ -6,20 +6,19 @@
 
 mod decisions;
 mod erase;
+mod prepare;
 mod runs;
 
 use std::collections::BTreeMap;
 
+use super::LedgerError;
 use super::grant::{Grant, Identity, Issuing, Revocation, TokenState};
 use super::protocol::{self, Conflict, Event, GrantPosition, Position, TokenPosition, Transition};
-use super::run::{
-    Attempt, Change, Decision, Entry, Erasing, Hold, Receipt, Resolution, RunSummary,
-};
-use super::{LedgerError, MOST_JOURNAL_BYTES};
+use super::run::{Attempt, Change, Decision, Erasing, Hold, Receipt, Resolution, RunSummary};
 use crate::approval::Signed;
 use crate::audit::commitment::Opening;
 use crate::audit::record::{
-    self, Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord,
+    Body, GrantIssue, GrantRevoke, LedgerEpoch, Recovery, SealedRecord, Unsealed,
 };
 use crate::id::{AttemptId, GrantId, RunId};
 use crate::json::Digest;
@@ -27,6 +26,8 @@ use crate::time::Timestamp;
 
 pub use decisions::decide;
 pub use erase::erase;
+use prepare::What;
+pub use prepare::{Prepared, prepare, unsealed};
 pub use runs::{close_run, open_run, renew_run, take_run};
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -154,8 +155,12 @@ pub fn revoke<V: View>(
 }
 
 /// Makes one change with its record, or a record or a page alone.
-pub fn commit<V: View>(view: &mut V, now: Timestamp, entry: Entry) -> Result<(Receipt, Changes)> {
-    let Entry { hold, change, unlock, record, openings, journal } = entry;
+pub fn commit<V: View>(
+    view: &mut V,
+    now: Timestamp,
+    prepared: Prepared,
+) -> Result<(Receipt, Changes)> {
+    let Prepared { hold, unlock, what, journal } = prepared;
     let mut draft = Draft::new(view, now);
     let grant = draft.held(&hold)?.grant.clone();
     for name in unlock {
@@ -165,27 +170,15 @@ pub fn commit<V: View>(view: &mut V, now: Timestamp, entry: Entry) -> Result<(Re
         }
         draft.changes.unlocked.push((grant.clone(), name, hold.run.clone()));
     }
-    let mut receipt = draft.receipt(&hold.run)?;
-    match (change, record) {
-        (Some(change), Some(record)) => {
-            receipt = draft.change(&hold, &grant, change, &record, openings)?;
+    let receipt = match what {
+        What::Change(change, record) => draft.change(&hold, &grant, change, record)?,
+        What::Record(record) => {
+            draft.append_unsealed(&hold.run, record)?;
+            draft.receipt(&hold.run)?
         }
-        (Some(_), None) => {
-            return Err(LedgerError::BadRecord("a change comes with its record".to_owned()));
-        }
-        (None, Some(record)) => {
-            draft.append(&hold.run, &record, openings)?;
-            receipt = draft.receipt(&hold.run)?;
-        }
-        (None, None) => {}
-    }
+        What::Nothing => draft.receipt(&hold.run)?,
+    };
     if let Some(bytes) = journal {
-        if bytes.len() > MOST_JOURNAL_BYTES {
-            return Err(LedgerError::BadRecord(format!(
-                "a page of the journal has {} bytes; at most {MOST_JOURNAL_BYTES} fit",
-                bytes.len()
-            )));
-        }
         let run = draft.run(&hold.run)?;
         run.pages += 1;
         let pages = run.pages;
@@ -210,7 +203,8 @@ pub fn resolve<V: View>(
     };
     let (change, record) = resolution.into_change(found.token, found.action);
     let hold = Hold { run, fence: 0 };
-    let receipt = draft.change(&hold, &grant, change, &record, Vec::new())?;
+    let record = unsealed(&hold.run, &record, Vec::new())?;
+    let receipt = draft.change(&hold, &grant, change, record)?;
     Ok((receipt, draft.changes))
 }
 
@@ -262,10 +256,13 @@ impl<'v, V: View> Draft<'v, V> {
 
     /// Writes the next record of a run.
     fn append(&mut self, run: &RunId, body: &Body, openings: Vec<Opening>) -> Result<()> {
+        self.append_unsealed(run, unsealed(run, body, openings)?)
+    }
+
+    fn append_unsealed(&mut self, run: &RunId, record: Unsealed) -> Result<()> {
         let now = self.now;
         let held = self.run(run)?;
-        let sealed = record::seal_with(run, held.records + 1, held.head, now, body, openings)
-            .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
+        let sealed = record.seal(held.records + 1, &held.head, now);
         held.records = sealed.seq;
         held.head = sealed.hash;
         self.changes.records.push((run.clone(), sealed));
@@ -278,8 +275,7 @@ impl<'v, V: View> Draft<'v, V> {
         hold: &Hold,
         grant: &GrantId,
         change: Change,
-        record: &Body,
-        openings: Vec<Opening>,
+        record: Unsealed,
     ) -> Result<Receipt> {
         let Change { attempt, token, action, transition } = change;
         let before = self.view.attempt(&hold.run, &attempt)?;
@@ -298,7 +294,7 @@ impl<'v, V: View> Draft<'v, V> {
             }
             other => other?,
         };
-        self.append(&hold.run, record, openings)?;
+        self.append_unsealed(&hold.run, record)?;
         let action = before.map_or(action, |before| match before.state {
             protocol::UseState::Released { .. } => action,
             _ => before.action,

@@ -1,8 +1,9 @@
 //! One change on its way to the database, and what the database says to it.
 
 use lar_core::audit::commitment::Opening;
-use lar_core::audit::record::Body;
+use lar_core::audit::record::{Body, Unsealed};
 use lar_core::id::RunId;
+use lar_core::ledger::transact;
 use lar_core::ledger::{
     Attempt, Change, Conflict, Entry, Fence, LedgerError, MOST_JOURNAL_BYTES, Receipt, Resolver,
     Transition, UseState,
@@ -13,7 +14,6 @@ use tokio_postgres::types::ToSql;
 
 use super::row::{self, number, time};
 use super::session::Sessions;
-use super::template::Template;
 use super::trouble::Trouble;
 
 /// The call of `lar.commit`.
@@ -68,14 +68,14 @@ impl Item {
             )));
         }
         let joined = joined(&openings);
-        let pieces = record.map(|body| Template::of(&hold.run, &body, openings)).transpose()?;
+        let pieces = record.map(|body| pieces(&hold.run, &body, openings)).transpose()?;
         Ok(Self {
             run: hold.run,
             fence: Some(fence(hold.fence)?),
             nonce: nonce()?,
             change: change.map(Step::of).transpose()?,
             unlock: (!unlock.is_empty()).then(|| unlock.join("\n")),
-            pieces: pieces.map(|Template(pieces)| pieces),
+            pieces,
             openings: joined,
             page: journal,
         })
@@ -87,7 +87,7 @@ impl Item {
         change: Change,
         record: &Body,
     ) -> Result<Self, LedgerError> {
-        let Template(pieces) = Template::of(&run, record, Vec::new())?;
+        let pieces = pieces(&run, record, Vec::new())?;
         Ok(Self {
             run,
             fence: None,
@@ -219,6 +219,12 @@ impl Step {
 /// A fence that no ledger gives out is nobody's.
 fn fence(fence: Fence) -> Result<i64, LedgerError> {
     i64::try_from(fence).map_err(|_| Conflict::Fenced.into())
+}
+
+/// The record's bytes without its number, predecessor and time, which the database fills in under its lock on the
+/// run.
+fn pieces(run: &RunId, body: &Body, openings: Vec<Opening>) -> Result<[String; 4], LedgerError> {
+    transact::unsealed(run, body, openings).map(Unsealed::into_pieces)
 }
 
 /// Openings as one text: there is no line feed in canonical JSON.

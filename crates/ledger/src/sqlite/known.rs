@@ -19,7 +19,7 @@ const MOST_RUNS: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// SQLite's count of what other connections have committed.
-    version: i64,
+    version: Option<i64>,
     pub(super) runs: HashMap<RunId, Run>,
     /// Grants, with the numbers of their rows.
     pub(super) grants: HashMap<GrantId, (i64, GrantPosition)>,
@@ -38,17 +38,19 @@ pub(super) struct Run {
 }
 
 impl Known {
-    /// To be called at the beginning of a transaction.
-    pub(super) fn begin(&mut self, connection: &Connection) -> Result<(), LedgerError> {
+    /// To be called at the beginning of a transaction. Says whether no other connection has committed since the
+    /// last time.
+    pub(super) fn begin(&mut self, connection: &Connection) -> Result<bool, LedgerError> {
         let version = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(|error| unavailable(&error))?;
-        if version != self.version || self.runs.len() >= MOST_RUNS {
+        let same = self.version == Some(version);
+        if !same || self.runs.len() >= MOST_RUNS {
             self.forget();
         }
-        self.version = version;
-        Ok(())
+        self.version = Some(version);
+        Ok(same)
     }
 
     /// Forgets all.

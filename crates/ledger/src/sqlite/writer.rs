@@ -174,6 +174,7 @@ fn commit(
     let result = transact(connection, log, known, batch, &mut answers);
     if result.is_err() {
         known.forget();
+        log.forget();
     }
     let result = result.map(|sight| {
         log.committed();
@@ -205,8 +206,8 @@ fn transact(
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))
         .and_then(|mut transaction| {
-            known.begin(&transaction)?;
-            let now = log.begin(&transaction)?;
+            let same = known.begin(&transaction)?;
+            let now = log.begin(&transaction, same)?;
             transaction.set_drop_behavior(rusqlite::DropBehavior::Rollback);
             Ok((transaction, now))
         });

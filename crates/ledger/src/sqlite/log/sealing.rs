@@ -30,15 +30,20 @@ pub(in super::super) struct Integrator {
     /// The same as it will be once the transaction is committed.
     pending: Option<(Frontier, Digest)>,
     signer: Option<(u64, Arc<dyn NoteSigner>)>,
-    /// The ledger's own row within a transaction.
+    /// The ledger's own row, unless a commit has failed since it was read.
     row: Option<Row>,
     /// The leaves that are in the file and not under its head yet.
     added: Vec<Digest>,
 }
 
-/// The ledger's own row: read once at the beginning of a transaction, and written once at its end.
+/// The ledger's own row: read where another connection has written it, and written once, at the end of a
+/// transaction.
 struct Row {
     id: String,
+    /// The highest time that was given out.
+    millis: i64,
+    /// How many records there are, under the head or not.
+    written: u64,
     key_epoch: u64,
     sight: Sight,
     /// The hashes of the last leaves, which make no row of `leaves` yet.
@@ -55,30 +60,35 @@ impl Integrator {
         Self { signers, tree, pending: None, signer: None, row: None, added: Vec::new() }
     }
 
-    /// To be called first in a transaction. Returns its time.
-    pub(in super::super) fn begin(&mut self, connection: &Connection) -> Result<Timestamp> {
+    /// To be called first in a transaction. Returns its time. `same` says that no other connection has committed
+    /// since the last.
+    pub(in super::super) fn begin(
+        &mut self,
+        connection: &Connection,
+        same: bool,
+    ) -> Result<Timestamp> {
         self.pending = None;
         self.added.clear();
-        let sql =
-            "SELECT id, key_epoch, epoch, size, root, own_seq, own_head, leaves, millis, written
-            FROM ledger";
-        let (row, millis, written) = one(connection, sql, [], |row| {
-            let sight = Sight { epoch: row.get(2)?, size: row.get(3)?, root: digest(row, 4)? };
-            let own = (row.get(5)?, digest(row, 6)?);
-            let leaves = row.get(7)?;
-            let found = Row { id: row.get(0)?, key_epoch: row.get(1)?, sight, leaves, own };
-            Ok((found, row.get(8)?, row.get::<_, u64>(9)?))
-        })?;
-        if written != row.sight.size {
+        let row = match self.row.take().filter(|_| same) {
+            Some(row) => row,
+            None => own_row(connection)?,
+        };
+        if row.written != row.sight.size {
             // Somebody without the key has added to it.
             let sql = "SELECT hash FROM records WHERE n > ?1 ORDER BY n";
             self.added = rows(connection, sql, [row.sight.size])?;
-            if row.sight.size + self.added.len() as u64 != written {
+            if row.sight.size + self.added.len() as u64 != row.written {
                 return Err(other_root());
             }
         }
+        let now = clock::now(row.millis)?;
         self.row = Some(row);
-        clock::now(millis)
+        Ok(now)
+    }
+
+    /// Nothing was committed: what the transaction did to it is undone.
+    pub(in super::super) fn forget(&mut self) {
+        self.row = None;
     }
 
     /// Gives a record its place in the log. Returns the leaf.
@@ -167,9 +177,10 @@ impl Integrator {
     ) -> Result<Sight> {
         let mut row = self.row.take().ok_or_else(contradiction)?;
         let head = row.sight;
+        row.millis = row.millis.max(now.as_millis());
         if self.added.is_empty() {
-            let sql = "UPDATE ledger SET millis = ?1 WHERE millis < ?1";
-            execute(connection, sql, [now.as_millis()])?;
+            execute(connection, "UPDATE ledger SET millis = ?1", [row.millis])?;
+            self.row = Some(row);
             return Ok(head);
         }
         let (known, root) = &self.tree;
@@ -203,10 +214,10 @@ impl Integrator {
         let checkpoint = self.sign(connection, row.key_epoch, &row.id, &sight)?;
         execute(
             connection,
-            "UPDATE ledger SET millis = max(millis, ?1), written = ?2, size = ?2, root = ?3,
+            "UPDATE ledger SET millis = ?1, written = ?2, size = ?2, root = ?3,
                  checkpoint = ?4, key_epoch = ?5, own_seq = ?6, own_head = ?7, leaves = ?8",
             params![
-                now.as_millis(),
+                row.millis,
                 sight.size,
                 sight.root.as_bytes(),
                 checkpoint,
@@ -217,6 +228,7 @@ impl Integrator {
             ],
         )?;
         self.pending = Some((tree, sight.root));
+        self.row = Some(Row { sight, written: sight.size, ..row });
         Ok(sight)
     }
 
@@ -300,4 +312,20 @@ fn key(connection: &Connection, epoch: u64) -> Result<Option<String>> {
         .prepare_cached("SELECT key FROM epochs WHERE number = ?1")
         .and_then(|mut statement| statement.query_row([epoch], |row| row.get(0)).optional())
         .map_err(|error| unavailable(&error))
+}
+
+fn own_row(connection: &Connection) -> Result<Row> {
+    let sql = "SELECT id, millis, written, key_epoch, epoch, size, root, leaves, own_seq, own_head
+        FROM ledger";
+    one(connection, sql, [], |row| {
+        Ok(Row {
+            id: row.get(0)?,
+            millis: row.get(1)?,
+            written: row.get(2)?,
+            key_epoch: row.get(3)?,
+            sight: Sight { epoch: row.get(4)?, size: row.get(5)?, root: digest(row, 6)? },
+            leaves: row.get(7)?,
+            own: (row.get(8)?, digest(row, 9)?),
+        })
+    })
 }

@@ -1,40 +1,51 @@
-//! A record whose predecessor, number and time the database fills in, under its lock on the run.
+//! A record that is whole but for its number, its predecessor and its time, which only a ledger can tell. What takes
+//! time is done before the ledger's transaction: the canonical form.
 
-use lar_core::audit::commitment::Opening;
-use lar_core::audit::record::{self, Body};
-use lar_core::id::RunId;
-use lar_core::ledger::LedgerError;
-use lar_core::time::Timestamp;
+use super::{Body, SealedRecord, genesis, seal_with};
+use crate::audit::commitment::Opening;
+use crate::audit::tree;
+use crate::id::RunId;
+use crate::json::{Digest, JsonRefusal, MAX_INTEGER};
+use crate::time::Timestamp;
 
-/// The largest number that a record can have: 2^53 - 1.
-const LAST: u64 = (1 << 53) - 1;
+/// The record of a run, without its place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsealed {
+    pieces: [String; 4],
+    openings: Vec<Opening>,
+}
 
-/// The canonical bytes of a record in four pieces: before `prev`'s digits, before `seq`'s, before
-/// `timestamp`'s characters, and the rest.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Template(pub(super) [String; 4]);
-
-impl Template {
+impl Unsealed {
     /// Writes a record with the longest values in the three places, so that it fits whatever stands
     /// there in the end, and cuts those out.
-    pub(super) fn of(
-        run: &RunId,
-        body: &Body,
-        openings: Vec<Opening>,
-    ) -> Result<Self, LedgerError> {
+    ///
+    /// # Errors
+    /// When the record has no canonical form, or is too large.
+    pub fn new(run: &RunId, body: &Body, openings: Vec<Opening>) -> Result<Self, JsonRefusal> {
         let end_of_time = Timestamp::from_millis(i64::MAX);
-        let sealed = record::seal_with(run, LAST, record::genesis(), end_of_time, body, openings)
-            .map_err(|error| LedgerError::BadRecord(error.to_string()))?;
-        let text = String::from_utf8(sealed.bytes).ok();
-        text.as_deref()
-            .and_then(cut)
-            .ok_or_else(|| LedgerError::BadRecord("it has no canonical form".to_owned()))
+        let whole = seal_with(run, MAX_INTEGER, genesis(), end_of_time, body, openings)?;
+        let text = String::from_utf8(whole.bytes).ok();
+        let pieces = text.as_deref().and_then(cut).ok_or(JsonRefusal::NotCanonical)?;
+        Ok(Self { pieces, openings: whole.openings })
+    }
+
+    /// The canonical bytes in four pieces: before `prev`'s digits, before `seq`'s, before `timestamp`'s
+    /// characters, and the rest.
+    pub fn into_pieces(self) -> [String; 4] {
+        self.pieces
+    }
+
+    /// Gives it its place.
+    pub fn seal(self, seq: u64, prev: &Digest, timestamp: Timestamp) -> SealedRecord {
+        let [a, b, c, d] = self.pieces;
+        let bytes = format!("{a}{prev}{b}{seq}{c}{timestamp}{d}").into_bytes();
+        SealedRecord { seq, hash: tree::leaf_hash(&bytes), bytes, openings: self.openings }
     }
 }
 
 /// Cuts out the values of the three keys. Only the outermost object's keys are meant: what the
 /// record holds may have such keys too.
-fn cut(text: &str) -> Option<Template> {
+fn cut(text: &str) -> Option<[String; 4]> {
     let mut places = Vec::new();
     let mut depth = 0u32;
     let mut rest = text.char_indices();
@@ -67,22 +78,19 @@ fn cut(text: &str) -> Option<Template> {
         return None;
     };
     let pieces = [text.get(..a)?, text.get(b..c)?, text.get(d..e)?, text.get(f..)?];
-    Some(Template(pieces.map(str::to_owned)))
+    Some(pieces.map(str::to_owned))
 }
 
 #[cfg(test)]
 mod tests {
-    use lar_core::audit::record::{Intent, Negotiation};
-    use lar_core::id::{AttemptId, CallSite, Part};
-    use lar_core::json::Digest;
-
+    use super::super::{Intent, Negotiation, seal};
     use super::*;
+    use crate::id::{AttemptId, CallSite, Part};
 
     fn filled(run: &RunId, body: &Body) {
         let (seq, prev, at) = (7, Digest::of("before"), Timestamp::from_millis(1_764_547_200_007));
-        let Template([a, b, c, d]) = Template::of(run, body, Vec::new()).unwrap();
-        let text = format!("{a}{prev}{b}{seq}{c}{at}{d}");
-        assert_eq!(text.as_bytes(), record::seal(run, seq, prev, at, body).unwrap().bytes);
+        let unsealed = Unsealed::new(run, body, Vec::new()).unwrap();
+        assert_eq!(unsealed.seal(seq, &prev, at), seal(run, seq, prev, at, body).unwrap());
     }
 
     #[test]
