@@ -143,7 +143,11 @@ impl Sessions {
         if self.warnings.load(Ordering::Acquire) != before {
             self.doubt.store(true, Ordering::Release);
             drop(object);
-            self.settle().await?;
+            // It was made, and it isn't known whether it stays: whatever was in the way of finding that out,
+            // nobody may take it for not made.
+            self.settle()
+                .await
+                .map_err(|trouble| Trouble::Lost(trouble.into_error().to_string()))?;
         }
         answer
     }
