@@ -26,6 +26,7 @@ use crate::event::{Event, EventDecoder};
 use crate::handover::{self, First};
 use crate::namespace;
 use crate::program::{failed, start};
+use crate::seccomp::Filters;
 use crate::spec::ChildSpec;
 use crate::sys::{self, exit_now};
 use crate::tree::Tree;
@@ -135,16 +136,16 @@ fn no_namespaces(error: io::Error) -> io::Error {
 
 /// Tiers B and C: the program is this process's child, in the system's own namespaces.
 fn run_here(tier: Tier, mut control: UnixStream, signals: OwnedFd, null: &OwnedFd) -> i32 {
+    let filters = Filters::make();
     let job = ChildSpec::read(tier, &mut control).map_err(|error| told(&error));
-    let mut tree = match job.and_then(|job| start(&job, &control)) {
+    let mut tree = match job.and_then(|job| start(&job, &control, filters)) {
         Ok(main) => Tree::new(main, signals),
         Err(event) => return give_up(control, &event),
     };
     leave_output(null);
     send(&mut control, &Event::Started);
     watch(&mut tree, &mut control);
-    tree.end(|event| send(&mut control, &event));
-    send(&mut control, &Event::Emptied);
+    tree.end(|events| send_all(&mut control, events));
     0
 }
 

@@ -17,6 +17,7 @@ use rustix::process::{Pid, WaitOptions};
 use crate::confinement::{Confinement, Tier};
 use crate::event::Event;
 use crate::helper::{self, HELPER_FAILED};
+use crate::seccomp::Filters;
 use crate::spec::{ChildSpec, Job};
 use crate::tree::Tree;
 use crate::{memory, program, root, sys};
@@ -55,13 +56,14 @@ pub(crate) fn first_process(
         helper::send(&mut link, &event);
         sys::exit_now(HELPER_FAILED)
     };
+    let filters = Filters::make();
     let job = match take_job(control, &mut link) {
         Ok(job) => job,
         Err(error) => end(link, program::failed(0, &error)),
     };
     let started = surround(&job.spec, &link)
         .map_err(|error| program::unprepared(&job.spec, &error))
-        .and_then(|()| program::start(&job, &link));
+        .and_then(|()| program::start(&job, &link, filters));
     let main = match started {
         Ok(main) => main,
         Err(event) => end(link, event),

@@ -17,7 +17,7 @@ use seccompiler::sock_filter;
 use crate::confinement::Tier;
 use crate::event::Event;
 use crate::helper::HELPER_FAILED;
-use crate::seccomp::Sockets;
+use crate::seccomp::{Filters, Sockets};
 use crate::spec::{ChildSpec, FileIdentity, Job};
 use crate::{canary, landlock, limits, namespace, seccomp, sys, sys::exit_now};
 
@@ -37,8 +37,13 @@ enum Kind {
     Canary,
 }
 
-/// Starts the program; returns once it runs. To be called where everything around it is ready.
-pub(crate) fn start(job: &Job, control: &UnixStream) -> Result<Pid, Event> {
+/// Starts the program; returns once it runs. To be called where everything around it is ready. `filters`
+/// were made ahead.
+pub(crate) fn start(
+    job: &Job,
+    control: &UnixStream,
+    filters: io::Result<Filters>,
+) -> Result<Pid, Event> {
     let spec = &job.spec;
     let program = if job.canary {
         Program { kind: Kind::Canary, argv: Vec::new(), env: Vec::new() }
@@ -50,7 +55,7 @@ pub(crate) fn start(job: &Job, control: &UnixStream) -> Result<Pid, Event> {
         let why = describe(errno);
         failed(errno.raw_os_error(), &format!("the working directory `{path}` {why}"))
     })?;
-    let mut walls = Walls::ready(spec).map_err(|error| unprepared(spec, &error))?;
+    let mut walls = Walls::ready(spec, filters).map_err(|error| unprepared(spec, &error))?;
     let mut asked = [PollFd::new(control, PollFlags::IN)];
     if matches!(rustix::event::poll(&mut asked, Some(&Timespec::default())), Ok(1..)) {
         return Err(failed(Errno::CANCELED.raw_os_error(), &"ended before the program began"));
@@ -72,7 +77,7 @@ struct Walls {
 }
 
 impl Walls {
-    fn ready(spec: &ChildSpec) -> io::Result<Self> {
+    fn ready(spec: &ChildSpec, filters: io::Result<Filters>) -> io::Result<Self> {
         let confinement = &spec.confinement;
         if confinement.tier == Tier::C {
             return Ok(Self { tier: Tier::C, rules: None, filter: Vec::new() });
@@ -86,7 +91,7 @@ impl Walls {
         Ok(Self {
             tier: confinement.tier,
             rules: Some(landlock::ruleset(confinement).map_err(|e| in_layer("Landlock", e))?),
-            filter: seccomp::filter(sockets).map_err(|e| in_layer("seccomp", e))?,
+            filter: filters.map_err(|e| in_layer("seccomp", e))?.of(sockets),
         })
     }
 

@@ -2,9 +2,12 @@
 //!
 //! All of it happens in a mount namespace that nobody else is in. What isn't bound isn't there.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -81,6 +84,9 @@ pub(crate) fn enter(walls: &Confinement, pinned: &[(PathBuf, FileIdentity)]) -> 
 struct Root {
     store: OwnedFd,
     top: OwnedFd,
+    /// Directories that something was put into, for what is put beside it. Who mounts over one takes it
+    /// out.
+    parents: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
 }
 
 /// What is mounted at a path.
@@ -102,7 +108,7 @@ impl Root {
         rustix::fs::mkdirat(&store, ROOT, Mode::from_raw_mode(0o755)).map_err(fail)?;
         let top = open_tree(&store, ROOT, CLONE).map_err(fail)?;
         move_mount(&top, "", &store, ROOT, onto).map_err(fail)?;
-        Ok(Self { store, top })
+        Ok(Self { store, top, parents: RefCell::default() })
     }
 
     /// An empty directory of the store, as a mount that is attached nowhere yet.
@@ -243,48 +249,55 @@ impl Root {
 
     /// Attaches a mount at a path, making the place for it where there is none.
     fn put(&self, mount: &OwnedFd, path: &Path, directory: bool) -> io::Result<()> {
-        let place = match self.look(path) {
-            Ok(place) => place,
-            Err(Errno::NOENT) => {
-                let (parent, name) = self.parent(path)?;
-                let made = if directory {
-                    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
-                } else {
-                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                    rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444)).map(drop)
-                };
-                made.map_err(|errno| at(path, "be made", errno))?;
-                self.look(path).map_err(|errno| at(path, "be found", errno))?
-            }
-            Err(errno) => return Err(at(path, "be looked at", errno)),
+        let (parent, name) = self.parent(path)?;
+        let made = if directory {
+            rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+        } else {
+            let kind = FileType::RegularFile;
+            rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(0o444), 0)
         };
+        let place = match made {
+            Ok(()) | Err(Errno::EXIST) => look_in(&*parent, Path::new(name)),
+            Err(errno) => Err(errno),
+        };
+        let place = place.map_err(|errno| at(path, "be made", errno))?;
         let flags =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(mount, "", &place, "", flags).map_err(|errno| at(path, "be mounted", errno))
+        move_mount(mount, "", &place, "", flags).map_err(|errno| at(path, "be mounted", errno))?;
+        // What was found beneath is covered now.
+        self.parents.borrow_mut().retain(|held, _| !held.starts_with(path));
+        Ok(())
     }
 
     /// The directory that holds a path, made with all that lead to it where they are absent.
-    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(Rc<OwnedFd>, &'a std::ffi::OsStr)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(at(path, "be made", Errno::INVAL));
         };
-        if let Ok(found) = self.look(parent) {
-            return Ok((found, name));
+        if let Some(held) = self.parents.borrow().get(parent) {
+            return Ok((Rc::clone(held), name));
         }
-        let (above, last) = self.parent(parent)?;
-        match rustix::fs::mkdirat(&above, last, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(at(parent, "be made", errno)),
-        }
-        Ok((self.look(parent).map_err(|errno| at(parent, "be found", errno))?, name))
+        let found = match self.look(parent) {
+            Ok(found) => found,
+            Err(_) => {
+                let (above, last) = self.parent(parent)?;
+                match rustix::fs::mkdirat(&above, last, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(at(parent, "be made", errno)),
+                }
+                let found = look_in(&*above, Path::new(last));
+                found.map_err(|errno| at(parent, "be found", errno))?
+            }
+        };
+        let found = Rc::new(found);
+        self.parents.borrow_mut().insert(parent.to_owned(), Rc::clone(&found));
+        Ok((found, name))
     }
 
     fn look(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let inside = path.strip_prefix("/").unwrap_or(path);
         let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let ways = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        rustix::fs::openat2(&self.top, inside, flags, Mode::empty(), ways)
+        look_in(&self.top, inside)
     }
 
     /// Makes this the root, and lets go of the old one.
@@ -300,6 +313,13 @@ impl Root {
 }
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
+/// Finds what is beneath a directory, without symbolic links on the way.
+fn look_in(directory: impl AsFd, inside: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let ways = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(directory, inside, flags, Mode::empty(), ways)
+}
 
 /// A file system in memory that is attached nowhere yet. Nothing in it can be executed.
 fn temporary(bytes: u64) -> io::Result<OwnedFd> {

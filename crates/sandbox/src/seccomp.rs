@@ -5,6 +5,7 @@
 //! programs without a file, and every socket that isn't TCP to somewhere that was granted. System
 //! calls of another kind than the native one (32-bit, x32) end the process or fail.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use seccompiler::sock_filter;
@@ -14,6 +15,25 @@ use seccompiler::sock_filter;
 pub(crate) enum Sockets {
     None,
     Tcp,
+}
+
+/// The filters that a child can get, made before it is known which.
+pub(crate) struct Filters {
+    none: Vec<sock_filter>,
+    tcp: Vec<sock_filter>,
+}
+
+impl Filters {
+    pub(crate) fn make() -> io::Result<Self> {
+        Ok(Self { none: filter(Sockets::None)?, tcp: filter(Sockets::Tcp)? })
+    }
+
+    pub(crate) fn of(self, sockets: Sockets) -> Vec<sock_filter> {
+        match sockets {
+            Sockets::None => self.none,
+            Sockets::Tcp => self.tcp,
+        }
+    }
 }
 
 /// Namespaces that `clone` could make.
@@ -138,8 +158,9 @@ const UNKNOWN: &[libc::c_long] = &[
 ];
 
 /// The filter. It is put together by hand because the kernel works through it for every system call that
-/// it knows when the filter is entered, and a short one makes each start shorter.
-pub(crate) fn filter(sockets: Sockets) -> io::Result<Vec<sock_filter>> {
+/// it knows when the filter is entered, so that a short way to each answer makes each start shorter: calls
+/// are looked for by halves.
+fn filter(sockets: Sockets) -> io::Result<Vec<sock_filter>> {
     let mut code = Code::default();
     code.push(statement(LOAD, ARCHITECTURE));
     code.jump(libc::BPF_JEQ, NATIVE, Go::On, Go::To(Answer::End));
@@ -152,17 +173,54 @@ pub(crate) fn filter(sockets: Sockets) -> io::Result<Vec<sock_filter>> {
         Sockets::None => &[libc::SYS_socket],
         Sockets::Tcp => &[],
     };
+    // What is refused whatever its arguments are stays so.
+    let mut named: BTreeMap<u32, Named> = BTreeMap::new();
     for call in REFUSED.iter().chain(REFUSED_HERE).chain(socket) {
-        code.jump(libc::BPF_JEQ, number(*call)?, Go::To(Answer::Refuse), Go::On);
+        named.entry(number(*call)?).or_insert(Named::Answered(Answer::Refuse));
     }
     for call in UNKNOWN {
-        code.jump(libc::BPF_JEQ, number(*call)?, Go::To(Answer::Unknown), Go::On);
+        named.entry(number(*call)?).or_insert(Named::Answered(Answer::Unknown));
     }
     for (call, tests) in by_argument(sockets) {
+        named.entry(number(call)?).or_insert(Named::Tested(tests));
+    }
+    code.append(search(&named.into_iter().collect::<Vec<_>>())?);
+    code.finish()
+}
+
+/// What is said of a call that isn't simply allowed.
+enum Named {
+    Answered(Answer),
+    Tested(Vec<Test>),
+}
+
+/// Looks for a call, whose number is loaded, among these, in the order of their numbers.
+fn search(named: &[(u32, Named)]) -> io::Result<Code> {
+    /// Fewer are gone through one after the other.
+    const FEW: usize = 3;
+    let mut code = Code::default();
+    if named.len() > FEW {
+        let (lower, upper) = named.split_at(named.len() / 2);
+        let lower = search(lower)?;
+        let past = u8::try_from(lower.statements.len()).map_err(too_long)?;
+        let least = upper.first().map_or(0, |(call, _)| *call);
+        code.jump(libc::BPF_JGE, least, Go::Past(past), Go::On);
+        code.append(lower);
+        code.append(search(upper)?);
+        return Ok(code);
+    }
+    for (call, named) in named {
+        let tests = match named {
+            Named::Answered(answer) => {
+                code.jump(libc::BPF_JEQ, *call, Go::To(*answer), Go::On);
+                continue;
+            }
+            Named::Tested(tests) => tests,
+        };
         // The tests, a load for each, and the answer for what passes them.
         let past = u8::try_from(tests.len() * 2 + 1).map_err(too_long)?;
-        code.jump(libc::BPF_JEQ, number(call)?, Go::On, Go::Past(past));
-        for Test { argument, how, value, then } in tests {
+        code.jump(libc::BPF_JEQ, *call, Go::On, Go::Past(past));
+        for &Test { argument, how, value, then } in tests {
             // The lower half; what these arguments mean fits in it.
             code.push(statement(LOAD, ARGUMENTS + argument * 8));
             match then {
@@ -175,7 +233,7 @@ pub(crate) fn filter(sockets: Sockets) -> io::Result<Vec<sock_filter>> {
         code.push(statement(RETURN, Answer::Allow.value()));
     }
     code.push(statement(RETURN, Answer::Allow.value()));
-    code.finish()
+    Ok(code)
 }
 
 /// Puts the calling process, and all that it will start, under the filter for good.
@@ -315,6 +373,14 @@ impl Code {
         self.statements.push(one);
     }
 
+    /// Adds statements at the end. Their jumps among each other hold wherever they stand.
+    fn append(&mut self, more: Self) {
+        let from = self.statements.len();
+        self.statements.extend(more.statements);
+        self.open
+            .extend(more.open.into_iter().map(|(at, if_so, if_not)| (from + at, if_so, if_not)));
+    }
+
     fn jump(&mut self, how: u32, value: u32, if_so: Go, if_not: Go) {
         self.open.push((self.statements.len(), if_so, if_not));
         self.push(statement(libc::BPF_JMP | how | libc::BPF_K, value));
@@ -358,8 +424,19 @@ mod tests {
 
     /// Runs a filter as the kernel does (`bpf(4)`, the statements that occur here).
     fn answer(filter: &[sock_filter], architecture: u32, call: u32, arguments: [u64; 3]) -> u32 {
+        answer_counted(filter, architecture, call, arguments, &mut 0)
+    }
+
+    fn answer_counted(
+        filter: &[sock_filter],
+        architecture: u32,
+        call: u32,
+        arguments: [u64; 3],
+        steps: &mut u32,
+    ) -> u32 {
         let (mut held, mut at) = (0, 0);
         loop {
+            *steps += 1;
             let one = &filter[at];
             at += 1;
             let code = u32::from(one.code);
@@ -383,6 +460,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_way_to_an_answer_is_short() {
+        // What the kernel works through when the filter is entered.
+        let filter = filter(Sockets::Tcp).unwrap();
+        let steps = |call| {
+            let mut steps = 0;
+            answer_counted(&filter, NATIVE, call, [0; 3], &mut steps);
+            steps
+        };
+        let longest = (0..600).map(steps).max().unwrap();
+        assert!(longest < 32, "{longest} of {}", filter.len());
+    }
+
     fn is_allowed(sockets: Sockets, call: libc::c_long, arguments: [i64; 3]) -> bool {
         let filter = filter(sockets).unwrap();
         let arguments = arguments.map(i64::cast_unsigned);
@@ -393,9 +483,15 @@ mod tests {
 
     #[test]
     fn what_is_listed_is_refused_and_nothing_else() {
-        let filter = filter(Sockets::None).unwrap();
+        for sockets in [Sockets::None, Sockets::Tcp] {
+            listed(sockets);
+        }
+    }
+
+    fn listed(sockets: Sockets) {
+        let filter = filter(sockets).unwrap();
         let by_argument: Vec<libc::c_long> =
-            by_argument(Sockets::None).into_iter().map(|(call, _)| call).collect();
+            by_argument(sockets).into_iter().map(|(call, _)| call).collect();
         for call in 0..600_u32 {
             let number = libc::c_long::from(call);
             if by_argument.contains(&number) {

@@ -76,8 +76,9 @@ impl Tree {
         Some(ending(status))
     }
 
-    /// Kills and reaps everything; returns when nothing is left. Reports how the program ended.
-    pub(crate) fn end(mut self, mut report: impl FnMut(Event)) {
+    /// Kills and reaps everything; returns when nothing is left. Reports how the program ended, and that
+    /// nothing is left: together where both are so at once, since whoever listens is woken by each report.
+    pub(crate) fn end(mut self, mut report: impl FnMut(&[Event])) {
         if let Some(main) = self.main {
             let _ = kill_process_group(main, Signal::KILL);
         }
@@ -110,21 +111,29 @@ impl Tree {
     }
 
     /// Reaps what has ended; true when no child is left at all.
-    fn reap(&mut self, report: &mut impl FnMut(Event)) -> bool {
+    fn reap(&mut self, report: &mut impl FnMut(&[Event])) -> bool {
         self.drain();
-        loop {
+        let mut events = Vec::new();
+        let is_empty = loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     if Some(pid) == self.main {
                         self.main = None;
-                        report(ending(status));
+                        events.push(ending(status));
                     }
                 }
-                Ok(None) => return false,
+                Ok(None) => break false,
                 Err(Errno::INTR) => {}
-                Err(_) => return true,
+                Err(_) => break true,
             }
+        };
+        if is_empty {
+            events.push(Event::Emptied);
         }
+        if !events.is_empty() {
+            report(&events);
+        }
+        is_empty
     }
 
     fn pause(&self, most: Duration) {
