@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinError;
 
 use super::Job;
 use super::capture::{Capture, Captured};
@@ -146,7 +147,9 @@ impl Job<'_> {
     pub(super) async fn run(&self, order: Order) -> Ran {
         let tools = self.tools;
         let (walls, kept, seen) = (Some(&tools.walls), tools.kept.as_ref(), self.seen.cloned());
-        run_as_seen(&tools.programs, tools.redactor(), walls, kept, self.stop, seen, order).await
+        let (programs, redactor) = (&tools.programs, tools.redactor());
+        // Jobs run in tasks of the dispatcher's own.
+        run_as_seen(programs, redactor, walls, kept, self.stop, seen, order, At::Here).await
     }
 }
 
@@ -160,10 +163,11 @@ pub(super) async fn run(
     stop: &Stop,
     order: Order,
 ) -> Ran {
-    run_as_seen(programs, redactor, walls, kept, stop, None, order).await
+    run_as_seen(programs, redactor, walls, kept, stop, None, order, At::Elsewhere).await
 }
 
 /// The same, and only as long as the program is what it was when a person said yes to it.
+#[allow(clippy::too_many_arguments, reason = "two callers say the same in fewer words")]
 async fn run_as_seen(
     programs: &Programs,
     redactor: &Redactor,
@@ -172,6 +176,7 @@ async fn run_as_seen(
     stop: &Stop,
     seen: Option<Seen>,
     order: Order,
+    at: At,
 ) -> Ran {
     // Held until nothing of the program is left.
     let _place = tokio::select! {
@@ -185,8 +190,7 @@ async fn run_as_seen(
     let walls = walls.cloned();
     let timeout = order.timeout;
     let work = move || start(&programs, walls.as_ref(), seen.as_ref(), order);
-    let started = tokio::task::spawn_blocking(work);
-    let running = match begun(started.await, redactor) {
+    let running = match begun(held_up(at, work).await, redactor) {
         Ok(running) => running,
         Err(ran) => return ran,
     };
@@ -248,16 +252,36 @@ async fn run_as_seen(
     }
 }
 
+/// Where a start holds a thread up.
+#[derive(Clone, Copy)]
+enum At {
+    /// In this task, which must be one of a runtime: a local set can't hand its others over.
+    Here,
+    /// On a thread of its own.
+    Elsewhere,
+}
+
+/// Starts a program. Handing that to another thread and back takes longer than most starts, so that it is
+/// done here where other threads can go on with the rest meanwhile. `None` where it broke off.
+async fn held_up<T: Send + 'static>(
+    at: At,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match (at, Handle::current().runtime_flavor()) {
+        (At::Here, RuntimeFlavor::MultiThread) => {
+            tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(work)).ok())
+        }
+        _ => tokio::task::spawn_blocking(work).await.ok(),
+    }
+}
+
 /// What came of starting it. Where the work broke off, the program may run all the same, so that the
 /// use isn't given back.
-fn begun(
-    started: Result<Result<Running, String>, JoinError>,
-    redactor: &Redactor,
-) -> Result<Running, Ran> {
+fn begun(started: Option<Result<Running, String>>, redactor: &Redactor) -> Result<Running, Ran> {
     match started {
-        Ok(Ok(running)) => Ok(running),
-        Ok(Err(reason)) => Err(Ran::NeverBegan(reason)),
-        Err(_) => Err(lost(redactor, None, None)),
+        Some(Ok(running)) => Ok(running),
+        Some(Err(reason)) => Err(Ran::NeverBegan(reason)),
+        None => Err(lost(redactor, None, None)),
     }
 }
 
@@ -363,12 +387,22 @@ async fn take_in(
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_start_that_broke_off_gives_no_use_back() {
-        let broken = tokio::task::spawn_blocking(|| panic!("a fault")).await;
+    async fn break_off() {
+        let broken = held_up(At::Here, || panic!("a fault")).await;
         let Err(Ran::Ended(end)) = begun(broken, &Redactor::default()) else {
             panic!("it may run");
         };
         assert!(matches!(end.how, How::Lost) && end.program.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_start_that_broke_off_gives_no_use_back() {
+        break_off().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_that_broke_off_where_it_was_asked_for_gives_no_use_back() {
+        break_off().await;
+        tokio::spawn(break_off()).await.unwrap();
     }
 }
