@@ -5,6 +5,7 @@ mod error;
 mod name;
 mod opening;
 mod people;
+mod program;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +45,6 @@ use crate::walls::{self, Own};
 pub use error::ComposeError;
 pub use name::default_ledger;
 pub(crate) use name::state_directory;
-use name::{new_run, own_program};
 
 /// Gets a run ready: everything that can be wrong is found here, before anything is spent. To be
 /// called within a tokio runtime.
@@ -80,7 +80,7 @@ async fn ready(
     let (system, task) = (std::mem::take(&mut options.system), options.task.take());
     let (origin, keep_journal) = (options.origin.take(), options.keep_journal);
     // The third: only the first record of a run names the program.
-    let binary = cut_off.is_none().then(|| tokio::task::spawn_blocking(own_program));
+    let binary = cut_off.is_none().then(|| tokio::task::spawn_blocking(program::own_program));
     let prepared = Prepared { binary, ..prepare(options).await? };
     let model = match opening {
         Opened::Now(model) => model,
@@ -320,9 +320,9 @@ impl Prepared {
         task: &str,
         journal: Option<Vec<u8>>,
     ) -> Result<(Dispatcher, Negotiator), ComposeError> {
-        let run = new_run()?;
+        let run = name::new_run()?;
         let hashing = self.binary.take();
-        let hashing = hashing.unwrap_or_else(|| tokio::task::spawn_blocking(own_program));
+        let hashing = hashing.unwrap_or_else(|| tokio::task::spawn_blocking(program::own_program));
         let binary = hashing.await.unwrap_or(None);
         let enforcement = self.walls.tier().to_string();
         // Whoever opens a run is its first holder.

@@ -1,14 +1,10 @@
 //! What things of a run are called: the run, and the ledger that nobody named.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lar_core::id::RunId;
-use lar_core::json::Digest;
 use lar_core::time::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use super::ComposeError;
 
@@ -36,18 +32,4 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-}
-
-/// SHA-256 of the file of the program that runs here, where it can be read.
-pub(super) fn own_program() -> Option<Digest> {
-    let file = File::open("/proc/self/exe");
-    let mut file = file.or_else(|_| std::env::current_exe().and_then(File::open)).ok()?;
-    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        let read = file.read(&mut piece).ok()?;
-        if read == 0 {
-            return Some(Digest::from_bytes(hasher.finalize().into()));
-        }
-        hasher.update(piece.get(..read)?);
-    }
 }
