@@ -6,9 +6,10 @@
 //! like that of options behind the prefix.
 
 use super::places::{self, Places};
+use super::schema::Syntax;
 use super::walk::{Event, Value, Walk, walk};
 use super::within::MOST_NESTED;
-use super::{Profile, Profiles};
+use super::{Node, Profile, Profiles};
 
 /// A prefix found in an argv.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -132,23 +133,61 @@ fn is_same_reading(
     let alone = walk(profile, &alone);
     let end = inner(read).unwrap_or(words).min(words);
     let own_gaps = gaps.iter().any(|gap| *gap < end);
-    if own_gaps && read.node.ordered {
+    if own_gaps && (read.node.ordered || !argv.first().is_some_and(|name| profile.is_of(name))) {
         return false;
     }
+    let mut node = &profile.root;
     let place = |word: usize| named.get(word).copied().unwrap_or(usize::MAX);
     let mut expected = alone.events.iter().filter(|event| place(event.word()) < end);
     for event in read.events.iter().filter(|event| event.word() < end) {
         if gaps.contains(&event.word()) {
             let last = option_ends(read, event.word());
-            if last.is_none_or(|last| !gaps.contains(&last)) {
+            if last.is_none_or(|last| !gaps.contains(&last))
+                || !may_stand_before(profile, argv, event, node, read.node)
+            {
                 return false;
             }
         } else if !expected.next().is_some_and(|one| is_same(one, event, words)) {
             return false;
         }
+        if let Event::Command { node: next, .. } = event {
+            node = next;
+        }
     }
     expected.next().is_none()
         && inner(&alone).map(place) == inner(read).filter(|word| *word < words)
+}
+
+/// Whether the profile lists an option for the place before a subcommand or an operand, and under the name
+/// that it has here. The subcommand that the command comes down to must know it as the same option: the
+/// program may hand it on.
+fn may_stand_before(
+    profile: &Profile,
+    argv: &[String],
+    event: &Event<'_, '_>,
+    node: &Node,
+    last: &Node,
+) -> bool {
+    let (Event::Flag { flag, .. }, Some(text)) = (event, argv.get(event.word())) else {
+        return false;
+    };
+    let is_plain =
+        matches!(profile.syntax, Syntax::Single | Syntax::Nopt) || text.starts_with("--");
+    let written = text.split_once('=').map_or(text.as_str(), |(name, _)| name);
+    let written = match profile.syntax {
+        Syntax::Single => {
+            written.strip_prefix('-').filter(|w| w.starts_with('-')).unwrap_or(written)
+        }
+        _ => written,
+    };
+    let fits = |name: &str| match name.strip_suffix('*') {
+        Some(beginning) => written.starts_with(beginning),
+        // An abbreviation means one thing here and may mean another there.
+        None if is_plain => name == written,
+        None => !name.starts_with("--"),
+    };
+    let mut names = node.before.iter().filter(|(name, id)| *id == flag.id && fits(name)).peekable();
+    names.peek().is_some() && names.all(|(name, _)| last.has(name, flag))
 }
 
 /// Whether two words, one of which stands in a longer argv, are read in the same way.

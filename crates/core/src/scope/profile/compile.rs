@@ -19,7 +19,9 @@ pub(super) fn compile(
     digest: Digest,
     is_shipped: bool,
 ) -> Result<Profile, String> {
-    if !table.names.is_empty() && table.unlisted == Some(Unlisted::Harmless) {
+    if !(table.names.is_empty() && table.aliases.is_empty())
+        && table.unlisted == Some(Unlisted::Harmless)
+    {
         // A flag that is harmless to one program is another thing to its neighbour.
         return Err(format!(
             "[{name}] several programs can't share `unlisted = \"harmless\"`; list the flags, or give each program a table of its own"
@@ -71,6 +73,7 @@ pub(super) fn compile(
         needs: table.needs.clone(),
         settings: table.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         also_runs: table.also_runs.clone(),
+        aliases: table.aliases.clone(),
         also: None,
     })
 }
@@ -150,9 +153,11 @@ impl<'t> Compiler<'t> {
                 .or(parent.map(|parent| parent.options_end_after))
                 .unwrap_or(usize::MAX),
             ordered: table.ordered || parent.is_some_and(|parent| parent.ordered),
+            before: Vec::new(),
             wide: table.wide.map(|why| (why.to_owned(), table.wide_below)),
             commands: HashMap::new(),
         };
+        node.before = before(&node, table.before, parent)?;
         for name in table.first_operand_by {
             let flag = node.flag(name).ok_or_else(|| format!("there is no flag `{name}`"))?;
             node.first_operand_by.push(flag.id);
@@ -272,6 +277,30 @@ impl<'t> Compiler<'t> {
     }
 }
 
+/// The flags that may stand before what a prefix names: those that the table lists, and its parent's where
+/// their names mean the same here.
+fn before(node: &Node, listed: &str, parent: Option<&Node>) -> Result<Vec<(String, u16)>, String> {
+    let mut before: Vec<(String, u16)> = Vec::new();
+    for name in parent.iter().flat_map(|parent| &parent.before) {
+        let flag = parent.and_then(|parent| parent.listed(&name.0));
+        if flag.is_some_and(|flag| flag.id == name.1 && node.has(&name.0, flag)) {
+            before.extend(node.listed(&name.0).map(|own| (name.0.clone(), own.id)));
+        }
+    }
+    for name in listed.split([' ', '\n', '|']).filter(|name| !name.is_empty()) {
+        let flag = node.listed(name).ok_or_else(|| {
+            format!("`before` names `{name}`, which is no flag that is listed; list it by its name")
+        })?;
+        if flag.effect > Effect::Target || flag.selects || flag.ends_options || node.ordered {
+            return Err(format!(
+                "`before` names `{name}`, but only what is harmless may stand before what a prefix names"
+            ));
+        }
+        before.push((name.to_owned(), flag.id));
+    }
+    Ok(before)
+}
+
 fn plain() -> NodeTable<'static> {
     static NONE: FlagTable = FlagTable::EMPTY;
     NodeTable {
@@ -283,6 +312,7 @@ fn plain() -> NodeTable<'static> {
         first_operand_by: &[],
         options_end_after: None,
         ordered: false,
+        before: "",
         wide: None,
         wide_below: 1,
     }

@@ -156,7 +156,8 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 // The prefix ends at the flag, so that its value is free, here as well.
                 again = true;
             } else if other.id == flag.id && same_value(other_value) {
-                again = flag.takes == Takes::One;
+                // Options may add up, as `-C dir` and `-d data` do: the same once more is harmless only where
+                // the option is.
             } else if other.choice == flag.choice && (!flag.repeats || self.granted.is_gap(word)) {
                 // Even among those that may be given several times, what comes first may decide.
                 let what = "would take the place of what the scope names".to_owned();

@@ -246,6 +246,12 @@ impl ValueRule {
         })
     }
 
+    /// Whether a text is expressly no matter of this rule.
+    pub(super) fn excepts(&self, text: &str) -> bool {
+        let lower = text.to_ascii_lowercase();
+        self.except.iter().any(|glob| fits(glob, &lower))
+    }
+
     fn check(&self, text: &str) -> Result<(), Wrong> {
         let lower = text.to_ascii_lowercase();
         let fits = |text: &str, list: &[String]| list.iter().any(|glob| fits(glob, text));

@@ -96,6 +96,8 @@ pub struct Profile {
     needs: Needs,
     settings: Vec<(String, String)>,
     also_runs: Vec<String>,
+    /// Other names of the very program.
+    aliases: Vec<String>,
     /// The shipped profile, which a command must pass too.
     also: Option<Arc<Profile>>,
 }
@@ -124,6 +126,14 @@ impl Profile {
     /// Environment variables that make it safe, with their values.
     pub fn settings(&self) -> &[(String, String)] {
         &self.settings
+    }
+
+    /// Whether a program is the one that the profile is named after, and none that shares its table.
+    fn is_of(&self, program: &str) -> bool {
+        let whole = program.rsplit('/').next().unwrap_or(program);
+        [whole, family(program)]
+            .iter()
+            .any(|name| *name == self.name || self.aliases.iter().any(|alias| alias == name))
     }
 
     /// Other programs that it starts by itself.
@@ -162,12 +172,38 @@ struct Node {
     options_end_after: usize,
     /// Whether options mean something else before other words than behind them.
     ordered: bool,
+    /// Names of flags that may stand before what a prefix names, with their flags' identities.
+    before: Vec<(String, u16)>,
     /// Why it is wide, and for how few operands.
     wide: Option<(String, usize)>,
     commands: HashMap<String, Arc<Node>>,
 }
 
 impl Node {
+    /// Whether a flag's name means the same here, or what is as harmless and takes as many values.
+    fn has(&self, name: &str, flag: &Flag) -> bool {
+        self.listed(name).is_some_and(|own| {
+            let is_plain = own.effect == Effect::Harmless && own.takes == Takes::None;
+            own.id == flag.id
+                || own.takes == flag.takes
+                    && (own.choice == flag.choice || is_plain)
+                    && !own.ends_options
+                    && !own.selects
+                    && !self.first_operand_by.contains(&own.id)
+        })
+    }
+
+    /// The flag that is listed under exactly that name, which may be a beginning such as `-Xmx*`.
+    fn listed(&self, name: &str) -> Option<&Flag> {
+        self.layers.iter().find_map(|flags| match name.strip_suffix('*') {
+            None => flags.exact.get(name),
+            Some(named) => {
+                let mut all = flags.beginnings.iter();
+                all.find(|(beginning, _)| beginning == named).map(|(_, flag)| flag)
+            }
+        })
+    }
+
     /// The flag of exactly that name, or of a listed beginning.
     fn flag(&self, name: &str) -> Option<&Flag> {
         self.layers.iter().find_map(|flags| flags.exact.get(name)).or_else(|| {

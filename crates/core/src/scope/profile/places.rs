@@ -47,6 +47,14 @@ impl<'p, 'a> Places<'p, 'a> {
             {
                 at += 1;
             }
+            // After `TYPE/NAME` no name follows, but what is to be changed.
+            if let Some(Operand { kind: Kind::Rule(rule), .. }) = spec.get(at)
+                && rule.if_named
+                && rule.excepts(text)
+                && spec.len() > at + 1
+            {
+                at += 1;
+            }
             let place = spec.get(at);
             operands.push(Placed { place, text, word, number: base + at });
             if place.is_some_and(|operand| operand.repeats == Repeats::Once) {

@@ -133,7 +133,10 @@ fn index() -> &'static HashMap<&'static str, usize> {
                     if is_program {
                         index.insert(header, at);
                     }
-                } else if is_program && let Some(names) = line.strip_prefix("names = [") {
+                } else if is_program
+                    && let Some(names) =
+                        line.strip_prefix("names = [").or(line.strip_prefix("aliases = ["))
+                {
                     let names = names.trim_end_matches(']').split(',');
                     index.extend(names.map(|name| (name.trim().trim_matches('"'), at)));
                 }
@@ -151,7 +154,7 @@ fn read(file: &str, text: &str, is_shipped: bool) -> Read {
     for (name, table) in tables {
         let profile = compile(&name, &table, digest, is_shipped).map_err(wrong)?;
         let profile = Arc::new(profile);
-        for name in table.names.iter().chain([&name]) {
+        for name in table.names.iter().chain(&table.aliases).chain([&name]) {
             if all.insert(name.clone(), Arc::clone(&profile)).is_some() {
                 return Err(wrong(format!("`{name}` stands there twice; leave one out")));
             }
@@ -217,6 +220,10 @@ mod tests {
             ("[x]\nnames = [\"x\"]\n", "stands there twice"),
             ("[x]\nnames = [\"y\"]\nunlisted = \"harmless\"\n", "several programs can't share"),
             ("[x]\nvalues.y = {}\n", "allows or refuses"),
+            ("[x]\nbefore = \"-a\"\n", "`before` names `-a`, which is no flag that is listed"),
+            ("[x]\nbefore = \"-a\"\nflags.runs = \"-a\"\n", "only what is harmless"),
+            ("[x]\nbefore = \"-a\"\nordered = true\nflags.harmless = \"-a\"\n", "only what"),
+            ("[x]\naliases = [\"x\"]\n", "stands there twice"),
             ("x", ""),
         ] {
             let error = error(text).to_string();

@@ -36,6 +36,9 @@ macro_rules! node_table {
             /// Whether the place of an option among the other words decides what it means, so that none
             /// may stand before what a prefix names.
             pub ordered: bool,
+            /// Names of its harmless flags that may stand before what a prefix names: before a subcommand
+            /// or an operand. Subcommands have them too where they don't list a flag of that name.
+            pub before: String,
             /// Why a prefix that names no operand here amounts to nearly anything.
             pub wide: Option<String>,
             /// How many operands a prefix must name not to be wide; one where nothing is said.
@@ -54,6 +57,7 @@ macro_rules! node_table {
                     first_operand_by: &self.first_operand_by,
                     options_end_after: self.options_end_after,
                     ordered: self.ordered,
+                    before: &self.before,
                     wide: self.wide.as_deref(),
                     wide_below: self.wide_below.unwrap_or(1),
                 }
@@ -73,6 +77,7 @@ pub(super) struct NodeTable<'t> {
     pub first_operand_by: &'t [String],
     pub options_end_after: Option<usize>,
     pub ordered: bool,
+    pub before: &'t str,
     pub wide: Option<&'t str>,
     pub wide_below: usize,
 }
@@ -80,8 +85,10 @@ pub(super) struct NodeTable<'t> {
 node_table! {
     /// What is known of one program.
     ProgramTable {
-        /// Other names of the same program.
+        /// Other programs that read their arguments alike.
         names: Vec<String>,
+        /// Other names of this very program, so that what `before` says holds for them too.
+        aliases: Vec<String>,
         /// How its arguments are read.
         syntax: Syntax,
         /// Sets of flags that commands take in by `uses`.
