@@ -18,10 +18,16 @@ struct Group {
 }
 
 fn corpus() -> Vec<Group> {
-    ["shell.toml", "shell-manuals.toml", "shell-operations.toml", "shell-daily.toml"]
-        .into_iter()
-        .flat_map(groups)
-        .collect()
+    [
+        "shell.toml",
+        "shell-manuals.toml",
+        "shell-operations.toml",
+        "shell-daily.toml",
+        "shell-tables.toml",
+    ]
+    .into_iter()
+    .flat_map(groups)
+    .collect()
 }
 
 fn groups(file: &str) -> Vec<Group> {

@@ -69,6 +69,7 @@ pub(super) fn compile(
         syntax: table.syntax,
         unlisted_commands: table.unlisted_commands,
         ignored: table.ignored.clone(),
+        removing: table.removing.clone(),
         root,
         needs: table.needs.clone(),
         settings: table.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -116,6 +117,14 @@ impl<'t> Compiler<'t> {
         };
         let mut node = self.node(&table, Some(at))?;
         node.does = draft.does.unwrap_or(Effect::Harmless);
+        if node.does != Effect::Harmless && !node.takes_operands {
+            // What changes something works on what the prefix names, where it names anything.
+            for operand in &mut node.operands {
+                if matches!(operand.repeats, Repeats::Always) {
+                    operand.repeats = Repeats::UnlessNamed;
+                }
+            }
+        }
         let node = Arc::new(node);
         for name in draft.names.iter().map(String::as_str).chain([*word]) {
             at.commands.insert(name.to_owned(), Arc::clone(&node));

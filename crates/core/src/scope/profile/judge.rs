@@ -1,7 +1,7 @@
 //! Whether what follows a prefix stays within what the prefix names.
 
 use super::granted::Granted;
-use super::kind::Kind;
+use super::kind::{self, Kind};
 use super::places::{self, Placed, Places};
 use super::schema::Unlisted;
 use super::walk::{Event, Value, Walk, walk};
@@ -25,7 +25,7 @@ pub(super) fn nested(
     depth: usize,
 ) -> Result<(), Beyond> {
     let walk = walk(profile, argv);
-    let judge = Judge { profiles, argv, granted, walk: &walk, depth };
+    let judge = Judge { profiles, profile, argv, granted, walk: &walk, depth };
     judge.flags()?;
     judge.operands()?;
     match &profile.also {
@@ -36,6 +36,7 @@ pub(super) fn nested(
 
 pub(super) struct Judge<'j, 'p, 'a> {
     pub profiles: &'j Profiles,
+    profile: &'j Profile,
     pub argv: &'a [String],
     pub granted: Granted<'j>,
     walk: &'j Walk<'p, 'a>,
@@ -243,11 +244,12 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         if let Some(word) = takes_place.filter(|_| self.names_operand()) {
             return Err(beyond(Effect::Widens, word));
         }
+        let removes = self.names_what_is_removed();
         let is_unlisted = self.walk.events.iter().any(|e| matches!(e, Event::NoCommand { .. }));
         let mut named: Option<(usize, usize)> = None;
         for Placed { place, text, word, number } in Places::of(self.walk).operands {
             if is_unlisted {
-                if self.is_sealed(word) {
+                if self.is_sealed(word) || removes && !self.granted.names(word) {
                     return Err(self.too_many(word));
                 }
                 continue;
@@ -271,6 +273,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 }
                 Kind::Remote => return self.remote(word),
                 _ if self.granted.names(word) => named = Some((number, word)),
+                _ if removes => return Err(self.too_many(word)),
                 _ => {
                     let named = named.filter(|(place, _)| *place == number).map(|(_, at)| at);
                     self.operand(operand, named, text, word)?;
@@ -278,6 +281,24 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the prefix names what is removed or stopped: a word that says so, and an operand after it.
+    fn names_what_is_removed(&self) -> bool {
+        let mut is_said = false;
+        for event in self.walk.events.iter().filter(|event| self.granted.names(event.word())) {
+            match *event {
+                Event::Operand { .. } if is_said => return true,
+                Event::Operand { word, .. }
+                | Event::Command { word, .. }
+                | Event::NoCommand { word } => {
+                    let text = self.argv.get(word).map_or("", String::as_str);
+                    is_said |= self.profile.removing.iter().any(|one| kind::fits(one, text));
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     pub(super) fn too_many(&self, word: usize) -> Beyond {

@@ -268,7 +268,7 @@ impl ValueRule {
 }
 
 /// Whether a text fits a pattern in which `*` stands for any text, an empty one too.
-fn fits(glob: &str, text: &str) -> bool {
+pub(super) fn fits(glob: &str, text: &str) -> bool {
     let mut parts = glob.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

@@ -92,6 +92,7 @@ pub struct Profile {
     syntax: Syntax,
     unlisted_commands: Unlisted,
     ignored: Vec<String>,
+    removing: Vec<String>,
     root: Node,
     needs: Needs,
     settings: Vec<(String, String)>,

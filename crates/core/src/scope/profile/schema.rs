@@ -103,6 +103,9 @@ node_table! {
         unlisted_commands: Unlisted,
         /// Words that are neither flags nor operands, such as the parentheses of `find`.
         ignored: Vec<String>,
+        /// Patterns of words that say that something is removed or stopped: after one of them and an operand
+        /// that the prefix names, no further operand may follow.
+        removing: Vec<String>,
         /// What the program needs to work in confinement.
         needs: Needs,
         /// Environment variables that make it safe; the runtime sets them.
