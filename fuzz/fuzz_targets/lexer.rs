@@ -131,7 +131,13 @@ fn matches(scope: &CommandScope, source: &str) {
         Ok(prefix) => {
             assert_eq!(command.argv().first(), prefix.words().first());
             let mut words = command.argv().iter();
-            let stands = |named: &String| words.any(|word| word == named);
+            // Letters of a cluster may have others among them: `-la` for `-l`.
+            let holds = |word: &str, named: &str| {
+                let mut letters = word.chars();
+                word == named
+                    || !word.starts_with("--") && named.chars().all(|c| letters.any(|l| l == c))
+            };
+            let stands = |named: &String| words.any(|word| holds(word, named));
             assert!(prefix.words().iter().all(stands), "every word of the prefix, in its order");
             let more = command.argv().len() > prefix.words().len() + 1;
             assert!(!prefix.is_open() || !more || prefix.profile().is_some());

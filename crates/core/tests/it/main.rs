@@ -28,3 +28,4 @@ mod scope;
 mod sql;
 mod text;
 mod types;
+mod values;

@@ -9,7 +9,7 @@ use super::places::{self, Places};
 use super::schema::Syntax;
 use super::walk::{Event, Value, Walk, walk};
 use super::within::MOST_NESTED;
-use super::{Node, Profile, Profiles};
+use super::{Effect, Node, Profile, Profiles, Takes};
 
 /// A prefix found in an argv.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,9 @@ pub(in crate::scope) fn align(
     }
     let same = prefix.iter().zip(argv).take_while(|(one, other)| one == other).count();
     let differs = argv.get(same)?;
-    if same == 0 || argv.len() <= prefix.len() || !differs.starts_with('-') {
+    let in_cluster = prefix.get(same).is_some_and(|named| may_cluster(named, differs));
+    let may_stand = differs.starts_with('-') && argv.len() > prefix.len();
+    if same == 0 || argv.len() < prefix.len() || !(may_stand || in_cluster) {
         return None;
     }
     nested(profiles, prefix, open, argv, 0)
@@ -60,6 +62,7 @@ fn nested(
     let read = walk(&profile, argv);
     let inner = inner(&read);
     let mut found = Aligned::default();
+    let mut clusters = Vec::new();
     let mut named = 0;
     let mut at = 0;
     loop {
@@ -77,6 +80,13 @@ fn nested(
         let option = option_ends(&read, at);
         match rest.first() {
             Some(next) if next == word => (named, at) = (named + 1, at + 1),
+            Some(next)
+                if may_cluster(next, word)
+                    && (word.starts_with('-') || profile.syntax == Syntax::Tar && at == 1) =>
+            {
+                clusters.push((at, next));
+                (named, at) = (named + 1, at + 1);
+            }
             None if option.is_none() && open.is_some_and(|open| open(word)) => break,
             _ => {
                 let last = option?;
@@ -88,7 +98,8 @@ fn nested(
     found.words = at;
     let is_same = |profile: &Profile, read: &Walk<'_, '_>| {
         let words = found.words + usize::from(open.is_some());
-        found.gaps.is_empty() || is_same_reading(profile, argv, read, words, &found.gaps)
+        found.gaps.is_empty() && clusters.is_empty()
+            || is_same_reading(profile, argv, read, words, &found.gaps, &clusters)
     };
     if !is_same(&profile, &read) {
         return None;
@@ -97,6 +108,19 @@ fn nested(
         Some(also) if !is_same(also, &walk(also, argv)) => None,
         _ => Some(found),
     }
+}
+
+/// Whether a word may be the flags of another and some more behind the same dash: `-la` is `-l` and `-a`.
+/// What they are is known when both are read.
+fn may_cluster(named: &str, word: &str) -> bool {
+    let mut letters = word.chars();
+    named.len() > 1
+        && word.len() > named.len()
+        && named.starts_with('-') == word.starts_with('-')
+        && [named, word].iter().all(|text| {
+            !text.starts_with("--") && text.chars().skip(1).all(|c| c.is_ascii_alphabetic())
+        })
+        && named.chars().all(|one| letters.any(|other| one == other))
 }
 
 /// The word at which the command within a command begins.
@@ -119,26 +143,30 @@ fn option_ends(read: &Walk<'_, '_>, at: usize) -> Option<usize> {
     end
 }
 
-/// Whether the words of an argv up to `words`, without the gaps, mean the same where they stand as they
-/// do alone, and the gaps are listed options of which nothing depends on the order.
+/// Whether the words of an argv up to `words`, without the gaps and with the prefix's own words for the
+/// clusters that hold them, mean the same where they stand as they do alone, and the rest is listed options of
+/// which nothing depends on the order.
 fn is_same_reading(
     profile: &Profile,
     argv: &[String],
     read: &Walk<'_, '_>,
     words: usize,
     gaps: &[usize],
+    clusters: &[(usize, &String)],
 ) -> bool {
     let named: Vec<usize> = (0..words).filter(|word| !gaps.contains(word)).collect();
-    let alone: Vec<String> = named.iter().filter_map(|at| argv.get(*at)).cloned().collect();
+    let cluster = |at: usize| clusters.iter().find(|(word, _)| *word == at).map(|(_, own)| *own);
+    let own_word = |at: &usize| cluster(*at).or_else(|| argv.get(*at));
+    let alone: Vec<String> = named.iter().filter_map(own_word).cloned().collect();
     let alone = walk(profile, &alone);
     let end = inner(read).unwrap_or(words).min(words);
-    let own_gaps = gaps.iter().any(|gap| *gap < end);
+    let own_gaps = !clusters.is_empty() || gaps.iter().any(|gap| *gap < end);
     if own_gaps && (read.node.ordered || !argv.first().is_some_and(|name| profile.is_of(name))) {
         return false;
     }
     let mut node = &profile.root;
     let place = |word: usize| named.get(word).copied().unwrap_or(usize::MAX);
-    let mut expected = alone.events.iter().filter(|event| place(event.word()) < end);
+    let mut expected = alone.events.iter().filter(|event| place(event.word()) < end).peekable();
     for event in read.events.iter().filter(|event| event.word() < end) {
         if gaps.contains(&event.word()) {
             let last = option_ends(read, event.word());
@@ -147,7 +175,11 @@ fn is_same_reading(
             {
                 return false;
             }
-        } else if !expected.next().is_some_and(|one| is_same(one, event, words)) {
+        } else if expected.next_if(|one| is_same(one, event, words)).is_none()
+            && !(cluster(event.word()).is_some()
+                && is_letter_alone(event)
+                && may_stand_before(profile, argv, event, node, read.node))
+        {
             return false;
         }
         if let Event::Command { node: next, .. } = event {
@@ -156,6 +188,12 @@ fn is_same_reading(
     }
     expected.next().is_none()
         && inner(&alone).map(place) == inner(read).filter(|word| *word < words)
+}
+
+/// Whether it is a harmless flag without a value.
+fn is_letter_alone(event: &Event<'_, '_>) -> bool {
+    matches!(event, Event::Flag { flag, value: None, .. }
+        if flag.takes == Takes::None && flag.effect == Effect::Harmless)
 }
 
 /// Whether the profile lists an option for the place before a subcommand or an operand, and under the name
