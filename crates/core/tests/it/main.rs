@@ -28,4 +28,5 @@ mod scope;
 mod sql;
 mod text;
 mod types;
+#[cfg(target_os = "linux")]
 mod values;
