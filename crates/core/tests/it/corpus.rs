@@ -24,6 +24,7 @@ fn corpus() -> Vec<Group> {
         "shell-operations.toml",
         "shell-daily.toml",
         "shell-tables.toml",
+        "shell-off.toml",
     ]
     .into_iter()
     .flat_map(groups)

@@ -251,6 +251,10 @@ fn is_same(alone: &Event<'_, '_>, event: &Event<'_, '_>, words: usize) -> bool {
             Event::Operand { text: one, after_dashes: mine, .. },
             Event::Operand { text: other, after_dashes: theirs, .. },
         ) => one == other && mine == theirs,
+        (
+            Event::TurnedOff { flag: one, by_value: mine, .. },
+            Event::TurnedOff { flag: other, by_value: theirs, .. },
+        ) => one.id == other.id && mine == theirs,
         (Event::Ambiguous { .. }, Event::Ambiguous { .. })
         | (Event::NoCommand { .. }, Event::NoCommand { .. }) => true,
         _ => false,

@@ -43,6 +43,15 @@ pub(super) struct Judge<'j, 'p, 'a> {
     pub depth: usize,
 }
 
+/// What turns a flag off that isn't listed, or on again.
+fn opposite(name: &str) -> String {
+    match (name.strip_prefix("--no-"), name.strip_prefix("--")) {
+        (Some(on), _) => format!("--{on}"),
+        (None, Some(on)) => format!("--no-{on}"),
+        (None, None) => name.to_owned(),
+    }
+}
+
 pub(super) fn beyond(effect: Effect, word: usize) -> Beyond {
     Beyond { effect, word, what: effect.does().to_owned() }
 }
@@ -84,7 +93,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                     if self.granted.names(word) || !is_listed {
                         continue;
                     }
-                    if self.prefix_has(name) {
+                    if self.prefix_has(name) || self.prefix_has(&opposite(name)) {
                         let what = "would take the place of what the scope names".to_owned();
                         return Err(Beyond { effect: Effect::Target, word, what });
                     }
@@ -94,6 +103,16 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                     }
                     if let (Some(value), Some(operand)) = (value, self.walk.node.operands.last()) {
                         self.check(&operand.kind, value, word)?;
+                    }
+                }
+                Event::TurnedOff { flag, word, by_value } if !self.granted.names(word) => {
+                    let named = self.walk.events.iter().any(|event| {
+                        matches!(event, Event::Flag { flag: one, word, .. }
+                            if one.id == flag.id && self.granted.names(*word))
+                    });
+                    if named || (by_value && self.undoes_setting(word)) {
+                        let what = "turns off what stands".to_owned();
+                        return Err(Beyond { effect: Effect::Target, word, what });
                     }
                 }
                 Event::Ambiguous { word } if !self.granted.names(word) => {
@@ -111,10 +130,22 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 }
                 // A subcommand that nothing is known of is like a program of which nothing is known.
                 Event::NoCommand { .. } => is_listed = false,
-                Event::Ambiguous { .. } | Event::Command { .. } | Event::Operand { .. } => {}
+                Event::TurnedOff { .. }
+                | Event::Ambiguous { .. }
+                | Event::Command { .. }
+                | Event::Operand { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether a word such as `--ignore-scripts=false` says another thing than a variable that the profile sets
+    /// for the program, as `NPM_CONFIG_IGNORE_SCRIPTS`.
+    fn undoes_setting(&self, word: usize) -> bool {
+        let text = self.argv.get(word).map_or("", |text| text.trim_start_matches('-'));
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let variable = format!("_{}", name.replace('-', "_").to_ascii_uppercase());
+        self.profile.settings().iter().any(|(set, to)| set.ends_with(&variable) && to != value)
     }
 
     /// Whether the prefix names a flag that isn't listed, or one that abbreviates it.

@@ -11,6 +11,8 @@ pub(super) enum Event<'p, 'a> {
     Flag { flag: &'p Flag, word: usize, value: Option<Value<'a>> },
     /// A flag that isn't listed, with the value that is attached to it.
     Unknown { name: &'a str, word: usize, value: Option<&'a str> },
+    /// A listed flag that is turned off: by another name (`--no-color`), or by a value (`--wait=false`).
+    TurnedOff { flag: &'p Flag, word: usize, by_value: bool },
     /// An abbreviation of several flags.
     Ambiguous { word: usize },
     /// A subcommand.
@@ -27,6 +29,7 @@ impl Event<'_, '_> {
         match *self {
             Self::Flag { word, .. }
             | Self::Unknown { word, .. }
+            | Self::TurnedOff { word, .. }
             | Self::Ambiguous { word }
             | Self::Command { word, .. }
             | Self::NoCommand { word }
@@ -151,18 +154,28 @@ impl<'p, 'a> Walker<'p, 'a> {
             Syntax::Mysql if text.starts_with("--") => {
                 let (name, value) = text.split_once('=').map_or((text, ""), |(n, v)| (n, v));
                 let mut name = name.replace('_', "-");
+                let mut off = false;
                 for mark in ["skip-", "loose-", "enable-", "disable-", "maximum-"] {
                     let plain = name.strip_prefix("--").and_then(|name| name.strip_prefix(mark));
                     if let Some(plain) = plain
                         && self.node.flag(&name).is_none()
                     {
                         name = format!("--{plain}");
+                        off |= matches!(mark, "skip-" | "disable-");
                     }
                 }
                 if text.contains('=') {
                     name = format!("{name}={value}");
                 }
                 self.named(&name, text, word, true);
+                if off
+                    && let Some(Event::Flag { flag, value: None, .. }) = self.events.last()
+                    && flag.effect == super::Effect::Harmless
+                {
+                    let flag = *flag;
+                    self.events.pop();
+                    self.events.push(Event::TurnedOff { flag, word, by_value: false });
+                }
             }
             Syntax::Gnu | Syntax::Tar if text.starts_with("--") => {
                 self.named(text, text, word, true)
@@ -201,10 +214,10 @@ impl<'p, 'a> Walker<'p, 'a> {
                 return self.flag(flag, attached, word);
             }
         }
-        // What only turns a harmless thing off is harmless.
+        // What only turns a harmless thing off is harmless, unless that thing was asked for.
         let positive = bare.strip_prefix("--no-").and_then(|rest| exact(&format!("--{rest}")));
         match positive.filter(|flag| flag.effect == super::Effect::Harmless) {
-            Some(_) => {}
+            Some(flag) => self.events.push(Event::TurnedOff { flag, word, by_value: false }),
             None => {
                 let name = text.split_once('=').map_or(text, |(name, _)| name);
                 self.events.push(Event::Unknown { name, word, value: attached });
@@ -269,6 +282,9 @@ impl<'p, 'a> Walker<'p, 'a> {
 
     fn flag(&mut self, flag: &'p Flag, attached: Option<&'a str>, word: usize) {
         let value = match (flag.takes, attached) {
+            (Takes::None, Some(text)) if flag.effect == super::Effect::Harmless && !is_on(text) => {
+                return self.events.push(Event::TurnedOff { flag, word, by_value: true });
+            }
             (Takes::One | Takes::Attached | Takes::None, Some(text)) => {
                 Some(Value { text, word, last: word })
             }
@@ -305,4 +321,9 @@ impl<'p, 'a> Walker<'p, 'a> {
         self.options &= !flag.ends_options;
         self.events.push(Event::Flag { flag, word, value });
     }
+}
+
+/// Whether a flag without a value stays what it is with this one.
+fn is_on(text: &str) -> bool {
+    matches!(text, "" | "1" | "on" | "true" | "yes")
 }

@@ -8,6 +8,24 @@ use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
 use super::Dialect;
 
+/// Whether a name is that of a function of PostgreSQL or of an extension it comes with which takes one value
+/// and does more than compute: what may not be called as `row.name`. The rest of those that take one are
+/// harmless or turn types into texts (`pg_proc` of PostgreSQL 15).
+pub(super) fn acts_on_one(name: &str) -> bool {
+    const ACT: &str = "binary_upgrade_* brin_desummarize_* brin_summarize_* connectby* dblink* \
+        gin_clean_pending_list http_delete http_get http_head http_patch http_post http_put lo_* nextval pg_* \
+        setseed ts_stat";
+    is_one_of(ACT, name) && !is_harmless(Dialect::Postgres, name)
+}
+
+/// Whether a name stands in a list, in which one that ends in `*` stands for its family.
+fn is_one_of(list: &str, name: &str) -> bool {
+    list.split_ascii_whitespace().any(|known| match known.strip_suffix('*') {
+        Some(family) => name.starts_with(family),
+        None => name == known,
+    })
+}
+
 /// Whether a function of this name, in lower case and without a schema, is known to be harmless.
 pub(super) fn is_harmless(dialect: Dialect, name: &str) -> bool {
     table(dialect).contains(name)
@@ -16,10 +34,7 @@ pub(super) fn is_harmless(dialect: Dialect, name: &str) -> bool {
 /// Whether a name is a function's whose harm is known, in whatever dialect. The table of harmless ones
 /// decides; this is asked besides of every name before a parenthesis, wherever the parser put it.
 pub(super) fn is_dangerous(dialect: Dialect, name: &str) -> bool {
-    let named = DANGEROUS.split_ascii_whitespace().any(|known| match known.strip_suffix('*') {
-        Some(family) => name.starts_with(family),
-        None => name == known,
-    });
+    let named = is_one_of(DANGEROUS, name);
     named || (name.starts_with("pg_") && !is_harmless(dialect, name))
 }
 
@@ -81,6 +96,16 @@ fn read(text: &'static str) -> HashSet<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_keep_their_names_where_no_function_acts() {
+        for name in ["pg_read_file", "pg_sleep", "lo_import", "nextval", "setseed", "dblink"] {
+            assert!(acts_on_one(name), "{name}");
+        }
+        for name in ["id", "name", "http_status", "sleep", "pg_size_pretty", "version", "count"] {
+            assert!(!acts_on_one(name), "{name}");
+        }
+    }
 
     #[test]
     fn no_function_is_both_harmless_and_dangerous() {

@@ -11,7 +11,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Location;
 
-use super::functions::{folded, is_field, parts};
+use super::functions::{acts_on_one, folded, is_field, parts};
 use super::grant::Grant;
 use super::judge::{character, kind_of};
 use super::relations::is_secret;
@@ -79,6 +79,16 @@ impl<'a> Walk<'a> {
     fn field(&self, name: &Ident) -> Flow {
         let folded = folded(self.grant.dialect, name);
         if is_field(&folded) || self.grant.allows_function(std::slice::from_ref(&folded)) {
+            return Flow::Continue(());
+        }
+        self.at(SqlRefusalKind::Function, name.span.start, &name.value)
+    }
+
+    /// `row.name`: a column, or in PostgreSQL a function that is called with the row, which may be any value of
+    /// a function in FROM. Columns have any name, so that only functions known to do harm are refused.
+    fn attribute(&self, name: &Ident) -> Flow {
+        let folded = folded(self.grant.dialect, name);
+        if !acts_on_one(&folded) || self.grant.allows_function(std::slice::from_ref(&folded)) {
             return Flow::Continue(());
         }
         self.at(SqlRefusalKind::Function, name.span.start, &name.value)
@@ -357,6 +367,9 @@ impl Visitor for Walk<'_> {
             Expr::TypedString(typed) if typed.uses_odbc_syntax => self.unknown(),
             Expr::Prefixed { .. } | Expr::MatchAgainst { .. } | Expr::MemberOf(_) if postgres => {
                 self.unknown()
+            }
+            Expr::CompoundIdentifier(parts) if postgres => {
+                parts.last().map_or(Flow::Continue(()), |name| self.attribute(name))
             }
             Expr::Identifier(_)
             | Expr::CompoundIdentifier(_)
