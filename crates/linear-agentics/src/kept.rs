@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use lar_core::audit::record::{Body, Record};
 use lar_core::json::Digest;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 /// What was found in a directory of kept outputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,17 +75,9 @@ fn long_texts(value: &Value, found: &mut Vec<Digest>) {
 }
 
 fn digest_of(path: &Path) -> io::Result<Option<Digest>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            return Ok(Some(Digest::from_bytes(hasher.finalize().into())));
-        }
-        hasher.update(piece.get(..read).unwrap_or_default());
+    match File::open(path) {
+        Ok(file) => Digest::of_reader(file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -1,6 +1,7 @@
 //! One value, one text, one digest.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::ser::{self, Serializer};
@@ -36,6 +37,20 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Digest(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// The digest of everything that is left to read, 256 KiB at a time.
+    ///
+    /// # Errors
+    /// The reader's own.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 18]);
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok(Digest(hasher.finalize().into())),
+                read => hasher.update(piece.get(..read).unwrap_or_default()),
+            }
+        }
     }
 
     /// The digest of the [`canonical`] bytes of `value`.

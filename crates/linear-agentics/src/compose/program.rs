@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lar_core::json::Digest;
 use lar_sandbox::FileIdentity;
-use sha2::{Digest as _, Sha256};
 
 use super::default_ledger;
 
@@ -43,7 +42,7 @@ fn digest(file: &mut File, kept: Option<&Path>, now: SystemTime) -> io::Result<D
     if let Some(known) = known {
         return Ok(known);
     }
-    let sum = read(file)?;
+    let sum = Digest::of_reader(&mut *file)?;
     let is_settled = now
         .duration_since(UNIX_EPOCH)
         .ok()
@@ -64,17 +63,6 @@ fn digest(file: &mut File, kept: Option<&Path>, now: SystemTime) -> io::Result<D
 fn name(identity: &FileIdentity) -> String {
     let FileIdentity { device, inode, size, modified_ns, changed_ns } = identity;
     format!("{device} {inode} {size} {modified_ns} {changed_ns} ")
-}
-
-fn read(file: &mut File) -> io::Result<Digest> {
-    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            return Ok(Digest::from_bytes(hasher.finalize().into()));
-        }
-        hasher.update(piece.get(..read).unwrap_or_default());
-    }
 }
 
 /// What is kept; nothing where somebody else could have written it.

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,6 @@ use lar_core::scope::Scope;
 use lar_core::scope::deploy::DeployMethod;
 use lar_core::token::Token;
 use lar_sandbox::FileIdentity;
-use sha2::{Digest as _, Sha256};
 
 use super::executable::{self, Form};
 
@@ -267,7 +265,7 @@ impl Programs {
         if let Some(sum) = known {
             return Ok((file, sum));
         }
-        let sum = sha256(&mut opened).map_err(unreadable)?;
+        let sum = Digest::of_reader(&mut opened).map_err(unreadable)?;
         // What was read must be one state of the file.
         let after = FileIdentity::from_metadata(&opened.metadata().map_err(unreadable)?);
         if after != file {
@@ -425,17 +423,6 @@ fn fit(path: &Path) -> Result<(), ProgramError> {
         );
     }
     Ok(())
-}
-
-fn sha256(file: &mut File) -> std::io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest::from_bytes(hasher.finalize().into())),
-            count => hasher.update(buffer.get(..count).unwrap_or_default()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::kind::{self, Kind};
 use super::schema::{Syntax, Unlisted};
-use super::{Flag, Node, Profile, Takes};
+use super::{Effect, Flag, Node, Profile, Takes};
 
 /// What a word, or a part of one, is.
 pub(super) enum Event<'p, 'a> {
@@ -169,12 +169,11 @@ impl<'p, 'a> Walker<'p, 'a> {
                 }
                 self.named(&name, text, word, true);
                 if off
-                    && let Some(Event::Flag { flag, value: None, .. }) = self.events.last()
-                    && flag.effect == super::Effect::Harmless
+                    && let Some(event) = self.events.last_mut()
+                    && let Event::Flag { flag, value: None, .. } = *event
+                    && flag.effect == Effect::Harmless
                 {
-                    let flag = *flag;
-                    self.events.pop();
-                    self.events.push(Event::TurnedOff { flag, word, by_value: false });
+                    *event = Event::TurnedOff { flag, word, by_value: false };
                 }
             }
             Syntax::Gnu | Syntax::Tar if text.starts_with("--") => {
@@ -216,7 +215,7 @@ impl<'p, 'a> Walker<'p, 'a> {
         }
         // What only turns a harmless thing off is harmless, unless that thing was asked for.
         let positive = bare.strip_prefix("--no-").and_then(|rest| exact(&format!("--{rest}")));
-        match positive.filter(|flag| flag.effect == super::Effect::Harmless) {
+        match positive.filter(|flag| flag.effect == Effect::Harmless) {
             Some(flag) => self.events.push(Event::TurnedOff { flag, word, by_value: false }),
             None => {
                 let name = text.split_once('=').map_or(text, |(name, _)| name);
@@ -282,7 +281,7 @@ impl<'p, 'a> Walker<'p, 'a> {
 
     fn flag(&mut self, flag: &'p Flag, attached: Option<&'a str>, word: usize) {
         let value = match (flag.takes, attached) {
-            (Takes::None, Some(text)) if flag.effect == super::Effect::Harmless && !is_on(text) => {
+            (Takes::None, Some(text)) if flag.effect == Effect::Harmless && !is_on(text) => {
                 return self.events.push(Event::TurnedOff { flag, word, by_value: true });
             }
             (Takes::One | Takes::Attached | Takes::None, Some(text)) => {
