@@ -13,75 +13,67 @@ use crate::report::Report;
 struct Tool {
     name: &'static str,
     package: &'static str,
-    present: fn() -> bool,
+    /// Says of the name whether it is there.
+    present: fn(&str) -> bool,
     /// Without it the tests cannot pass, so that its absence is a failure and no skip.
     required: bool,
 }
 
+impl Tool {
+    /// One that is found by its name in PATH.
+    const fn program(name: &'static str, package: &'static str, required: bool) -> Self {
+        Self { name, package, present: |name| on_path(name).is_some(), required }
+    }
+
+    fn is_there(&self) -> bool {
+        (self.present)(self.name)
+    }
+}
+
 const TOOLS: [Tool; 18] = [
-    Tool { name: "cc", package: "gcc", present: || on_path("cc").is_some(), required: true },
-    Tool { name: "git", package: "git", present: || on_path("git").is_some(), required: true },
-    Tool { name: "c++", package: "g++", present: || on_path("c++").is_some(), required: false },
-    Tool { name: "bash", package: "bash", present: || on_path("bash").is_some(), required: false },
-    Tool { name: "dash", package: "dash", present: || on_path("dash").is_some(), required: false },
-    Tool { name: "tmux", package: "tmux", present: || on_path("tmux").is_some(), required: false },
-    Tool { name: "curl", package: "curl", present: || on_path("curl").is_some(), required: false },
-    Tool { name: "jq", package: "jq", present: || on_path("jq").is_some(), required: false },
+    Tool::program("cc", "gcc", true),
+    Tool::program("git", "git", true),
+    Tool::program("c++", "g++", false),
+    Tool::program("bash", "bash", false),
+    Tool::program("dash", "dash", false),
+    Tool::program("tmux", "tmux", false),
+    Tool::program("curl", "curl", false),
+    Tool::program("jq", "jq", false),
     Tool {
         name: "ssh-keygen and ssh-agent",
         package: "openssh-client",
-        present: || on_path("ssh-keygen").is_some() && on_path("ssh-agent").is_some(),
+        present: |_| on_path("ssh-keygen").is_some() && on_path("ssh-agent").is_some(),
+        required: false,
+    },
+    Tool::program("bwrap", "bubblewrap", false),
+    Tool::program("chromium", "chromium", false),
+    Tool::program("openssl", "openssl", false),
+    Tool::program("kubectl", "kubernetes-client", false),
+    Tool {
+        name: "libfaketime",
+        package: "libfaketime",
+        present: |_| has_libfaketime(),
         required: false,
     },
     Tool {
-        name: "bwrap",
-        package: "bubblewrap",
-        present: || on_path("bwrap").is_some(),
+        name: "postgresql",
+        package: "postgresql",
+        present: |_| has_postgresql(),
         required: false,
     },
-    Tool {
-        name: "chromium",
-        package: "chromium",
-        present: || on_path("chromium").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "openssl",
-        package: "openssl",
-        present: || on_path("openssl").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "kubectl",
-        package: "kubernetes-client",
-        present: || on_path("kubectl").is_some(),
-        required: false,
-    },
-    Tool { name: "libfaketime", package: "libfaketime", present: has_libfaketime, required: false },
-    Tool { name: "postgresql", package: "postgresql", present: has_postgresql, required: false },
-    Tool {
-        name: "sqlite3",
-        package: "sqlite3",
-        present: || on_path("sqlite3").is_some(),
-        required: false,
-    },
-    Tool {
-        name: "mysql",
-        package: "mariadb-client",
-        present: || on_path("mysql").is_some(),
-        required: false,
-    },
+    Tool::program("sqlite3", "sqlite3", false),
+    Tool::program("mysql", "mariadb-client", false),
     Tool {
         name: "mariadbd",
         package: "mariadb-server-core",
-        present: || on_path("mariadbd").is_some() || Path::new("/usr/sbin/mariadbd").exists(),
+        present: |_| on_path("mariadbd").is_some() || Path::new("/usr/sbin/mariadbd").exists(),
         required: false,
     },
 ];
 
 /// Finds the system's programs, and installs the missing ones where that is asked for.
 pub fn system_tools(root: &Path, install: bool, report: &mut Report) {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !tool.is_there()).collect();
     if missing.is_empty() {
         return;
     }
@@ -99,7 +91,7 @@ pub fn system_tools(root: &Path, install: bool, report: &mut Report) {
                 // One by one: a package that this release of Debian has not must not stop the rest.
                 let install = apt(&["install", "--yes", "--no-install-recommends", tool.package]);
                 match install.run(root) {
-                    Ok(()) if (tool.present)() => continue,
+                    Ok(()) if tool.is_there() => continue,
                     Ok(()) => format!("`{}` did not bring it", tool.package),
                     Err(why) => why,
                 }
