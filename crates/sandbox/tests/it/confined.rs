@@ -313,7 +313,7 @@ fn killed() {
         let mut child = spawn(&spec).unwrap();
         let mut output = fs::File::from(child.take_stdout().unwrap());
         output.read_exact(&mut [0; 5]).unwrap();
-        assert!(support::survivors(&mark).len() >= 2);
+        support::until("both of its processes run", || support::survivors(&mark).len() >= 2);
         child.kill();
         assert_eq!(finish(child).events, signaled(libc::SIGKILL), "{name}");
         assert_eq!(support::survivors(&mark), Vec::<String>::new());
