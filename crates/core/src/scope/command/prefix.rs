@@ -4,7 +4,7 @@ use super::sql_place::sql_place;
 use super::{Command, PrefixErrorKind, RefusalKind};
 use crate::scope::lexer::{self, LexErrorKind};
 use crate::scope::profile::{self, Aligned, Beyond, End, Granted, Profile, Profiles};
-use crate::scope::sql::{SqlPrefix, SqlRefusalKind};
+use crate::scope::sql::{Dialect, SqlPrefix, SqlRefusalKind};
 use std::sync::Arc;
 
 /// The beginning of commands that are allowed: whole words, and perhaps the beginning of one more
@@ -100,7 +100,11 @@ impl Prefix {
                 Some((dialect, lead)) => {
                     let text = open.text.strip_prefix(lead).unwrap_or_default();
                     let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
-                    OpenWord::Sql { lead: lead.to_owned(), sql }
+                    let schema = match dialect {
+                        Dialect::MySql => profile::value_of(profiles, &words, "-D"),
+                        _ => None,
+                    };
+                    OpenWord::Sql { lead: lead.to_owned(), sql: sql.within(schema) }
                 }
             }),
         };

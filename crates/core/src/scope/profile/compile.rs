@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kind::{Kind, ValueRule};
 use super::schema::{FlagTable, NodeTable, ProgramTable, Unlisted};
-use super::{Effect, Flag, Flags, Node, Operand, Profile, Repeats, Takes};
+use super::{Effect, Flag, Flags, Node, Operand, Profile, Removing, Repeats, Takes};
 use crate::json::Digest;
 
 /// Reads the table of one program.
@@ -69,7 +69,12 @@ pub(super) fn compile(
         syntax: table.syntax,
         unlisted_commands: table.unlisted_commands,
         ignored: table.ignored.clone(),
-        removing: table.removing.clone(),
+        lists: table.lists,
+        removing: Removing {
+            all: table.removing.clone(),
+            one: table.removing_one.clone(),
+            naming: table.naming.clone(),
+        },
         root,
         needs: table.needs.clone(),
         settings: table.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -213,6 +218,7 @@ impl<'t> Compiler<'t> {
                 }
             }
         }
+        join_opposites(&mut flags);
         Ok(flags)
     }
 
@@ -237,10 +243,25 @@ impl<'t> Compiler<'t> {
             [b'?', ..] => (Takes::Attached, mark.trim_start_matches('?')),
             _ => (Takes::One, mark.trim_start_matches('=')),
         };
+        if effect == Effect::Target
+            && names
+                .split('|')
+                .any(|name| flags.exact.get(name).is_some_and(|f| f.effect == effect))
+        {
+            // It makes another choice besides.
+            for name in names.split('|') {
+                let flag = flags.exact.get_mut(name);
+                flag.ok_or_else(|| format!("`{word}` has other names in another choice"))?
+                    .choices
+                    .push(choice);
+            }
+            return Ok(());
+        }
         let ends_options = kind == "module" || kind.starts_with("last-");
         let kind = if kind.is_empty() { Kind::Any } else { self.kind(kind)? };
         let id = self.number()?;
-        let flag = Flag { id, choice, effect, takes, repeats, ends_options, selects, kind };
+        let choices = vec![choice];
+        let flag = Flag { id, choices, effect, takes, repeats, ends_options, selects, kind };
         for name in names.split('|') {
             if name.is_empty() {
                 return Err(format!("`{word}` has an empty name"));
@@ -283,6 +304,33 @@ impl<'t> Compiler<'t> {
     fn number(&mut self) -> Result<u16, String> {
         self.next = self.next.checked_add(1).ok_or("it lists too many flags")?;
         Ok(self.next)
+    }
+}
+
+/// Lets a flag and the one that turns it off exclude each other where both are listed: the last one counts.
+fn join_opposites(flags: &mut Flags) {
+    let positive = |name: &str| {
+        ["--no-", "--skip-", "-no", "-no-", "--disable-"].iter().find_map(|off| {
+            let rest = name.strip_prefix(off)?;
+            let dashes = if name.starts_with("--") { "--" } else { "-" };
+            flags.exact.get(&format!("{dashes}{rest}"))
+        })
+    };
+    let pairs = flags.exact.iter().filter_map(|(name, off)| {
+        let on = positive(name).filter(|on| !on.chooses_with(off))?;
+        Some((on.id, off.choices.clone()))
+    });
+    let pairs: Vec<(u16, Vec<u16>)> = pairs.collect();
+    for flag in flags.exact.values_mut() {
+        for (_, choices) in pairs.iter().filter(|(id, _)| *id == flag.id) {
+            flag.choices.extend(
+                choices
+                    .iter()
+                    .filter(|one| !flag.choices.contains(one))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::kind::{self, Kind};
 use super::places::{self, Placed, Places};
 use super::schema::Unlisted;
 use super::walk::{Event, Value, Walk, walk};
-use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Repeats, Takes};
+use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Removing, Repeats, Takes};
 
 /// Judges an argv, of which a prefix names the beginning, by the profile of its program.
 pub(in crate::scope) fn judge(
@@ -50,6 +50,11 @@ fn opposite(name: &str) -> String {
         (None, Some(on)) => format!("--no-{on}"),
         (None, None) => name.to_owned(),
     }
+}
+
+/// Whether a text fits one of several patterns.
+fn fits_one(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|one| kind::fits(one, text))
 }
 
 pub(super) fn beyond(effect: Effect, word: usize) -> Beyond {
@@ -97,7 +102,9 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                         let what = "would take the place of what the scope names".to_owned();
                         return Err(Beyond { effect: Effect::Target, word, what });
                     }
-                    if self.walk.node.unlisted == Unlisted::Refused {
+                    if self.walk.node.unlisted == Unlisted::Refused
+                        || self.removes() && !fits_one(&self.profile.removing.naming, name)
+                    {
                         let what = "is not known to be harmless".to_owned();
                         return Err(Beyond { effect: Effect::Widens, word, what });
                     }
@@ -181,6 +188,14 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             }
             _ => None,
         });
+        let turned_off = self.walk.events.iter().any(|event| {
+            matches!(event, Event::TurnedOff { flag: other, word, .. }
+                if other.id == flag.id && self.granted.names(*word))
+        });
+        if turned_off {
+            let what = "would take the place of what the scope names".to_owned();
+            return Err(Beyond { effect: Effect::Target, word, what });
+        }
         let mut again = false;
         for (other, other_value) in named {
             let varies = other_value.is_some_and(|value| !self.granted.names(value.last));
@@ -190,7 +205,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             } else if other.id == flag.id && same_value(other_value) {
                 // Options may add up, as `-C dir` and `-d data` do: the same once more is harmless only where
                 // the option is.
-            } else if other.choice == flag.choice && (!flag.repeats || self.granted.is_gap(word)) {
+            } else if other.chooses_with(flag) && (!flag.repeats || self.granted.is_gap(word)) {
                 // Even among those that may be given several times, what comes first may decide.
                 let what = "would take the place of what the scope names".to_owned();
                 return Err(Beyond { effect: Effect::Target, word, what });
@@ -279,6 +294,10 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         let is_unlisted = self.walk.events.iter().any(|e| matches!(e, Event::NoCommand { .. }));
         let mut named: Option<(usize, usize)> = None;
         for Placed { place, text, word, number } in Places::of(self.walk).operands {
+            if self.adds_to_named(word) {
+                let what = "comes on top of what the scope names".to_owned();
+                return Err(Beyond { effect: Effect::Widens, word, what });
+            }
             if is_unlisted {
                 if self.is_sealed(word) || removes && !self.granted.names(word) {
                     return Err(self.too_many(word));
@@ -304,7 +323,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 }
                 Kind::Remote => return self.remote(word),
                 _ if self.granted.names(word) => named = Some((number, word)),
-                _ if removes => return Err(self.too_many(word)),
+                _ if removes && !self.is_naming(word) => return Err(self.too_many(word)),
                 _ => {
                     let named = named.filter(|(place, _)| *place == number).map(|(_, at)| at);
                     self.operand(operand, named, text, word)?;
@@ -312,6 +331,16 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the command says that something is removed or stopped, by a word before its parameters.
+    fn removes(&self) -> bool {
+        let path = self.walk.events.iter().take_while(|e| !matches!(e, Event::Unknown { .. }));
+        let Removing { all, one, .. } = &self.profile.removing;
+        path.filter(|event| !matches!(event, Event::Flag { .. })).any(|event| {
+            let text = self.argv.get(event.word()).map_or("", String::as_str);
+            fits_one(all, text) || fits_one(one, text)
+        })
     }
 
     /// Whether the prefix names what is removed or stopped: a word that says so, and an operand after it.
@@ -324,12 +353,41 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 | Event::Command { word, .. }
                 | Event::NoCommand { word } => {
                     let text = self.argv.get(word).map_or("", String::as_str);
-                    is_said |= self.profile.removing.iter().any(|one| kind::fits(one, text));
+                    is_said |= fits_one(&self.profile.removing.all, text);
                 }
                 _ => {}
             }
         }
         false
+    }
+
+    /// Whether an operand is the value of an option that names what is removed.
+    fn is_naming(&self, word: usize) -> bool {
+        self.walk.events.iter().zip(self.walk.events.iter().skip(1)).any(|(before, event)| {
+            matches!(before, Event::Unknown { name, value: None, .. }
+                if fits_one(&self.profile.removing.naming, name))
+                && event.word() == word
+        })
+    }
+
+    /// Whether an operand adds to the values of an option with which the prefix ends.
+    fn adds_to_named(&self, word: usize) -> bool {
+        if !self.profile.lists || word != self.granted.words {
+            return false;
+        }
+        let before = self.walk.events.iter().take_while(|event| event.word() < word);
+        let before: Vec<_> = before.collect();
+        let mut values = before.iter().rev().peekable();
+        let mut has_value = false;
+        while values.next_if(|event| matches!(event, Event::Operand { .. })).is_some() {
+            has_value = true;
+        }
+        let names_path = before.iter().any(|event| matches!(event, Event::Operand { .. }));
+        match values.next() {
+            Some(Event::Unknown { value, .. }) => has_value || value.is_some(),
+            Some(Event::Flag { value: Some(_), .. }) => !has_value && names_path,
+            _ => false,
+        }
     }
 
     pub(super) fn too_many(&self, word: usize) -> Beyond {

@@ -92,7 +92,9 @@ pub struct Profile {
     syntax: Syntax,
     unlisted_commands: Unlisted,
     ignored: Vec<String>,
-    removing: Vec<String>,
+    removing: Removing,
+    /// Whether options take several values, so that a word behind one adds to it.
+    lists: bool,
     root: Node,
     needs: Needs,
     settings: Vec<(String, String)>,
@@ -187,7 +189,7 @@ impl Node {
             let is_plain = own.effect == Effect::Harmless && own.takes == Takes::None;
             own.id == flag.id
                 || own.takes == flag.takes
-                    && (own.choice == flag.choice || is_plain)
+                    && (own.choices == flag.choices || is_plain)
                     && !own.ends_options
                     && !own.selects
                     && !self.first_operand_by.contains(&own.id)
@@ -227,8 +229,8 @@ struct Flags {
 struct Flag {
     /// The same for all names of one flag.
     id: u16,
-    /// The same for all flags of one choice.
-    choice: u16,
+    /// The choices that it makes: each is the same for all flags that make it.
+    choices: Vec<u16>,
     effect: Effect,
     takes: Takes,
     /// Whether several values may be given.
@@ -238,6 +240,24 @@ struct Flag {
     /// Whether it chooses what the command works on in place of its last operands, as `kubectl -l` does.
     selects: bool,
     kind: Kind,
+}
+
+impl Flag {
+    /// Whether both make one choice, so that the last of them, or each of them, counts.
+    fn chooses_with(&self, other: &Self) -> bool {
+        self.choices.iter().any(|choice| other.choices.contains(choice))
+    }
+}
+
+/// Words that say that something is removed or stopped.
+#[derive(Debug, Clone, Default)]
+struct Removing {
+    /// After these and an operand that a prefix names, no operand may follow.
+    all: Vec<String>,
+    /// After these options name the one thing that is removed, so that their values may follow.
+    one: Vec<String>,
+    /// Options that name it, though they aren't listed.
+    naming: Vec<String>,
 }
 
 /// How many values a flag takes.
@@ -346,6 +366,32 @@ pub(super) fn chain(profiles: &Profiles, argv: &[String]) -> Vec<Arc<Profile>> {
         }
     }
     chain
+}
+
+/// What the innermost command chooses by a flag, or by the first operand where that stands for the flag.
+pub(super) fn value_of(profiles: &Profiles, argv: &[String], name: &str) -> Option<String> {
+    let mut rest = argv;
+    loop {
+        let profile = profiles.find(rest.first()?).ok()??;
+        let walk = walk::walk(&profile, rest);
+        let places = places::Places::of(&walk);
+        match places::module(&walk).or_else(|| places.command()).filter(|word| *word > 0) {
+            Some(inner) => rest = rest.get(inner..)?,
+            None => {
+                let flag = walk.node.flag(name)?;
+                let by_flag = walk.events.iter().rev().find_map(|event| match event {
+                    walk::Event::Flag { flag: one, value: Some(value), .. }
+                        if one.id == flag.id =>
+                    {
+                        Some(value.text)
+                    }
+                    _ => None,
+                });
+                let first = places.operands.first().map(|placed| placed.text);
+                return by_flag.or(first).map(str::to_owned);
+            }
+        }
+    }
 }
 
 /// Whether an argv ends where a flag's value is awaited, so that the next word would be free.

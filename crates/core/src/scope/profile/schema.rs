@@ -104,8 +104,15 @@ node_table! {
         /// Words that are neither flags nor operands, such as the parentheses of `find`.
         ignored: Vec<String>,
         /// Patterns of words that say that something is removed or stopped: after one of them and an operand
-        /// that the prefix names, no further operand may follow.
+        /// that the prefix names, no further operand may follow, and no option that isn't listed.
         removing: Vec<String>,
+        /// The same where options name the one thing that is removed, so that their values may follow.
+        removing_one: Vec<String>,
+        /// Patterns of options that name what is removed, and so may follow though they aren't listed. They take
+        /// a value.
+        naming: Vec<String>,
+        /// Whether options take several values, so that a word behind one adds to it.
+        lists: bool,
         /// What the program needs to work in confinement.
         needs: Needs,
         /// Environment variables that make it safe; the runtime sets them.
@@ -133,7 +140,7 @@ node_table! {
 pub(super) struct FlagTable {
     #[serde(default)]
     pub harmless: String,
-    /// By what they choose; the flags of one choice exclude each other.
+    /// By what they choose; the flags of one choice exclude each other. A flag may stand in several.
     #[serde(default)]
     pub target: BTreeMap<String, String>,
     #[serde(default)]

@@ -22,6 +22,11 @@ pub(super) fn judge(
         Some(first) => first.text,
         None => return Err(refusal(sql, K::NoStatement, 0, "")),
     };
+    if let Some(beyond) = asks_beyond(kind, tokens).filter(|at| *at >= named)
+        && let Some(token) = tokens.get(beyond)
+    {
+        return Err(refusal(sql, K::Writes, token.at, token.text));
+    }
     let mut before = "";
     for (index, token) in tokens.iter().enumerate() {
         let after = tokens.get(index + 1).map_or("", |next| next.text);
@@ -46,6 +51,36 @@ pub(super) fn judge(
     }
     Ok(())
 }
+
+/// The word with which a `SHOW` or a `PRAGMA` asks for more than a look: for the passwords of accounts and the
+/// changes of all tables, or to set something.
+fn asks_beyond(kind: &str, tokens: &[Token<'_>]) -> Option<usize> {
+    let is = |index: usize, list: &str| tokens.get(index).is_some_and(|t| is_one_of(t.text, list));
+    if kind.eq_ignore_ascii_case("SHOW") {
+        let accounts = is(1, "CREATE") && is(2, "USER SERVER")
+            || is(1, "GRANTS") && is(2, "FOR") && !is(3, "CURRENT_USER CURRENT_ROLE")
+            || is(1, "BINLOG RELAYLOG") && is(2, "EVENTS");
+        return accounts.then_some(2);
+    }
+    if !kind.eq_ignore_ascii_case("PRAGMA") {
+        return None;
+    }
+    // A name of a schema may stand before it.
+    let name = if is(2, ".") { 3 } else { 1 };
+    let is_asked = matches!(tokens.get(name + 1).map(|next| next.text), None | Some(";"));
+    match tokens.get(name)? {
+        token if is_one_of(token.text, ACTING) => Some(name),
+        token if is_one_of(token.text, ASKING) => is(name + 1, "=").then_some(name + 1),
+        _ => (!is_asked).then_some(name + 1),
+    }
+}
+
+/// Pragmas of SQLite that do something without a value.
+const ACTING: &str = "data_store_directory incremental_vacuum optimize shrink_memory temp_store_directory wal_checkpoint";
+
+/// Those that look, at what stands in their parentheses.
+const ASKING: &str = "foreign_key_check foreign_key_list index_info index_list index_xinfo integrity_check \
+    quick_check table_info table_list table_xinfo";
 
 /// Whether a word outside literals does more than a statement of this kind may.
 fn goes_beyond(kind: &str, index: usize, before: &str, word: &str, after: &str) -> bool {

@@ -11,6 +11,8 @@ use super::{Dialect, STATEMENTS, SqlRefusal, SqlRefusalKind, functions, is_one_o
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlPrefix {
     dialect: Dialect,
+    /// The schema in which names without one are looked up, where it is known.
+    schema: Option<String>,
     tokens: Vec<(Kind, String)>,
 }
 
@@ -33,7 +35,20 @@ impl SqlPrefix {
             None => return Err(refusal(text, SqlRefusalKind::NoStatement, 0, "")),
         }
         let tokens = tokens.into_iter().map(|t| (t.kind, t.text.to_owned())).collect();
-        Ok(Self { dialect, tokens })
+        Ok(Self { dialect, schema: None, tokens })
+    }
+
+    /// The same for a session in a schema.
+    pub fn within(self, schema: Option<String>) -> Self {
+        Self { schema: schema.map(|name| name.to_ascii_lowercase()), ..self }
+    }
+
+    /// A table's name with the schema in which the server looks for it.
+    pub(super) fn located(&self, parts: Vec<String>) -> Vec<String> {
+        match (&self.schema, parts.as_slice()) {
+            (Some(schema), [_]) => [schema.clone()].into_iter().chain(parts).collect(),
+            _ => parts,
+        }
     }
 
     /// Whether a whole argument is one statement that begins with these tokens and does no more than
@@ -70,6 +85,7 @@ impl SqlPrefix {
                 || other::judge("", self.dialect, &tokens, wider.len()).is_ok()
         };
         self.dialect == wider.dialect
+            && self.schema == wider.schema
             && wider.begins(&tokens)
             && written()
             && (!wider.is_confined() || self.tables() == wider.tables())

@@ -2,6 +2,7 @@
 //! what stands in their files. A role may be allowed to read them; an agent that was told to read orders
 //! has no use for them.
 
+use super::functions::is_harmless;
 use super::{Dialect, is_one_of};
 
 /// Whether a table, named by the parts of its name as the server compares them, holds such secrets.
@@ -17,10 +18,14 @@ pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
                 && !name.starts_with("help_")
                 && !name.starts_with("time_zone"))
                 || (schema == Some("performance_schema") && name.starts_with("replication_"))
+                || (schema == Some("performance_schema") && name == "user_variables_by_thread")
                 || (schema.is_none() && is_one_of(name, "global_priv user_attributes"))
         }
-        // Virtual tables of the command line that read files, reached as tables.
-        Dialect::Sqlite => is_one_of(name, "fsdir zipfile readfile lsdir"),
+        // Virtual tables that read files or the file's pages, and pragmas that act, reached as tables.
+        Dialect::Sqlite => {
+            is_one_of(name, "fsdir zipfile readfile lsdir sqlite_dbpage")
+                || (name.starts_with("pragma_") && !is_harmless(dialect, name))
+        }
     }
 }
 

@@ -62,7 +62,8 @@ impl<'a> Walk<'a> {
         let confined = self.grant.confined && !self.grant.matched.names_table(&parts);
         // A write alone doesn't read other tables.
         let unread = self.selects > 0 && !self.grant.kinds.contains("SELECT");
-        if confined || unread || is_secret(self.grant.dialect, &parts) {
+        let located = self.grant.matched.located(parts);
+        if confined || unread || is_secret(self.grant.dialect, &located) {
             return self.at(SqlRefusalKind::Relation, place, &shown);
         }
         Flow::Continue(())
