@@ -321,6 +321,7 @@ mod tests {
         for command in [
             "psql -c 'SELECT 1'",
             "psql -c \"SELECT 1\"",
+            "psql --command 'SELECT 1'",
             "psql -c SELECT\\ 1",
             "psql -c 'select count(*) from users'",
             "psql -c 'SELECT 1;'",
@@ -342,8 +343,8 @@ mod tests {
             "psql -c 'DELETE FROM t'",
             "psql -c 'SELECT * INTO t FROM u'",
             "psql -c ''",
-            "psql --command 'SELECT 1'",
             "psql -c",
+            "psql --comm 'SELECT 1'",
             "psql -h evil -c 'SELECT 1'",
         ] {
             assert!(!permits(select, command), "{command}");

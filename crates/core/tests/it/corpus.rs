@@ -25,6 +25,7 @@ fn corpus() -> Vec<Group> {
         "shell-daily.toml",
         "shell-tables.toml",
         "shell-off.toml",
+        "shell-respelled.toml",
     ]
     .into_iter()
     .flat_map(groups)

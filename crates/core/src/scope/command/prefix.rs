@@ -142,7 +142,7 @@ impl Prefix {
             }
             _ => true,
         };
-        let plain = || whole.then(|| Aligned { words: self.words.len(), gaps: Vec::new() });
+        let plain = || whole.then(|| Aligned::at_start(self.words.len()));
         if whole && is_plain {
             return plain();
         }

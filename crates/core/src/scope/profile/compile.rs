@@ -70,6 +70,9 @@ pub(super) fn compile(
         unlisted_commands: table.unlisted_commands,
         ignored: table.ignored.clone(),
         lists: table.lists,
+        interspersed: table.interspersed,
+        persistent: table.persistent,
+        suffix: table.suffix.clone(),
         removing: Removing {
             all: table.removing.clone(),
             one: table.removing_one.clone(),
@@ -168,6 +171,7 @@ impl<'t> Compiler<'t> {
                 .unwrap_or(usize::MAX),
             ordered: table.ordered || parent.is_some_and(|parent| parent.ordered),
             before: Vec::new(),
+            dashes: table.before.split_ascii_whitespace().any(|name| name == "--"),
             wide: table.wide.map(|why| (why.to_owned(), table.wide_below)),
             commands: HashMap::new(),
         };
@@ -344,7 +348,7 @@ fn before(node: &Node, listed: &str, parent: Option<&Node>) -> Result<Vec<(Strin
             before.extend(node.listed(&name.0).map(|own| (name.0.clone(), own.id)));
         }
     }
-    for name in listed.split([' ', '\n', '|']).filter(|name| !name.is_empty()) {
+    for name in listed.split([' ', '\n', '|']).filter(|name| !matches!(*name, "" | "--")) {
         let flag = node.listed(name).ok_or_else(|| {
             format!("`before` names `{name}`, which is no flag that is listed; list it by its name")
         })?;

@@ -13,6 +13,8 @@ pub(in crate::scope) struct Granted<'t> {
     start: usize,
     /// The beginning of the next word.
     pub open: Option<&'t str>,
+    /// A word of which the prefix names the flag alone, and not the value that is attached to it.
+    free: Option<usize>,
     /// Whether only harmless flags may follow the words that are named.
     pub sealed: bool,
 }
@@ -20,12 +22,12 @@ pub(in crate::scope) struct Granted<'t> {
 impl Granted<'_> {
     /// Whole words alone.
     pub fn whole(words: usize) -> Self {
-        Self { words, gaps: &[], start: 0, open: None, sealed: false }
+        Self { words, gaps: &[], start: 0, open: None, free: None, sealed: false }
     }
 
     /// The words of a prefix where they were found.
     pub fn found(found: &Aligned) -> Granted<'_> {
-        Granted { gaps: &found.gaps, ..Granted::whole(found.words) }
+        Granted { gaps: &found.gaps, free: found.free, ..Granted::whole(found.words) }
     }
 
     /// The same with a statement after them, which was judged.
@@ -35,6 +37,11 @@ impl Granted<'_> {
 
     pub(super) fn names(&self, word: usize) -> bool {
         word < self.words && !self.is_gap(word)
+    }
+
+    /// Whether it names a flag's value, the last word of which this is.
+    pub(super) fn names_value(&self, word: usize) -> bool {
+        self.names(word) && self.free != Some(word + self.start)
     }
 
     /// Whether the word stands before one that the prefix names, which doesn't name it.
@@ -59,6 +66,6 @@ impl Granted<'_> {
         let words = self.words.saturating_sub(word);
         let open = self.open.filter(|_| self.words >= word);
         let sealed = self.sealed || self.open.is_some();
-        Self { words, gaps: self.gaps, start: self.start + word, open, sealed }
+        Self { words, gaps: self.gaps, start: self.start + word, open, free: self.free, sealed }
     }
 }

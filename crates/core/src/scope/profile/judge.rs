@@ -198,7 +198,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         }
         let mut again = false;
         for (other, other_value) in named {
-            let varies = other_value.is_some_and(|value| !self.granted.names(value.last));
+            let varies = other_value.is_some_and(|value| !self.granted.names_value(value.last));
             if other.id == flag.id && varies && flag.effect <= Effect::Target {
                 // The prefix ends at the flag, so that its value is free, here as well.
                 again = true;
@@ -236,7 +236,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         word: usize,
         value: Option<Value<'a>>,
     ) -> Result<(), Beyond> {
-        let Some(value) = value.filter(|value| !self.granted.names(value.last)) else {
+        let Some(value) = value.filter(|value| !self.granted.names_value(value.last)) else {
             return Ok(());
         };
         if flag.takes == Takes::UntilSemicolon {
@@ -370,22 +370,25 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         })
     }
 
-    /// Whether an operand adds to the values of an option with which the prefix ends.
+    /// Whether an operand adds to the values of an option that the prefix names with one.
     fn adds_to_named(&self, word: usize) -> bool {
-        if !self.profile.lists || word != self.granted.words {
+        if !self.profile.lists || self.granted.names(word) {
             return false;
         }
         let before = self.walk.events.iter().take_while(|event| event.word() < word);
         let before: Vec<_> = before.collect();
-        let mut values = before.iter().rev().peekable();
-        let mut has_value = false;
-        while values.next_if(|event| matches!(event, Event::Operand { .. })).is_some() {
-            has_value = true;
-        }
-        let names_path = before.iter().any(|event| matches!(event, Event::Operand { .. }));
-        match values.next() {
-            Some(Event::Unknown { value, .. }) => has_value || value.is_some(),
-            Some(Event::Flag { value: Some(_), .. }) => !has_value && names_path,
+        let is_operand = |event: &Event<'_, '_>| matches!(event, Event::Operand { .. });
+        let values = before.iter().rev().take_while(|event| is_operand(event)).count();
+        let has_value = before.iter().rev().take(values).any(|e| self.granted.names(e.word()));
+        match before.iter().rev().nth(values) {
+            Some(Event::Unknown { value, word, .. }) => {
+                self.granted.names(*word) && (has_value || value.is_some())
+            }
+            Some(Event::Flag { value: Some(value), .. }) => {
+                // Without an operation before it, what follows is its name.
+                self.granted.names_value(value.last)
+                    && before.iter().rev().skip(values).any(|event| is_operand(event))
+            }
             _ => false,
         }
     }

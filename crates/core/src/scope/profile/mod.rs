@@ -95,6 +95,12 @@ pub struct Profile {
     removing: Removing,
     /// Whether options take several values, so that a word behind one adds to it.
     lists: bool,
+    /// Whether options may stand behind operands too.
+    interspersed: bool,
+    /// Whether the program's own options may stand before and behind its subcommands.
+    persistent: bool,
+    /// What a name may end in without becoming another.
+    suffix: String,
     root: Node,
     needs: Needs,
     settings: Vec<(String, String)>,
@@ -139,6 +145,17 @@ impl Profile {
             .any(|name| *name == self.name || self.aliases.iter().any(|alias| alias == name))
     }
 
+    /// Whether two words name the same thing.
+    fn is_one_name(&self, one: &str, other: &str) -> bool {
+        let plain = |name: &'_ str| {
+            name.strip_suffix(&self.suffix)
+                .filter(|_| !self.suffix.is_empty())
+                .unwrap_or(name)
+                .len()
+        };
+        one == other || one.get(..plain(one)) == other.get(..plain(other))
+    }
+
     /// Other programs that it starts by itself.
     pub fn also_runs(&self) -> &[String] {
         &self.also_runs
@@ -177,6 +194,8 @@ struct Node {
     ordered: bool,
     /// Names of flags that may stand before what a prefix names, with their flags' identities.
     before: Vec<(String, u16)>,
+    /// Whether `--` may stand before what a prefix names.
+    dashes: bool,
     /// Why it is wide, and for how few operands.
     wide: Option<(String, usize)>,
     commands: HashMap<String, Arc<Node>>,
@@ -194,6 +213,11 @@ impl Node {
                     && !own.selects
                     && !self.first_operand_by.contains(&own.id)
         })
+    }
+
+    /// Whether a flag is listed here, and not by a subcommand.
+    fn owns(&self, flag: &Flag) -> bool {
+        self.layers.iter().any(|flags| flags.exact.values().any(|own| own.id == flag.id))
     }
 
     /// The flag that is listed under exactly that name, which may be a beginning such as `-Xmx*`.

@@ -113,6 +113,12 @@ node_table! {
         naming: Vec<String>,
         /// Whether options take several values, so that a word behind one adds to it.
         lists: bool,
+        /// Whether the program takes options behind operands as well, so that those of a prefix may stand there.
+        interspersed: bool,
+        /// Whether the program's own options mean the same before and behind its subcommands.
+        persistent: bool,
+        /// What names may end in without becoming others, as `.service` for units.
+        suffix: String,
         /// What the program needs to work in confinement.
         needs: Needs,
         /// Environment variables that make it safe; the runtime sets them.
