@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lar_core::audit::log::{Signers, Signing};
-use lar_core::audit::note::{KeyKind, KeySigner};
+use lar_core::audit::note::{KeyKind, NoteKey};
 use lar_core::ledger::Ledger;
+use lar_ledger::LogSigner;
 use rusqlite::{Connection, params};
 use spends::{CALLERS, at};
 use tokio::sync::{mpsc, oneshot};
@@ -90,12 +91,10 @@ fn main() {
 /// A ledger as a run opens it: signed, and with what was last seen kept beside.
 fn open(dir: &Path, name: &str) -> Arc<dyn Ledger> {
     let signers: Signers = Arc::new(|origin, _, _| {
-        let signer = KeySigner::new(
-            origin,
-            KeyKind::Ed25519,
-            ed25519_dalek::SigningKey::from_bytes(&[7; 32]),
-        );
-        Ok(Signing { signer: Arc::new(signer.unwrap()), certificate: None })
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let key = NoteKey::new(origin, KeyKind::Ed25519, secret.verifying_key()).unwrap();
+        let signer = LogSigner::new(key, secret.as_bytes()).unwrap();
+        Ok(Signing { signer: Arc::new(signer), certificate: None })
     });
     let file = dir.join(name).join("ledger.db");
     lar_ledger::open_signed(&file, signers, Some(&dir.join("seen"))).unwrap()

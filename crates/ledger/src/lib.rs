@@ -7,6 +7,7 @@
 
 mod postgres;
 mod seen;
+mod signer;
 mod sqlite;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use lar_core::audit::log::Signers;
 use lar_core::ledger::{Identity, Ledger, LedgerError};
 pub use lar_postgres::{Address, AddressError, Environment};
+pub use signer::LogSigner;
 
 /// Opens the ledger at `path`, or makes a new one there. The directory is made with mode 0700 and
 /// the file with 0600.

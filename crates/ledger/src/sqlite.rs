@@ -14,6 +14,7 @@ mod queue;
 mod read;
 mod reader;
 mod schema;
+mod standing;
 mod store;
 mod thread;
 mod writer;

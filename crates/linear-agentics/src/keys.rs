@@ -13,6 +13,7 @@ use std::sync::Arc;
 use lar_core::audit::epoch::Epoch;
 use lar_core::audit::log::Signing;
 use lar_core::audit::note::{KeyKind, KeySigner, Note, NoteError, NoteKey, NoteSigner};
+use lar_ledger::LogSigner;
 
 use crate::export::P256Key;
 
@@ -138,7 +139,8 @@ impl Keys {
                  `lar keys rotate`",
             )
         })?;
-        let signer = KeySigner::new(&self.origin, KeyKind::Ed25519, secret)?;
+        let key = NoteKey::new(&self.origin, KeyKind::Ed25519, secret.verifying_key())?;
+        let signer = LogSigner::new(key, secret.as_bytes())?;
         Ok(Signing { signer: Arc::new(signer), certificate })
     }
 

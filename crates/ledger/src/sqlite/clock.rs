@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lar_core::ledger::{CLOCK_SLACK_MS, ClockReset, LedgerError};
 use lar_core::time::Timestamp;
 
+use super::standing::log_row;
 use super::{schema, unavailable};
 
 fn system() -> i64 {
@@ -38,13 +39,16 @@ pub(super) fn reset(path: &Path) -> Result<ClockReset, LedgerError> {
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unavailable(&error))?;
     let before: i64 = transaction
-        .query_row("SELECT millis FROM ledger", [], |row| row.get(0))
+        .query_row(concat!("SELECT millis FROM standing WHERE n = ", log_row!()), [], |row| {
+            row.get(0)
+        })
         .map_err(|error| unavailable(&error))?;
     let now = system();
     if now < before {
         for statement in [
-            "UPDATE ledger SET millis = ?1",
-            "UPDATE runs SET lease_until = ?1 WHERE lease_until > ?1 AND stop_reason IS NULL",
+            concat!("UPDATE standing SET millis = ?1 WHERE n = ", log_row!()),
+            "UPDATE standing SET lease_until = ?1
+             WHERE lease_until > ?1 AND n IN (SELECT n FROM runs WHERE stop_reason IS NULL)",
             "UPDATE attempts SET lease_until = min(lease_until, ?1 - 1),
                  approved_until = min(approved_until, ?1 - 1)
              WHERE state IN ('reserved', 'released')",

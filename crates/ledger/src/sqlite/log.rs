@@ -18,6 +18,7 @@ use lar_core::ledger::LedgerError;
 use rusqlite::{Connection, params};
 
 use super::read::{digest, number, row_of, unreadable};
+use super::standing::log_row;
 use super::{places, unavailable};
 use crate::seen::Sight;
 
@@ -72,7 +73,10 @@ fn origin(ledger: &str) -> String {
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Head> {
-    let sql = "SELECT id, size, root, checkpoint, key_epoch FROM ledger";
+    let sql = concat!(
+        "SELECT l.id, s.size, s.root, s.checkpoint, s.key_epoch FROM ledger l, standing s WHERE s.n = ",
+        log_row!()
+    );
     one(connection, sql, [], |row| {
         let id: String = row.get(0)?;
         Ok(Head {
@@ -180,9 +184,15 @@ fn other_root() -> LedgerError {
 
 /// What is seen of a ledger now.
 pub(super) fn sight(connection: &Connection) -> Result<Sight> {
-    one(connection, "SELECT epoch, size, root FROM ledger", [], |row| {
-        Ok(Sight { epoch: row.get(0)?, size: row.get(1)?, root: digest(row, 2)? })
-    })
+    one(
+        connection,
+        concat!(
+            "SELECT l.epoch, s.size, s.root FROM ledger l, standing s WHERE s.n = ",
+            log_row!()
+        ),
+        [],
+        |row| Ok(Sight { epoch: row.get(0)?, size: row.get(1)?, root: digest(row, 2)? }),
+    )
 }
 
 /// The root over the first `size` leaves.

@@ -66,7 +66,7 @@ pub(super) fn read(
             "SELECT part, leaves FROM places WHERE run = ?1 AND part >= ?2
              UNION ALL
              SELECT (SELECT coalesce(max(part) + 1, 0) FROM places WHERE run = ?1), places
-             FROM runs WHERE n = ?1
+             FROM standing WHERE n = ?1
              ORDER BY 1",
         )?;
         let part = super::read::number((first - 1) / ROW as u64);

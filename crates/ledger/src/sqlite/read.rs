@@ -133,10 +133,11 @@ pub(super) fn grant_of(row: &Row<'_>) -> rusqlite::Result<(i64, Grant)> {
     Ok((row.get(0)?, grant))
 }
 
-/// The columns of a token.
+/// The columns of token `t`, which stands as `s` says.
 macro_rules! token {
     () => {
-        "name, definition, granted, uses_left, expires, requires_approval, candidate, unlocked_by"
+        "t.name, t.definition, s.granted, s.uses_left, t.expires, t.requires_approval, t.candidate, \
+         t.unlocked_by"
     };
 }
 
@@ -165,8 +166,8 @@ macro_rules! position {
 /// The columns of a run.
 macro_rules! run {
     () => {
-        "r.id, g.id, r.opened, r.stop_reason, r.seq, r.head, r.task, r.owner, r.fence, r.lease_ms, \
-         r.lease_until, r.pages"
+        "r.id, g.id, r.opened, r.stop_reason, s.seq, s.head, r.task, r.owner, s.fence, r.lease_ms, \
+         s.lease_until, s.pages"
     };
 }
 
@@ -175,15 +176,17 @@ pub(super) const POSITION: &str =
     concat!("SELECT ", position!(), " FROM grants g, ledger l WHERE g.id = ?1");
 
 /// The columns of a run, with the tables they are in.
-pub(super) const RUN: &str = concat!(run!(), " FROM runs r JOIN grants g ON g.n = r.grant_n");
+pub(super) const RUN: &str =
+    concat!(run!(), " FROM runs r JOIN standing s ON s.n = r.n JOIN grants g ON g.n = r.grant_n");
 
 /// A run, the number of its row, its last places, the number of its grant's row, and where the grant stands.
 pub(super) const RUN_IN_WORK: &str = concat!(
     "SELECT ",
     run!(),
-    ", r.n, r.places, g.n, ",
+    ", r.n, s.places, g.n, ",
     position!(),
-    " FROM runs r JOIN grants g ON g.n = r.grant_n, ledger l WHERE r.id = ?1"
+    " FROM runs r JOIN standing s ON s.n = r.n JOIN grants g ON g.n = r.grant_n, ledger l
+        WHERE r.id = ?1"
 );
 
 pub(super) fn position_of(row: &Row<'_>, first: usize) -> rusqlite::Result<GrantPosition> {

@@ -9,10 +9,11 @@ use lar_core::ledger::{LedgerError, LedgerId};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::standing::{self, log_row};
 use super::{corrupt, file, log, places, unavailable};
 
 /// The version of the tables. A file with a higher one was written by a newer program.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// After how many pages of 4 KiB the write-ahead log is folded into the file. Whoever commits then waits for
 /// it, so that it should be less than one in a hundred.
 const FOLD_AFTER: i64 = 4_096;
@@ -31,22 +32,7 @@ const TABLES: &str = "
     CREATE TABLE ledger (
         only   INTEGER PRIMARY KEY CHECK (only = 1),
         id     TEXT NOT NULL,
-        epoch  INTEGER NOT NULL,
-        -- The highest time that was ever given out, in milliseconds since 1970.
-        millis INTEGER NOT NULL,
-        -- How many records are written; how many of them are under the head that is signed, and the root
-        -- over those.
-        written    INTEGER NOT NULL,
-        size       INTEGER NOT NULL,
-        root       BLOB NOT NULL,
-        checkpoint TEXT,
-        -- The epoch of the key that signs.
-        key_epoch  INTEGER NOT NULL,
-        -- The log's own records, which belong to no run: how many, and the hash of the last.
-        own_seq    INTEGER NOT NULL,
-        own_head   BLOB NOT NULL,
-        -- The hashes of the log's last leaves, which make no row of `leaves` yet.
-        leaves     BLOB NOT NULL
+        epoch  INTEGER NOT NULL
     ) STRICT;
 
     CREATE TABLE grants (
@@ -68,8 +54,6 @@ const TABLES: &str = "
         name              TEXT NOT NULL,
         position          INTEGER NOT NULL,
         definition        BLOB NOT NULL,
-        granted           INTEGER NOT NULL CHECK (granted > 0),
-        uses_left         INTEGER NOT NULL CHECK (uses_left BETWEEN 0 AND granted),
         expires           INTEGER,
         requires_approval INTEGER NOT NULL,
         candidate         INTEGER NOT NULL,
@@ -82,17 +66,10 @@ const TABLES: &str = "
         id          TEXT NOT NULL UNIQUE,
         grant_n     INTEGER NOT NULL REFERENCES grants (n),
         owner       TEXT NOT NULL,
-        fence       INTEGER NOT NULL,
         lease_ms    INTEGER NOT NULL,
-        lease_until INTEGER NOT NULL,
         task        TEXT NOT NULL,
         opened      INTEGER NOT NULL,
-        stop_reason TEXT,
-        seq         INTEGER NOT NULL,
-        head        BLOB NOT NULL,
-        pages       INTEGER NOT NULL,
-        -- The leaves of its last records, which make no row of `places` yet.
-        places      BLOB NOT NULL
+        stop_reason TEXT
     ) STRICT;
     CREATE INDEX open_runs ON runs (n) WHERE stop_reason IS NULL;
 
@@ -361,12 +338,20 @@ fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
         let id = new_id()?;
         let make = || -> rusqlite::Result<()> {
             transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(standing::TABLE)?;
             transaction.execute_batch(log::TABLES)?;
             transaction.execute_batch(log::LEAVES)?;
             transaction.execute_batch(places::TABLE)?;
+            transaction.execute("INSERT INTO ledger VALUES (1, ?1, 1)", [id.as_str()])?;
             transaction.execute(
-                "INSERT INTO ledger VALUES (1, ?1, 1, 0, 0, 0, ?2, NULL, 1, 0, ?3, x'')",
-                params![id.as_str(), Frontier::default().root().as_bytes(), genesis().as_bytes()],
+                concat!(
+                    "INSERT INTO standing (n, millis, written, size, root, key_epoch, own_seq,
+                         own_head, leaves)
+                     VALUES (",
+                    log_row!(),
+                    ", 0, 0, 0, ?1, 1, 0, ?2, x'')"
+                ),
+                params![Frontier::default().root().as_bytes(), genesis().as_bytes()],
             )?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)

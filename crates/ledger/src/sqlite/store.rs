@@ -116,7 +116,12 @@ impl View for Store<'_> {
             return Ok(None);
         };
         grant.tokens = self.all(
-            concat!("SELECT ", read::token!(), " FROM tokens WHERE grant_n = ?1 ORDER BY position"),
+            concat!(
+                "SELECT ",
+                read::token!(),
+                " FROM tokens t JOIN standing s ON s.n = t.n
+                WHERE t.grant_n = ?1 ORDER BY t.position"
+            ),
             [n],
             read::token_of,
         )?;
@@ -138,7 +143,12 @@ impl View for Store<'_> {
             return Ok(Some(token.clone()));
         }
         let found = self.one(
-            concat!("SELECT ", read::token!(), ", n FROM tokens WHERE grant_n = ?1 AND name = ?2"),
+            concat!(
+                "SELECT ",
+                read::token!(),
+                ", t.n FROM tokens t JOIN standing s ON s.n = t.n
+                WHERE t.grant_n = ?1 AND t.name = ?2"
+            ),
             params![grant, name],
             |row| Ok((row.get(8)?, read::token_of(row)?)),
         )?;

@@ -40,7 +40,7 @@ fn another_programs_files_are_left_alone() {
 
 #[tokio::test]
 async fn a_ledger_of_another_version_is_refused() {
-    for (version, said) in [(99, "newer version"), (4, "older version (tables 4")] {
+    for (version, said) in [(99, "newer version"), (5, "older version (tables 5")] {
         let (_dir, path) = file();
         open(&path).open_run(opening("r", vec![])).await.unwrap();
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
@@ -57,7 +57,7 @@ async fn a_clock_that_runs_behind_is_refused() {
     // The ledger has seen a time an hour from now.
     Connection::open(&path)
         .unwrap()
-        .execute("UPDATE ledger SET millis = millis + 3600000", [])
+        .execute("UPDATE standing SET millis = millis + 3600000", [])
         .unwrap();
     let error = step(ledger.as_ref(), &hold, 1, START).await.unwrap_err();
     assert!(error.to_string().contains("clock"), "{error}");
@@ -67,7 +67,7 @@ async fn a_clock_that_runs_behind_is_refused() {
 fn ledger_left(path: &Path) -> u32 {
     Connection::open(path)
         .unwrap()
-        .query_row("SELECT uses_left FROM tokens", [], |row| row.get(0))
+        .query_row("SELECT uses_left FROM standing WHERE granted", [], |row| row.get(0))
         .unwrap()
 }
 

@@ -232,9 +232,9 @@ async fn nothing_is_committed_under_a_signature_of_another_key() {
 #[tokio::test]
 async fn a_log_that_was_edited_is_not_gone_on_with() {
     for edit in [
-        "UPDATE ledger SET leaves = zeroblob(length(leaves))",
-        "UPDATE ledger SET leaves = x''",
-        "UPDATE ledger SET root = zeroblob(32)",
+        "UPDATE standing SET leaves = zeroblob(length(leaves)) WHERE leaves IS NOT NULL",
+        "UPDATE standing SET leaves = x'' WHERE leaves IS NOT NULL",
+        "UPDATE standing SET root = zeroblob(32) WHERE root IS NOT NULL",
     ] {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("ledger.db");

@@ -168,8 +168,7 @@ async fn a_clock_that_was_ahead_is_set_right_by_the_operator() {
     Connection::open(place.file())
         .unwrap()
         .execute_batch(
-            "UPDATE ledger SET millis = millis + 3600000;
-             UPDATE runs SET lease_until = lease_until + 3600000;
+            "UPDATE standing SET millis = millis + 3600000, lease_until = lease_until + 3600000;
              UPDATE attempts SET lease_until = lease_until + 3600000,
                  approved_until = approved_until + 3600000",
         )

@@ -176,36 +176,41 @@ fn records_verify_offline_and_show_every_change() {
     lar(&lab, &["audit", "verify", "./none"]).exits(2);
 }
 
+/// With the number of the first run's rows.
+fn of_the_first(edit: &str) -> String {
+    edit.replace("FIRST", "(SELECT min(n) FROM runs)")
+}
+
 #[test]
 fn a_ledger_that_was_edited_is_found_out() {
     for (what, edit, at) in [
         (
             "an end cut off",
-            "DELETE FROM records WHERE run = 1 AND seq = (SELECT max(seq) FROM records WHERE run = 1)",
+            "DELETE FROM records WHERE n = (SELECT max(n) FROM records WHERE run = FIRST)",
             None,
         ),
-        ("a record taken out", "DELETE FROM records WHERE run = 1 AND seq = 3", Some(3)),
-        ("all taken out", "DELETE FROM records WHERE run = 1", Some(1)),
+        ("a record taken out", "DELETE FROM records WHERE run = FIRST AND seq = 3", Some(3)),
+        ("all taken out", "DELETE FROM records WHERE run = FIRST", Some(1)),
         (
             "a text changed",
-            "UPDATE records SET bytes = CAST(replace(CAST(bytes AS TEXT), 'Do the', 'Do no') AS BLOB) WHERE run = 1 AND seq = 1",
+            "UPDATE records SET bytes = CAST(replace(CAST(bytes AS TEXT), 'Do the', 'Do no') AS BLOB) WHERE run = FIRST AND seq = 1",
             Some(1),
         ),
         (
             "a digest changed",
-            "UPDATE records SET hash = zeroblob(32) WHERE run = 1 AND seq = 2",
+            "UPDATE records SET hash = zeroblob(32) WHERE run = FIRST AND seq = 2",
             Some(2),
         ),
-        ("a digest cut", "UPDATE records SET hash = x'00' WHERE run = 1 AND seq = 2", Some(1)),
-        ("a head changed", "UPDATE runs SET head = zeroblob(32) WHERE n = 1", None),
-        ("a count lowered", "UPDATE runs SET seq = seq - 1 WHERE n = 1", None),
-        ("a count raised", "UPDATE runs SET seq = seq + 1 WHERE n = 1", None),
-        ("an end forgotten", "UPDATE runs SET stop_reason = NULL WHERE n = 1", None),
-        ("an end changed", "UPDATE runs SET stop_reason = 'error' WHERE n = 1", None),
+        ("a digest cut", "UPDATE records SET hash = x'00' WHERE run = FIRST AND seq = 2", Some(1)),
+        ("a head changed", "UPDATE standing SET head = zeroblob(32) WHERE n = FIRST", None),
+        ("a count lowered", "UPDATE standing SET seq = seq - 1 WHERE n = FIRST", None),
+        ("a count raised", "UPDATE standing SET seq = seq + 1 WHERE n = FIRST", None),
+        ("an end forgotten", "UPDATE runs SET stop_reason = NULL WHERE n = FIRST", None),
+        ("an end changed", "UPDATE runs SET stop_reason = 'error' WHERE n = FIRST", None),
     ] {
         let (lab, [latest, first]) = two_runs();
         let connection = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
-        assert_eq!(connection.execute(edit, []).unwrap().min(1), 1, "{what}");
+        assert_eq!(connection.execute(&of_the_first(edit), []).unwrap().min(1), 1, "{what}");
         drop(connection);
         let all = verdicts(&lab, &[], 1);
         assert_eq!(
@@ -232,11 +237,11 @@ fn a_run_without_its_end_is_open() {
     let connection = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
     // As a run leaves it that was cut off before its last record.
     for edit in [
-        "DELETE FROM records WHERE run = 1 AND seq = (SELECT seq FROM runs WHERE n = 1)",
-        "UPDATE runs SET seq = seq - 1, stop_reason = NULL WHERE n = 1",
-        "UPDATE runs SET head = (SELECT hash FROM records WHERE run = 1 AND seq = runs.seq) WHERE n = 1",
+        "DELETE FROM records WHERE run = FIRST AND seq = (SELECT seq FROM standing WHERE n = FIRST)",
+        "UPDATE runs SET stop_reason = NULL WHERE n = FIRST",
+        "UPDATE standing SET seq = seq - 1, head = (SELECT hash FROM records WHERE run = FIRST AND seq = standing.seq - 1) WHERE n = FIRST",
     ] {
-        connection.execute(edit, []).unwrap();
+        assert_eq!(connection.execute(&of_the_first(edit), []).unwrap(), 1, "{edit}");
     }
     drop(connection);
     assert_eq!(verdicts(&lab, &[&first], 0)[0]["completeness"], "absent");

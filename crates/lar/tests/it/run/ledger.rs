@@ -271,7 +271,7 @@ fn a_clock_that_was_ahead() {
     run.go().exits(0);
     std::fs::remove_file(lab.made("made")).unwrap();
     let database = rusqlite::Connection::open(lab.path("ledger.db")).unwrap();
-    database.execute("UPDATE ledger SET millis = millis + 3600000", []).unwrap();
+    database.execute("UPDATE standing SET millis = millis + 3600000", []).unwrap();
     drop(database);
     nothing_happens(&lab, &run, &["the clock is 3", "lar ledger reset-clock"]);
     let words = ["ledger", "reset-clock", "--ledger", "ledger.db"];

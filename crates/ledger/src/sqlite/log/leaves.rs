@@ -7,6 +7,7 @@ use lar_core::json::Digest;
 use rusqlite::{Connection, params};
 
 use super::super::read::{number, unreadable};
+use super::super::standing::log_row;
 use super::{Result, execute, unavailable};
 
 /// How many hashes a row has.
@@ -43,10 +44,12 @@ pub(super) fn add(
 pub(super) fn read(connection: &Connection, from: u64, count: u64) -> Result<Vec<Digest>> {
     let end = from.saturating_add(count);
     let collect = || -> rusqlite::Result<Vec<Digest>> {
-        let mut statement = connection.prepare_cached(
+        let mut statement = connection.prepare_cached(concat!(
             "SELECT part, hashes FROM leaves WHERE part >= ?1 AND part < ?2
-             UNION ALL SELECT size / ?3, leaves FROM ledger ORDER BY 1",
-        )?;
+             UNION ALL SELECT size / ?3, leaves FROM standing WHERE n = ",
+            log_row!(),
+            " ORDER BY 1"
+        ))?;
         let parts = params![number(from / ROW), number(end.div_ceil(ROW)), number(ROW)];
         let mut rows = statement.query(parts)?;
         let mut found = Vec::new();

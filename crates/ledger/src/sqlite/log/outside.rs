@@ -5,6 +5,7 @@ use lar_core::audit::log::Stamped;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::read::number;
+use super::super::standing::log_row;
 use super::{Result, execute, unavailable};
 
 /// Keeps a cosigned checkpoint, unless a newer one is kept.
@@ -15,10 +16,14 @@ pub(in super::super) fn witness(
 ) -> Result<()> {
     execute(
         connection,
-        "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM ledger WHERE ledger.size >= ?1
+        concat!(
+            "INSERT INTO witnessed SELECT 1, ?1, ?2 FROM standing s WHERE s.n = ",
+            log_row!(),
+            " AND s.size >= ?1
          ON CONFLICT (only) DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint
          WHERE size < excluded.size
-            OR size = excluded.size AND length(checkpoint) < length(excluded.checkpoint)",
+            OR size = excluded.size AND length(checkpoint) < length(excluded.checkpoint)"
+        ),
         params![number(size), checkpoint],
     )
 }
@@ -34,9 +39,13 @@ pub(in super::super) fn witnessed(connection: &Connection) -> Result<Option<Stri
 pub(in super::super) fn stamp(connection: &Connection, size: u64, stamped: &Stamped) -> Result<()> {
     execute(
         connection,
-        "INSERT INTO stamped SELECT 1, ?1, ?2, ?3 FROM ledger WHERE ledger.size >= ?1
+        concat!(
+            "INSERT INTO stamped SELECT 1, ?1, ?2, ?3 FROM standing s WHERE s.n = ",
+            log_row!(),
+            " AND s.size >= ?1
          ON CONFLICT DO UPDATE SET size = excluded.size, checkpoint = excluded.checkpoint,
-             answer = excluded.answer WHERE stamped.size <= excluded.size",
+             answer = excluded.answer WHERE stamped.size <= excluded.size"
+        ),
         params![size, stamped.checkpoint, stamped.answer],
     )
 }

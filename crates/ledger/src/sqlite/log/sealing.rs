@@ -15,6 +15,7 @@ use lar_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::read::digest;
+use super::super::standing::log_row;
 use super::super::{clock, contradiction, unavailable};
 use super::{Result, execute, frontier, leaves, one, origin, other_root, rows};
 use crate::seen::Sight;
@@ -179,7 +180,11 @@ impl Integrator {
         let head = row.sight;
         row.millis = row.millis.max(now.as_millis());
         if self.added.is_empty() {
-            execute(connection, "UPDATE ledger SET millis = ?1", [row.millis])?;
+            execute(
+                connection,
+                concat!("UPDATE standing SET millis = ?1 WHERE n = ", log_row!()),
+                [row.millis],
+            )?;
             self.row = Some(row);
             return Ok(head);
         }
@@ -214,8 +219,12 @@ impl Integrator {
         let checkpoint = self.sign(connection, row.key_epoch, &row.id, &sight)?;
         execute(
             connection,
-            "UPDATE ledger SET millis = ?1, written = ?2, size = ?2, root = ?3,
-                 checkpoint = ?4, key_epoch = ?5, own_seq = ?6, own_head = ?7, leaves = ?8",
+            concat!(
+                "UPDATE standing SET millis = ?1, written = ?2, size = ?2, root = ?3,
+                     checkpoint = ?4, key_epoch = ?5, own_seq = ?6, own_head = ?7, leaves = ?8
+                 WHERE n = ",
+                log_row!()
+            ),
             params![
                 row.millis,
                 sight.size,
@@ -243,7 +252,10 @@ impl Integrator {
         let (seq, head) = row.own;
         execute(
             connection,
-            "UPDATE ledger SET millis = max(millis, ?1), written = ?2, own_seq = ?3, own_head = ?4",
+            concat!(
+                "UPDATE standing SET millis = max(millis, ?1), written = ?2, own_seq = ?3, own_head = ?4 WHERE n = ",
+                log_row!()
+            ),
             params![now.as_millis(), written, seq, head.as_bytes()],
         )?;
         Ok(row.sight)
@@ -315,8 +327,12 @@ fn key(connection: &Connection, epoch: u64) -> Result<Option<String>> {
 }
 
 fn own_row(connection: &Connection) -> Result<Row> {
-    let sql = "SELECT id, millis, written, key_epoch, epoch, size, root, leaves, own_seq, own_head
-        FROM ledger";
+    let sql = concat!(
+        "SELECT l.id, s.millis, s.written, s.key_epoch, l.epoch, s.size, s.root, s.leaves,
+            s.own_seq, s.own_head
+        FROM ledger l, standing s WHERE s.n = ",
+        log_row!()
+    );
     one(connection, sql, [], |row| {
         Ok(Row {
             id: row.get(0)?,

@@ -5,9 +5,10 @@ use lar_core::id::RunId;
 use lar_core::ledger::transact::{Changes, View};
 use lar_core::ledger::{Attempt, Decision, Grant, GrantId, RunSummary, UseState};
 use lar_core::time::Timestamp;
-use rusqlite::{named_params, params};
+use rusqlite::params;
 
 use super::super::log::Integrator;
+use super::super::standing::next_row;
 use super::super::{contradiction, known, openings, places};
 use super::{Result, Store};
 
@@ -112,16 +113,23 @@ impl Store<'_> {
         for (position, token) in (0i64..).zip(&grant.tokens) {
             let granted = &token.granted;
             self.change(
-                "INSERT INTO tokens (grant_n, name, position, definition, granted, uses_left, expires,
+                concat!(
+                    "INSERT INTO standing (n, granted, uses_left) SELECT ",
+                    next_row!(),
+                    ", ?1, ?2"
+                ),
+                params![granted.uses, token.uses_left],
+            )?;
+            self.change(
+                "INSERT INTO tokens (n, grant_n, name, position, definition, expires,
                      requires_approval, candidate)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 params![
+                    self.connection.last_insert_rowid(),
                     n,
                     granted.name,
                     position,
                     granted.definition.as_bytes(),
-                    granted.uses,
-                    token.uses_left,
                     granted.expires.map(Timestamp::as_millis),
                     granted.requires_approval,
                     granted.candidate
@@ -148,7 +156,7 @@ impl Store<'_> {
         // What stands there already is not written.
         if before != left {
             self.change(
-                "UPDATE tokens SET uses_left = ?2 WHERE n = ?1 AND uses_left = ?3",
+                "UPDATE standing SET uses_left = ?2 WHERE n = ?1 AND uses_left = ?3",
                 params![n, left, before],
             )?;
             if let Some((_, token)) = self.known.token(grant, name) {
@@ -160,24 +168,33 @@ impl Store<'_> {
 
     fn add_run(&mut self, run: &RunSummary) -> Result<()> {
         self.change(
-            "INSERT INTO runs (id, grant_n, owner, fence, lease_ms, lease_until, task, opened,
-                 stop_reason, seq, head, pages, places)
-             VALUES (:id, (SELECT n FROM grants WHERE id = :grant), :owner, :fence, :lease_ms,
-                 :lease_until, :task, :opened, :stop_reason, :seq, :head, :pages, x'')",
-            named_params! {
-                ":id": run.run.as_str(),
-                ":grant": run.grant.as_str(),
-                ":owner": run.owner,
-                ":fence": run.fence,
-                ":lease_ms": run.lease_ms,
-                ":lease_until": run.lease_until.as_millis(),
-                ":task": run.task,
-                ":opened": run.opened.as_millis(),
-                ":stop_reason": run.stop_reason,
-                ":seq": run.records,
-                ":head": run.head.as_bytes(),
-                ":pages": run.pages,
-            },
+            concat!(
+                "INSERT INTO standing (n, fence, lease_until, seq, head, pages, places)
+                 SELECT ",
+                next_row!(),
+                ", ?1, ?2, ?3, ?4, ?5, x''"
+            ),
+            params![
+                run.fence,
+                run.lease_until.as_millis(),
+                run.records,
+                run.head.as_bytes(),
+                run.pages
+            ],
+        )?;
+        self.change(
+            "INSERT INTO runs (n, id, grant_n, owner, lease_ms, task, opened, stop_reason)
+             VALUES (?1, ?2, (SELECT n FROM grants WHERE id = ?3), ?4, ?5, ?6, ?7, ?8)",
+            params![
+                self.connection.last_insert_rowid(),
+                run.run.as_str(),
+                run.grant.as_str(),
+                run.owner,
+                run.lease_ms,
+                run.task,
+                run.opened.as_millis(),
+                run.stop_reason,
+            ],
         )
     }
 
@@ -188,14 +205,12 @@ impl Store<'_> {
             return Err(contradiction());
         };
         self.change(
-            "UPDATE runs SET owner = ?2, fence = ?3, lease_ms = ?4, lease_until = ?5, seq = ?6,
-                 head = ?7, pages = ?8, places = ?9
-             WHERE n = ?1 AND fence = ?10 AND seq = ?11",
+            "UPDATE standing SET fence = ?2, lease_until = ?3, seq = ?4, head = ?5, pages = ?6,
+                 places = ?7
+             WHERE n = ?1 AND fence = ?8 AND seq = ?9",
             params![
                 n,
-                run.owner,
                 run.fence,
-                run.lease_ms,
                 run.lease_until.as_millis(),
                 run.records,
                 run.head.as_bytes(),
@@ -209,6 +224,12 @@ impl Store<'_> {
             self.change(
                 "UPDATE runs SET stop_reason = ?2 WHERE n = ?1",
                 params![n, run.stop_reason],
+            )?;
+        }
+        if run.owner != before.owner || run.lease_ms != before.lease_ms {
+            self.change(
+                "UPDATE runs SET owner = ?2, lease_ms = ?3 WHERE n = ?1",
+                params![n, run.owner, run.lease_ms],
             )?;
         }
         if let Some(known) = self.known.runs.get_mut(&run.run) {
