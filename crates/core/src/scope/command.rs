@@ -130,8 +130,11 @@ impl CommandScope {
 
     /// The digests of the profiles by which the prefixes are judged, by program.
     pub fn profile_digests(&self) -> BTreeMap<String, String> {
-        let chains =
-            self.prefixes.iter().map(|prefix| profile::chain(&prefix.profiles, &prefix.words));
+        let chains = self.prefixes.iter().map(|prefix| {
+            let chain = profile::chain(&prefix.profiles, &prefix.words);
+            let named = profile::named(&prefix.profiles, &prefix.words);
+            chain.into_iter().chain(named)
+        });
         let pair =
             |profile: Arc<Profile>| (profile.name().to_owned(), profile.digest().to_string());
         chains.flatten().map(pair).collect()

@@ -178,18 +178,15 @@ impl Prefix {
                 }
             }
         }
-        match &self.profile {
-            Some(profile) => match profile::judge(&self.profiles, profile, argv, granted) {
-                Ok(()) => Fit::Yes,
-                Err(beyond) => {
-                    let word = beyond.word();
-                    Fit::Nearly(RefusalKind::Beyond(beyond), Some(word))
-                }
-            },
-            None if self.open.is_some() && argv.len() > at + 1 => {
+        match profile::judge(&self.profiles, self.profile.as_deref(), argv, granted) {
+            Ok(()) => Fit::Yes,
+            Err(beyond) if self.profile.is_none() && self.is_open() && beyond.word() > at => {
                 Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))
             }
-            None => Fit::Yes,
+            Err(beyond) => {
+                let word = beyond.word();
+                Fit::Nearly(RefusalKind::Beyond(beyond), Some(word))
+            }
         }
     }
 
@@ -200,14 +197,15 @@ impl Prefix {
         };
         // What the longer prefix names beyond the shorter one is exempt from the profile, so that it
         // must be no more than the shorter one permits. Of an open word that isn't proved.
-        let judged = || match &wider.profile {
-            Some(profile) if wider.open.is_none() => {
-                let granted = Granted::whole(wider.words.len());
-                self.open.is_none()
+        let judged = || {
+            let granted = Granted::whole(wider.words.len());
+            let profile = wider.profile.as_deref();
+            wider.open.is_some()
+                || profile.is_none() && wider.names_no_program()
+                || self.open.is_none()
                     && profile::judge(&wider.profiles, profile, &self.words, granted).is_ok()
-                    && (tail.is_empty() || !profile::ends_within(profile, &self.words))
-            }
-            _ => true,
+                    && (tail.is_empty()
+                        || !profile.is_some_and(|it| profile::ends_within(it, &self.words)))
         };
         head == wider.words
             && self.profile == wider.profile
@@ -235,6 +233,17 @@ impl Prefix {
     /// Whether an open word may go on in any way: what a longer beginning names of a path or a URL, or
     /// to a program of which something is known, the shorter one may refuse.
     fn takes_any_ending(&self, open: &str) -> bool {
-        self.profile.is_none() && !open.contains('/')
+        self.profile.is_none() && !open.contains('/') && self.names_no_program()
+    }
+
+    /// Whether no word of it, or the beginning of one, is a program that is known, so that nothing but the
+    /// words is compared.
+    fn names_no_program(&self) -> bool {
+        let open = match &self.open {
+            Some(OpenWord::Text(text)) => Some(text.clone()),
+            Some(OpenWord::Sql { .. }) | None => None,
+        };
+        let words: Vec<String> = self.words.iter().cloned().chain(open).collect();
+        profile::named(&self.profiles, &words).is_empty()
     }
 }

@@ -4,17 +4,21 @@ use super::granted::Granted;
 use super::kind::{self, Kind};
 use super::places::{self, Placed, Places};
 use super::schema::Unlisted;
+use super::unknown::{Place, unknown};
 use super::walk::{Event, Value, Walk, walk};
 use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Removing, Repeats, Takes};
 
 /// Judges an argv, of which a prefix names the beginning, by the profile of its program.
 pub(in crate::scope) fn judge(
     profiles: &Profiles,
-    profile: &Profile,
+    profile: Option<&Profile>,
     argv: &[String],
     granted: Granted<'_>,
 ) -> Result<(), Beyond> {
-    nested(profiles, profile, argv, granted, 0)
+    match profile {
+        Some(profile) => nested(profiles, profile, argv, granted, 0),
+        None => unknown(profiles, argv, granted, 0, Place::Any),
+    }
 }
 
 pub(super) fn nested(
@@ -36,10 +40,10 @@ pub(super) fn nested(
 
 pub(super) struct Judge<'j, 'p, 'a> {
     pub profiles: &'j Profiles,
-    profile: &'j Profile,
+    pub profile: &'j Profile,
     pub argv: &'a [String],
     pub granted: Granted<'j>,
-    walk: &'j Walk<'p, 'a>,
+    pub walk: &'j Walk<'p, 'a>,
     pub depth: usize,
 }
 
@@ -63,7 +67,7 @@ pub(super) fn beyond(effect: Effect, word: usize) -> Beyond {
 
 impl<'p, 'a> Judge<'_, 'p, 'a> {
     /// Whether the prefix names a flag that stands in this word.
-    fn names_flag(&self, word: usize, value: Option<Value<'a>>) -> bool {
+    pub(super) fn names_flag(&self, word: usize, value: Option<Value<'a>>) -> bool {
         let attached = value.filter(|value| value.word == word).map_or(0, |v| v.text.len());
         let name = self.argv.get(word).map_or(0, |text| text.len() - attached);
         self.granted.names(word)
@@ -108,6 +112,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                         let what = "is not known to be harmless".to_owned();
                         return Err(Beyond { effect: Effect::Widens, word, what });
                     }
+                    self.attached_command(name, value, word)?;
                     if let (Some(value), Some(operand)) = (value, self.walk.node.operands.last()) {
                         self.check(&operand.kind, value, word)?;
                     }
@@ -136,7 +141,15 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                     return Err(Beyond { effect: Effect::Runs, word, what });
                 }
                 // A subcommand that nothing is known of is like a program of which nothing is known.
-                Event::NoCommand { .. } => is_listed = false,
+                Event::NoCommand { word } => {
+                    is_listed = false;
+                    self.unknown(word.saturating_sub(1))?;
+                }
+                Event::Command { node, word }
+                    if node.does == Effect::Runs && !node.takes_operands =>
+                {
+                    self.unknown(word)?;
+                }
                 Event::TurnedOff { .. }
                 | Event::Ambiguous { .. }
                 | Event::Command { .. }
@@ -268,7 +281,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         }
     }
 
-    fn check(&self, kind: &Kind, text: &str, word: usize) -> Result<(), Beyond> {
+    pub(super) fn check(&self, kind: &Kind, text: &str, word: usize) -> Result<(), Beyond> {
         if matches!(kind, Kind::Module) {
             return Err(beyond(Effect::Runs, word));
         }
@@ -417,6 +430,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         }
         if self.granted.is_open(word) {
             let open = self.granted.open.unwrap_or_default();
+            self.following_command(text, word)?;
             return self.open_value(&operand.kind, open, Value { text, word, last: word });
         }
         let is_same = named.and_then(|at| self.argv.get(at)).is_some_and(|named| named == text);

@@ -17,6 +17,7 @@ mod places;
 mod registry;
 mod schema;
 mod script;
+mod unknown;
 mod walk;
 mod wide;
 mod within;
@@ -32,6 +33,7 @@ pub(super) use granted::Granted;
 pub(super) use judge::judge;
 pub use registry::{ProfileError, Profiles};
 pub use schema::Needs;
+pub(super) use unknown::named;
 pub(super) use wide::{End, wide};
 
 use crate::json::Digest;

@@ -1,11 +1,11 @@
 //! Where profiles are found: those that are shipped, and those that stand beside a manifest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::compile::compile;
 use super::schema::File;
-use super::{Profile, family};
+use super::{Node, Profile, family};
 use crate::json::Digest;
 
 /// Files of the directory `profiles`, with their names.
@@ -117,6 +117,31 @@ fn shipped_file(at: usize) -> Option<&'static Read> {
     static FILES: [OnceLock<Read>; SHIPPED.len()] = [const { OnceLock::new() }; SHIPPED.len()];
     let (name, text) = SHIPPED.get(at)?;
     Some(FILES.get(at)?.get_or_init(|| read(name, text, true)))
+}
+
+/// Whether a program has a shipped profile by exactly this name.
+pub(super) fn is_program(name: &str) -> bool {
+    index().contains_key(name)
+}
+
+/// Whether a word is a subcommand of a program that is known, and so perhaps one of a program that isn't.
+pub(super) fn is_subcommand(word: &str) -> bool {
+    static ALL: OnceLock<HashSet<String>> = OnceLock::new();
+    fn collect(node: &Node, all: &mut HashSet<String>) {
+        for (name, child) in &node.commands {
+            all.insert(name.clone());
+            collect(child, all);
+        }
+    }
+    let all = ALL.get_or_init(|| {
+        let mut all = HashSet::new();
+        let files = (0..SHIPPED.len()).filter_map(shipped_file).flatten();
+        for profile in files.flat_map(HashMap::values) {
+            collect(&profile.root, &mut all);
+        }
+        all
+    });
+    all.contains(word)
 }
 
 /// Which file holds a program, by a look at the headers alone: `[kubectl]`, then `names = ["oc"]`.

@@ -3,7 +3,8 @@
 use super::align::align;
 use super::granted::Granted;
 use super::judge::{Judge, beyond, nested};
-use super::{Beyond, Effect};
+use super::unknown::{Place, unknown};
+use super::{Beyond, Effect, Profiles};
 use crate::scope::lexer;
 
 /// Commands within commands are followed so deep.
@@ -14,37 +15,23 @@ impl Judge<'_, '_, '_> {
     pub(super) fn command(&self, word: usize, last: Option<usize>) -> Result<(), Beyond> {
         let end = last.unwrap_or(self.argv.len());
         let argv = self.argv.get(word..end).unwrap_or_default();
-        self.inner(argv, self.granted.from(word))
-            .map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
+        let granted = self.granted.from(word);
+        let program = self.argv.get(word).map(|program| self.profiles.find(program));
+        let found = match program {
+            // Of a wrapper whose own words aren't understood, the command may stand anywhere.
+            Some(Ok(None)) if self.walk.node.options_end_after == 0 => {
+                unknown(self.profiles, argv, granted, self.depth + 1, Place::Command)
+            }
+            _ => inner(self.profiles, argv, granted, self.depth + 1),
+        };
+        found.map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
     }
 
-    fn inner(&self, argv: &[String], granted: Granted<'_>) -> Result<(), Beyond> {
-        let Some(program) = argv.first() else {
-            return Ok(());
-        };
-        if self.depth >= MOST_NESTED {
-            return Err(beyond(Effect::Runs, 0));
-        }
-        if granted.words == 0 && granted.open.is_some_and(|open| open != program) {
-            // The program's own name is open.
-            return Err(beyond(Effect::Runs, 0));
-        }
-        match self.profiles.find(program) {
-            Ok(Some(profile)) => nested(self.profiles, &profile, argv, granted, self.depth + 1),
-            Ok(None) if granted.open.is_some() || granted.sealed => {
-                let named = granted.words + usize::from(granted.open.is_some());
-                match argv.len() > named {
-                    true => Err(self.too_many(named)),
-                    false => Ok(()),
-                }
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(Beyond {
-                effect: Effect::Runs,
-                word: 0,
-                what: format!("can't be judged ({error})"),
-            }),
-        }
+    /// What stands from a word on, of which nothing is known.
+    pub(super) fn unknown(&self, word: usize) -> Result<(), Beyond> {
+        let argv = self.argv.get(word..).unwrap_or_default();
+        unknown(self.profiles, argv, self.granted.from(word), self.depth + 1, Place::Any)
+            .map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
     }
 
     /// A command that a shell elsewhere reads: its words are joined by spaces and split again.
@@ -65,22 +52,61 @@ impl Judge<'_, '_, '_> {
         self.shell(&all, &named, word.max(self.granted.words))
     }
 
-    /// A text that a shell reads, of which a beginning is named: one command, and one of that prefix.
+    /// A text that a shell reads, of which a beginning is named.
     pub(super) fn shell(&self, text: &str, named: &str, word: usize) -> Result<(), Beyond> {
-        let needs_shell = |error: lexer::LexError| {
-            let what = format!("would be read by another shell: {error}");
-            Beyond { effect: Effect::Runs, word, what }
-        };
-        let of = |words: Vec<lexer::Word>| words.into_iter().map(|word| word.text);
-        let argv: Vec<String> = of(lexer::split(text).map_err(needs_shell)?).collect();
-        let prefix: Vec<String> = match named.trim().is_empty() {
-            true => Vec::new(),
-            false => of(lexer::split(named).map_err(needs_shell)?).collect(),
-        };
-        let Some(aligned) = align(self.profiles, &prefix, None, &argv) else {
-            return Err(beyond(Effect::Runs, word));
-        };
-        let granted = Granted::found(&aligned);
-        self.inner(&argv, granted).map_err(|beyond| Beyond { word, ..beyond })
+        shell(self.profiles, text, named, word, self.depth + 1)
     }
+}
+
+/// A command, by the profile of its program.
+pub(super) fn inner(
+    profiles: &Profiles,
+    argv: &[String],
+    granted: Granted<'_>,
+    depth: usize,
+) -> Result<(), Beyond> {
+    let Some(program) = argv.first() else {
+        return Ok(());
+    };
+    if depth > MOST_NESTED {
+        return Err(beyond(Effect::Runs, 0));
+    }
+    if granted.words == 0 && granted.open.is_some_and(|open| open != program) {
+        // The program's own name is open.
+        return Err(beyond(Effect::Runs, 0));
+    }
+    match profiles.find(program) {
+        Ok(Some(profile)) => nested(profiles, &profile, argv, granted, depth),
+        Ok(None) => unknown(profiles, argv, granted, depth, Place::Any),
+        Err(error) => Err(Beyond {
+            effect: Effect::Runs,
+            word: 0,
+            what: format!("can't be judged ({error})"),
+        }),
+    }
+}
+
+/// A text that a shell reads, of which a beginning is named: one command, and one of that prefix.
+pub(super) fn shell(
+    profiles: &Profiles,
+    text: &str,
+    named: &str,
+    word: usize,
+    depth: usize,
+) -> Result<(), Beyond> {
+    let needs_shell = |error: lexer::LexError| {
+        let what = format!("would be read by another shell: {error}");
+        Beyond { effect: Effect::Runs, word, what }
+    };
+    let of = |words: Vec<lexer::Word>| words.into_iter().map(|word| word.text);
+    let argv: Vec<String> = of(lexer::split(text).map_err(needs_shell)?).collect();
+    let prefix: Vec<String> = match named.trim().is_empty() {
+        true => Vec::new(),
+        false => of(lexer::split(named).map_err(needs_shell)?).collect(),
+    };
+    let Some(aligned) = align(profiles, &prefix, None, &argv) else {
+        return Err(beyond(Effect::Runs, word));
+    };
+    let granted = Granted::found(&aligned);
+    inner(profiles, &argv, granted, depth).map_err(|beyond| Beyond { word, ..beyond })
 }
