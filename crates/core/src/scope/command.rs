@@ -423,7 +423,8 @@ mod tests {
         for prefix in [
             "psql -c '",
             "psql -c 'SEL",
-            "psql -c '\\d",
+            "psql -c '\\!",
+            "psql -c '\\",
             "psql -c 'SELECT 1;",
             "mysql -e 'system",
             "sqlite3 a.db '.dump",

@@ -9,6 +9,8 @@
 //! `cli`.
 
 mod agree;
+mod describe;
+mod fixed;
 mod functions;
 mod grant;
 mod judge;
@@ -22,6 +24,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub use describe::{Client, client_command};
 pub use prefix::SqlPrefix;
 
 /// The longest text that is judged, in bytes: 16 KiB. What is longer would overflow the parser's stack.
@@ -50,6 +53,8 @@ pub enum SqlRefusalKind {
     OtherBeginning,
     /// A `;` with something after it.
     SecondStatement,
+    /// It weakens a condition, or lengthens a list, that a prefix fixes.
+    Loosens,
     /// Something that writes, locks, or runs what the scope does not name.
     Writes,
     /// A function that is known to do more than read, or that is not known.
@@ -115,6 +120,10 @@ impl fmt::Display for SqlRefusal {
             K::Writes => (
                 "goes beyond the statement that is allowed",
                 "leave it out, or put it in double quotes if it is a name",
+            ),
+            K::Loosens => (
+                "would loosen what the scope fixes before it",
+                "begin with `AND`, or with another clause",
             ),
             K::Function => (
                 "is not a function known to be harmless",

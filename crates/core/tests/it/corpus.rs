@@ -26,6 +26,7 @@ fn corpus() -> Vec<Group> {
         "shell-tables.toml",
         "shell-off.toml",
         "shell-respelled.toml",
+        "shell-fixed.toml",
     ]
     .into_iter()
     .flat_map(groups)

@@ -4,7 +4,7 @@ use super::sql_place::sql_place;
 use super::{Command, PrefixErrorKind, RefusalKind};
 use crate::scope::lexer::{self, LexErrorKind};
 use crate::scope::profile::{self, Aligned, Beyond, End, Granted, Profile, Profiles};
-use crate::scope::sql::{Dialect, SqlPrefix, SqlRefusalKind};
+use crate::scope::sql::{Client, Dialect, SqlPrefix, SqlRefusalKind, client_command};
 use std::sync::Arc;
 
 /// The beginning of commands that are allowed: whole words, and perhaps the beginning of one more
@@ -25,6 +25,28 @@ enum OpenWord {
     Text(String),
     /// After an exact beginning such as `--command=`, the word is one SQL statement.
     Sql { lead: String, sql: SqlPrefix },
+    /// After an exact beginning, the word is a command of a database client's own that only looks.
+    Client { lead: String, client: Client, text: String },
+}
+
+impl OpenWord {
+    /// What stands open after some words.
+    fn read(words: &[String], open: &str, profiles: &Profiles) -> Result<Self, PrefixErrorKind> {
+        let Some((dialect, lead)) = sql_place(words, open) else {
+            return Ok(Self::Text(open.to_owned()));
+        };
+        let text = open.strip_prefix(lead).unwrap_or_default();
+        let (lead, client) = (lead.to_owned(), Client::of(dialect, text));
+        if let Some(client) = client.filter(|client| client_command(*client, text).is_ok()) {
+            return Ok(Self::Client { lead, client, text: text.to_owned() });
+        }
+        let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
+        let schema = match dialect {
+            Dialect::MySql => profile::value_of(profiles, words, "-D"),
+            _ => None,
+        };
+        Ok(Self::Sql { lead, sql: sql.within(schema) })
+    }
 }
 
 /// How a command stands to a prefix.
@@ -65,7 +87,7 @@ impl Prefix {
     pub fn open_text(&self) -> Option<&str> {
         match &self.open {
             Some(OpenWord::Text(text)) => Some(text),
-            Some(OpenWord::Sql { .. }) | None => None,
+            Some(OpenWord::Sql { .. } | OpenWord::Client { .. }) | None => None,
         }
     }
 
@@ -80,7 +102,7 @@ impl Prefix {
         let end = match &self.open {
             None => End::Whole,
             Some(OpenWord::Text(text)) => End::Text(text),
-            Some(OpenWord::Sql { .. }) => End::Sql,
+            Some(OpenWord::Sql { .. } | OpenWord::Client { .. }) => End::Sql,
         };
         profile::wide(&self.profiles, &self.words, end)
     }
@@ -95,18 +117,7 @@ impl Prefix {
         let open = match found.open {
             _ if !program_is_whole => return Err(PrefixErrorKind::OpenProgram),
             None => None,
-            Some(open) => Some(match sql_place(&words, &open.text) {
-                None => OpenWord::Text(open.text),
-                Some((dialect, lead)) => {
-                    let text = open.text.strip_prefix(lead).unwrap_or_default();
-                    let sql = SqlPrefix::new(text, dialect).map_err(PrefixErrorKind::Sql)?;
-                    let schema = match dialect {
-                        Dialect::MySql => profile::value_of(profiles, &words, "-D"),
-                        _ => None,
-                    };
-                    OpenWord::Sql { lead: lead.to_owned(), sql: sql.within(schema) }
-                }
-            }),
+            Some(open) => Some(OpenWord::read(&words, &open.text, profiles)?),
         };
         let profile = profiles
             .find(words.first().map_or("", String::as_str))
@@ -126,6 +137,9 @@ impl Prefix {
         let is_open = |word: &str| match &self.open {
             Some(OpenWord::Text(text)) => word.starts_with(text),
             Some(OpenWord::Sql { lead, .. }) => word.starts_with(lead),
+            Some(OpenWord::Client { lead, text, .. }) => {
+                word.strip_prefix(lead.as_str()).is_some_and(|rest| rest.starts_with(text))
+            }
             None => true,
         };
         let open: Option<&dyn Fn(&str) -> bool> = match &self.open {
@@ -159,6 +173,16 @@ impl Prefix {
                 return Fit::No;
             };
             match open {
+                OpenWord::Client { lead, client, text } => {
+                    let Some(rest) = word.strip_prefix(lead).filter(|rest| rest.starts_with(text))
+                    else {
+                        return Fit::No;
+                    };
+                    if let Err(why) = client_command(*client, rest) {
+                        return Fit::Nearly(RefusalKind::Sql(why), Some(at));
+                    }
+                    granted = granted.with_statement();
+                }
                 OpenWord::Text(text) if !word.starts_with(text) => return Fit::No,
                 OpenWord::Text(text) => {
                     if let Err(what) = profile::continues(text, word) {
@@ -226,7 +250,7 @@ impl Prefix {
                 (Some(OpenWord::Sql { lead, .. }), Some(OpenWord::Text(theirs))) => {
                     lead.starts_with(theirs) && wider.takes_any_ending(theirs)
                 }
-                (Some(OpenWord::Text(_)), Some(OpenWord::Sql { .. })) => false,
+                (Some(mine), Some(theirs)) => mine == theirs,
             }
     }
 

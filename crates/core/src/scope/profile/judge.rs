@@ -418,6 +418,16 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         })
     }
 
+    /// Whether an operand that the prefix names is a value of this name.
+    fn gives(&self, name: &str, mark: Option<char>) -> bool {
+        self.walk.events.iter().any(|event| match *event {
+            Event::Operand { text, word, .. } if self.granted.names(word) => {
+                mark.and_then(|mark| text.split_once(mark)).is_some_and(|(own, _)| own == name)
+            }
+            _ => false,
+        })
+    }
+
     fn operand(
         &self,
         operand: &Operand,
@@ -432,6 +442,13 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             let open = self.granted.open.unwrap_or_default();
             self.following_command(text, word)?;
             return self.open_value(&operand.kind, open, Value { text, word, last: word });
+        }
+        if let Kind::Rule(rule) = &operand.kind
+            && let Some((name, _)) = rule.once.and_then(|mark| text.split_once(mark))
+            && self.gives(name, rule.once)
+        {
+            let what = "would take the place of what the scope names".to_owned();
+            return Err(Beyond { effect: Effect::Target, word, what });
         }
         let is_same = named.and_then(|at| self.argv.get(at)).is_some_and(|named| named == text);
         if operand.repeats == Repeats::UnlessNamed && named.is_some() && !is_same {

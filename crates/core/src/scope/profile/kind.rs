@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::schema::ValueTable;
 use super::{Effect, script};
-use crate::scope::sql::{Dialect, SqlPrefix};
+use crate::scope::sql::{Client, Dialect, SqlPrefix, client_command};
 
 /// The kind of a value.
 #[derive(Clone)]
 pub(super) enum Kind {
     /// Any text; as an operand, the name of a thing.
     Any,
+    /// A pattern that is looked for in what follows it.
+    Pattern,
     /// A file or directory.
     File,
     /// A path beneath the working directory, or a name that isn't a path.
@@ -58,6 +60,7 @@ impl Kind {
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "any" | "name" | "text" => Self::Any,
+            "pattern" => Self::Pattern,
             "file" | "last-file" => Self::File,
             "beneath" => Self::Beneath,
             "url" => Self::Url,
@@ -89,9 +92,9 @@ impl Kind {
         })
     }
 
-    /// Whether it is a script that is judged whole, so that its beginning may be left open.
+    /// Whether it says what to do with the files that follow, so that its beginning alone may be named.
     pub(super) fn is_script(&self) -> bool {
-        matches!(self, Self::Sed | Self::Awk | Self::Jq | Self::Yq)
+        matches!(self, Self::Pattern | Self::Sed | Self::Awk | Self::Jq | Self::Yq)
     }
 
     /// Whether an interpreter runs the value as code of its own.
@@ -103,6 +106,7 @@ impl Kind {
     pub(super) fn check(&self, text: &str) -> Result<(), Wrong> {
         match self {
             Self::Any
+            | Self::Pattern
             | Self::File
             | Self::Command
             | Self::NamedCommand
@@ -209,6 +213,10 @@ pub(super) fn is_assignment(text: &str) -> bool {
 
 /// One statement of the kind that its own first word names, and none of the client's commands.
 fn statement(text: &str, dialect: Dialect) -> Result<(), Wrong> {
+    if let Some(client) = Client::of(dialect, text) {
+        let looks = client_command(client, text);
+        return looks.map_err(|why| (Effect::Runs, format!("is refused: {why}")));
+    }
     let begin = text.trim_start();
     let end = begin.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(begin.len());
     let keyword = begin.get(..end).unwrap_or_default();
@@ -226,6 +234,7 @@ pub(super) struct ValueRule {
     refuse: Vec<String>,
     except: Vec<String>,
     pub(super) if_named: bool,
+    pub(super) once: Option<char>,
     does: Effect,
     separator: Option<char>,
 }
@@ -241,6 +250,7 @@ impl ValueRule {
             refuse: lower(&table.refuse),
             except: lower(&table.except),
             if_named: table.if_named,
+            once: table.once,
             does: table.does.unwrap_or(Effect::Widens),
             separator: table.separator,
         })

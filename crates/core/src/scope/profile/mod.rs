@@ -354,9 +354,14 @@ pub(super) fn continues(open: &str, word: &str) -> Result<(), &'static str> {
     if is_path {
         // The component in which the beginning ends may become `..` as well.
         let start = open.rfind('/').map_or(0, |at| at + 1);
-        let plain = word.get(start..).unwrap_or_default().to_ascii_lowercase().replace("%2e", ".");
-        let path = plain.split(['?', '#']).next().unwrap_or_default();
-        if kind::climbs(&path.replace('\\', "/")) {
+        let mut plain = word.get(start..).unwrap_or_default().to_ascii_lowercase();
+        for (code, mark) in [("%25", "%"), ("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";")] {
+            plain = plain.replace(code, mark);
+        }
+        let path = plain.split(['?', '#']).next().unwrap_or_default().replace('\\', "/");
+        // Some servers leave out what follows a semicolon before they look for `..`.
+        let parameters = |part: &str| part.split_once(';').is_some_and(|(part, _)| part == "..");
+        if kind::climbs(&path) || path.split('/').any(parameters) {
             return Err("leads out of the path that the scope names");
         }
     }
@@ -435,8 +440,31 @@ pub(super) fn ends_within(profile: &Profile, argv: &[String]) -> bool {
 /// The name under which a program's profile is looked up: without directories and without a version, so
 /// that `/usr/bin/python3.11` is `python`.
 pub(super) fn family(program: &str) -> &str {
+    /// What distributions and builds add to a program's own name.
+    const ADDED: [&str; 14] = [
+        ".exe",
+        ".real",
+        ".tiny",
+        ".basic",
+        ".nox",
+        ".gtk3",
+        ".openbsd",
+        ".traditional",
+        ".docker",
+        ".io",
+        "-nft",
+        "-legacy",
+        "-remote",
+        ".distrib",
+    ];
     let name = program.rsplit('/').next().unwrap_or(program);
+    let name = name
+        .split_once("-linux-gnu")
+        .and_then(|(_, tool)| tool.split_once('-'))
+        .map_or(name, |(_, tool)| tool);
+    let name = ADDED.iter().find_map(|added| name.strip_suffix(added)).unwrap_or(name);
     let short = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let short = short.strip_suffix('-').filter(|_| short.len() < name.len()).unwrap_or(short);
+    let dash = ["-v", "-"].iter().find_map(|dash| short.strip_suffix(dash));
+    let short = dash.filter(|_| short.len() < name.len()).unwrap_or(short);
     if short.is_empty() { name } else { short }
 }

@@ -183,6 +183,8 @@ pub(super) struct ValueTable {
     /// Whether the rule holds only for operands that follow one that the prefix names.
     #[serde(default)]
     pub if_named: bool,
+    /// An operand is a name, this character and a value, and a name that the prefix gives isn't given again.
+    pub once: Option<char>,
     /// What another value would do.
     pub does: Option<Effect>,
     /// The value is a list, each part of which is judged: the character between parts.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+use sqlparser::tokenizer::Location;
 
 use super::Dialect;
 
@@ -59,6 +60,14 @@ pub(super) fn parts(dialect: Dialect, name: &ObjectName) -> Option<Vec<String>> 
             ObjectNamePart::Function(_) => None,
         })
         .collect()
+}
+
+/// Where a name begins.
+pub(super) fn first_place(name: &ObjectName) -> Location {
+    match name.0.first() {
+        Some(ObjectNamePart::Identifier(ident)) => ident.span.start,
+        Some(ObjectNamePart::Function(_)) | None => Location::empty(),
+    }
 }
 
 /// One name as the server compares it.

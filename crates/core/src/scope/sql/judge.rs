@@ -9,6 +9,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token as Parsed, TokenWithSpan, Tokenizer};
 
 use super::agree::agree;
+use super::fixed::loosened;
 use super::grant::Grant;
 use super::prefix::SqlPrefix;
 use super::scan::{Kind, Token, is_name, refusal, scan};
@@ -51,6 +52,7 @@ pub(super) fn judge(
         let Some(prefix) = prefixes.iter().find(fits) else {
             return Err(refusal(sql, K::OtherBeginning, 0, ""));
         };
+        stays(sql, dialect, &tokens, prefix)?;
         return other::judge(sql, dialect, &tokens, prefix.len());
     }
     if tokens.iter().filter(|token| chains(token)).count() > MAX_OPERATORS {
@@ -83,6 +85,7 @@ pub(super) fn judge(
     let Some(matched) = prefixes.iter().find(fits) else {
         return Err(refusal(sql, K::OtherBeginning, 0, ""));
     };
+    stays(sql, dialect, &tokens, matched)?;
     let grant = Grant::new(dialect, prefixes, matched, functions);
     // A prefix such as `WITH`, `TABLE` or `EXPLAIN` says how the text begins, not what it may do.
     if !grant.allows(kind) && matched.kind() != kind {
@@ -93,6 +96,19 @@ pub(super) fn judge(
         return Err(refused);
     }
     compare(sql, &grant, walk.spelled, &tokens)
+}
+
+/// Whether what a prefix fixes stays fixed.
+fn stays(
+    sql: &str,
+    dialect: Dialect,
+    tokens: &[Token<'_>],
+    prefix: &SqlPrefix,
+) -> Result<(), SqlRefusal> {
+    match loosened(dialect, tokens, prefix.len()).filter(|_| !prefix.is_bare()) {
+        Some(token) => Err(refusal(sql, SqlRefusalKind::Loosens, token.at, token.text)),
+        None => Ok(()),
+    }
 }
 
 /// MySQL's client takes a final `\G` or `\g` for the end of a statement, and shows the result upright or

@@ -95,7 +95,10 @@ impl SqlPrefix {
 
     /// The statement's first keyword, in upper case.
     pub(super) fn kind(&self) -> String {
-        self.tokens.first().map_or(String::new(), |(_, text)| text.to_ascii_uppercase())
+        match self.tokens.first().map(|(_, text)| text.to_ascii_uppercase()) {
+            Some(short) if short == "DESC" => "DESCRIBE".to_owned(),
+            kind => kind.unwrap_or_default(),
+        }
     }
 
     /// Whether it is a kind of statement and no more.

@@ -17,8 +17,11 @@ pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
             (schema == Some("mysql")
                 && !name.starts_with("help_")
                 && !name.starts_with("time_zone"))
-                || (schema == Some("performance_schema") && name.starts_with("replication_"))
-                || (schema == Some("performance_schema") && name == "user_variables_by_thread")
+                || (schema == Some("performance_schema")
+                    && is_one_of(
+                        name,
+                        "replication_connection_configuration user_variables_by_thread",
+                    ))
                 || (schema.is_none() && is_one_of(name, "global_priv user_attributes"))
         }
         // Virtual tables that read files or the file's pages, and pragmas that act, reached as tables.

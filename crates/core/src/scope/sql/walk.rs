@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, FunctionArguments, Ident, InTarget, Insert, JoinOperator,
-    ObjectName, ObjectNamePart, OnConflictAction, OnInsert, OrderByExpr, OrderBySort, Query,
-    Select, SelectFlavor, SetExpr, SqliteOnConflict, Statement, TableFactor, TableObject,
-    TableWithJoins, Value, ValueWithSpan, Visitor,
+    ObjectName, OnConflictAction, OnInsert, OrderByExpr, OrderBySort, Query, Select, SelectFlavor,
+    SetExpr, SqliteOnConflict, Statement, TableFactor, TableObject, TableWithJoins, Value,
+    ValueWithSpan, Visitor,
 };
 use sqlparser::tokenizer::Location;
 
-use super::functions::{acts_on_one, folded, is_field, parts};
+use super::functions::{acts_on_one, first_place, folded, is_field, parts};
 use super::grant::Grant;
 use super::judge::{character, kind_of};
 use super::relations::is_secret;
@@ -156,14 +156,6 @@ impl<'a> Walk<'a> {
                 self.relation(&ObjectName::from(parts))
             }
         }
-    }
-}
-
-/// Where a name begins.
-fn first_place(name: &ObjectName) -> Location {
-    match name.0.first() {
-        Some(ObjectNamePart::Identifier(ident)) => ident.span.start,
-        Some(ObjectNamePart::Function(_)) | None => Location::empty(),
     }
 }
 
@@ -336,9 +328,14 @@ impl Visitor for Walk<'_> {
                 }
                 self.function(&function.name)
             }
-            Expr::CompoundFieldAccess { access_chain, .. } => {
-                for access in access_chain {
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                // `t.tags[1]` is a column's part, as `t.tags` is a column.
+                let is_row = matches!(root.as_ref(), Expr::Identifier(_));
+                for (index, access) in access_chain.iter().enumerate() {
                     match access {
+                        AccessExpr::Dot(Expr::Identifier(name)) if is_row && index == 0 => {
+                            self.attribute(name)?;
+                        }
                         AccessExpr::Subscript(_) | AccessExpr::Dot(Expr::Wildcard(_)) => {}
                         AccessExpr::Dot(Expr::Identifier(name)) => self.field(name)?,
                         AccessExpr::Dot(_) => return self.unknown(),
