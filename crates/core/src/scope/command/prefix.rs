@@ -265,7 +265,7 @@ impl Prefix {
     fn names_no_program(&self) -> bool {
         let open = match &self.open {
             Some(OpenWord::Text(text)) => Some(text.clone()),
-            Some(OpenWord::Sql { .. }) | None => None,
+            Some(OpenWord::Sql { .. } | OpenWord::Client { .. }) | None => None,
         };
         let words: Vec<String> = self.words.iter().cloned().chain(open).collect();
         profile::named(&self.profiles, &words).is_empty()
