@@ -13,6 +13,7 @@ mod item;
 mod lanes;
 mod log;
 mod owner;
+mod plain;
 mod read;
 mod row;
 mod schema;

@@ -13,16 +13,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::row::{self, number, time};
-use super::session::Sessions;
-use super::trouble::Trouble;
 
 /// The call of `lar.commit`.
 pub(super) const COMMIT: &str =
     "SELECT * FROM lar.commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
     $12, $13, $14, $15, $16, $17, $18, $19)";
-
-/// The call of `lar.commit_one`.
-pub(super) const COMMIT_ONE: &str = "SELECT * FROM lar.commit_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Longer holds are as good as for ever: the year 9999.
 const LONGEST_MS: i64 = 253_402_128_000_000;
@@ -32,27 +27,27 @@ const LONGEST_MS: i64 = 253_402_128_000_000;
 pub(super) struct Item {
     pub(super) run: RunId,
     /// `None` for a step from outside the run.
-    fence: Option<i64>,
+    pub(super) fence: Option<i64>,
     /// Tells this request from every other one.
-    nonce: [u8; 16],
-    change: Option<Step>,
-    unlock: Option<String>,
-    pieces: Option<[String; 4]>,
+    pub(super) nonce: [u8; 16],
+    pub(super) change: Option<Step>,
+    pub(super) unlock: Option<String>,
+    pub(super) pieces: Option<[String; 4]>,
     /// What the record commits to.
-    openings: Option<String>,
-    page: Option<Vec<u8>>,
+    pub(super) openings: Option<String>,
+    pub(super) page: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone)]
-struct Step {
-    attempt: [u8; 32],
-    token: String,
-    action: [u8; 32],
-    transition: &'static str,
-    held: Option<i64>,
-    lease_ms: Option<i64>,
-    not_after: Option<i64>,
-    verdict: Option<&'static str>,
+pub(super) struct Step {
+    pub(super) attempt: [u8; 32],
+    pub(super) token: String,
+    pub(super) action: [u8; 32],
+    pub(super) transition: &'static str,
+    pub(super) held: Option<i64>,
+    pub(super) lease_ms: Option<i64>,
+    pub(super) not_after: Option<i64>,
+    pub(super) verdict: Option<&'static str>,
 }
 
 impl Item {
@@ -98,47 +93,6 @@ impl Item {
             openings: None,
             page: None,
         })
-    }
-
-    /// Whether it is of the kind that `lar.commit_one` makes.
-    pub(super) fn is_plain(&self) -> bool {
-        let plain = |step: &Step| match step.transition {
-            "start" => step.held.is_none(),
-            other => other == "finish",
-        };
-        self.fence.is_some() && self.unlock.is_none() && self.change.as_ref().is_none_or(plain)
-    }
-
-    /// Asks for it by `lar.commit_one`, which answers nothing where it leaves the item to `lar.commit`.
-    pub(super) async fn ask_alone(&self, sessions: &Sessions) -> Result<Option<Answer>, Trouble> {
-        let step = self.change.as_ref();
-        let [a, b, c, d] =
-            [0, 1, 2, 3].map(|place| self.pieces.as_ref()?.get(place).map(String::as_str));
-        let parameters: [&(dyn ToSql + Sync); 15] = [
-            &self.run.as_str(),
-            &self.fence,
-            &self.nonce.as_slice(),
-            &step.map(|step| step.transition),
-            &step.map(|step| step.attempt.as_slice()),
-            &step.map(|step| step.token.as_str()),
-            &step.map(|step| step.action.as_slice()),
-            &step.and_then(|step| step.held),
-            &step.and_then(|step| step.verdict),
-            &a,
-            &b,
-            &c,
-            &d,
-            &self.openings,
-            &self.page,
-        ];
-        let rows = sessions.change(COMMIT_ONE, &parameters).await?;
-        let row = rows.first().ok_or_else(row::unreadable)?;
-        if row::get::<Option<i64>>(row, "seq")?.is_none() {
-            return Ok(None);
-        }
-        let fence = step.map_or(0, |step| step.held.unwrap_or(1));
-        let fence = u64::try_from(fence).map_err(|_| row::unreadable())?;
-        Ok(Some(Answer::made(row, fence, None)?))
     }
 
     /// The token of the change and the attempt, if there is a change.
@@ -241,7 +195,7 @@ pub(super) fn nonce() -> Result<[u8; 16], LedgerError> {
     Ok(nonce)
 }
 
-/// Items side by side: one array for each parameter of `lar.commit`.
+/// Items side by side: one array for each parameter.
 pub(super) struct Columns<'i> {
     again: bool,
     runs: Vec<&'i str>,
@@ -288,6 +242,7 @@ impl<'i> Columns<'i> {
         }
     }
 
+    /// What `lar.commit` takes.
     pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 19] {
         let [a, b, c, d] = &self.pieces;
         [
@@ -312,6 +267,28 @@ impl<'i> Columns<'i> {
             &self.pages,
         ]
     }
+
+    /// What `lar.commit_some` takes.
+    pub(super) fn plain(&self) -> [&(dyn ToSql + Sync); 15] {
+        let [a, b, c, d] = &self.pieces;
+        [
+            &self.runs,
+            &self.fences,
+            &self.nonces,
+            &self.transitions,
+            &self.attempts,
+            &self.tokens,
+            &self.actions,
+            &self.helds,
+            &self.verdicts,
+            a,
+            b,
+            c,
+            d,
+            &self.openings,
+            &self.pages,
+        ]
+    }
 }
 
 /// What became of an item.
@@ -328,19 +305,15 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    fn made(
-        row: &Row,
-        fence: Fence,
-        approved_until: Option<Timestamp>,
-    ) -> Result<Self, LedgerError> {
+    fn made(row: &Row) -> Result<Self, LedgerError> {
         let uses_left = u32::try_from(number(row, "uses_left")?).map_err(|_| row::unreadable())?;
         Ok(Self::Made(Receipt {
             seq: number(row, "seq")?,
             hash: row::digest(row, "hash")?,
             timestamp: time(row, "at")?,
-            fence,
+            fence: number(row, "fence")?,
             uses_left,
-            approved_until,
+            approved_until: row::maybe_time(row, "approved_until")?,
         }))
     }
 
@@ -353,8 +326,7 @@ impl Answer {
             .ok_or_else(row::unreadable)?;
         let code: Option<&str> = row::get(row, "code")?;
         let Some(code) = code else {
-            let until = row::maybe_time(row, "approved_until")?;
-            return Ok((place, Self::made(row, number(row, "fence")?, until)?));
+            return Ok((place, Self::made(row)?));
         };
         let run = || item.run.to_string();
         let what = || -> Result<String, LedgerError> {

@@ -1,9 +1,9 @@
 //! The way of a change to the database: many callers share a transaction, and each is answered when
 //! it is committed.
 //!
-//! A lane is a task that takes what has queued up, makes all of it with one call of `lar.commit`,
-//! and answers each caller. Where nothing has, a caller makes its change itself. A run always takes the same lane, so that its changes never wait for each
-//! other's locks. When an answer is lost, the same call is made again with the same names, and the
+//! A lane is a task that takes what has queued up, makes all of it with one call, and answers each caller.
+//! Where nothing has, a caller makes its change itself. A run always takes the same lane, so that its changes
+//! never wait for each other's locks. When an answer is lost, the same call is made again with the same names, and the
 //! database finds what was made and makes what was not: nothing is ever tried blindly.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,6 +19,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::item::{Answer, COMMIT, Columns, Item};
+use super::plain;
 use super::read;
 use super::session::Sessions;
 use super::trouble::Trouble;
@@ -212,30 +213,30 @@ async fn make_and_keep(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answe
 
 /// Makes items, however often it takes, and answers in their order.
 async fn make(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answer>> {
+    let mut answers: Vec<Option<Result<Answer>>> = items.iter().map(|_| None).collect();
     let mut doubt = false;
-    match insist(sessions, items, &mut doubt).await {
-        Ok(answers) => answers,
-        Err(error) if items.len() > 1 && !matches!(error, Failed::ForAll(_)) => {
-            // One of them is at fault. Each is tried by itself, so that it holds no other up. Where an
-            // answer to all of them was lost, each may have been made.
-            let mut answers = Vec::new();
-            for item in items {
+    if let Err(failed) = insist(sessions, items, &mut answers, &mut doubt).await {
+        let many = answers.iter().filter(|answer| answer.is_none()).count() > 1;
+        for (item, answer) in items.iter().zip(&mut answers).filter(|(_, answer)| answer.is_none())
+        {
+            let mut failed = failed.clone();
+            if many && matches!(failed, Failed::ForOne(_)) {
+                // One of them is at fault. Each is tried by itself, so that it holds no other up. Where an
+                // answer to all of them was lost, each may have been made.
                 let mut doubt = doubt;
-                let one = insist(sessions, &[item], &mut doubt).await;
-                answers.push(match one {
-                    Ok(mut answers) => answers.pop().unwrap_or_else(|| Err(missing())),
-                    Err(error) => Err(error.into_error()),
-                });
+                let alone = std::slice::from_mut(answer);
+                match insist(sessions, &[item], alone, &mut doubt).await {
+                    Ok(()) => continue,
+                    Err(of_it) => failed = of_it,
+                }
             }
-            answers
-        }
-        Err(error) => {
-            let error = error.into_error();
-            items.iter().map(|_| Err(error.clone())).collect()
+            *answer = Some(Err(failed.into_error()));
         }
     }
+    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect()
 }
 
+#[derive(Clone)]
 enum Failed {
     /// The server is at fault.
     ForAll(LedgerError),
@@ -251,20 +252,18 @@ impl Failed {
     }
 }
 
-/// Calls until there is an answer. `doubt` says whether an earlier call with the same items may have
+/// Calls until each item has its answer. `doubt` says whether an earlier call with those that have none may have
 /// been made: from then on it is asked what was made, before anything is made.
 async fn insist(
     sessions: &Sessions,
     items: &[&Item],
+    answers: &mut [Option<Result<Answer>>],
     doubt: &mut bool,
-) -> std::result::Result<Vec<Result<Answer>>, Failed> {
+) -> std::result::Result<(), Failed> {
     let begun = Instant::now();
     let mut tries = 0;
     loop {
-        let trouble = match call(sessions, items, *doubt).await {
-            Ok(answers) => return answers.map_err(Failed::ForAll),
-            Err(trouble) => trouble,
-        };
+        let Err(trouble) = call(sessions, items, answers, *doubt).await else { return Ok(()) };
         tries += 1;
         let wait = match &trouble {
             Trouble::Refused(error) => return Err(Failed::ForOne(error.clone())),
@@ -283,27 +282,51 @@ async fn insist(
     }
 }
 
-/// Calls once. What is alone and plain has a shorter way, unless it may have been made before: only the
-/// long one looks for that.
+/// Calls once for what has no answer: for what is plain the short way, and then for what is left. What may have
+/// been made before takes the long way, which alone looks for that.
 async fn call(
     sessions: &Sessions,
     items: &[&Item],
+    answers: &mut [Option<Result<Answer>>],
     doubt: bool,
-) -> std::result::Result<Result<Vec<Result<Answer>>>, Trouble> {
-    if let [item] = items
-        && !doubt
-        && item.is_plain()
-    {
-        match item.ask_alone(sessions).await {
-            Ok(Some(answer)) => return Ok(Ok(vec![Ok(answer)])),
+) -> std::result::Result<(), Trouble> {
+    if !doubt {
+        let left = left(items, answers);
+        match plain::ask(sessions, &left).await {
+            Ok(made) => fill(answers, made.into_iter().map(|made| made.map(Ok))),
             // Nothing was made, and the long way says why.
-            Ok(None) | Err(Trouble::Refused(_)) => {}
+            Err(Trouble::Refused(_)) => {}
             Err(trouble) => return Err(trouble),
         }
     }
-    let columns = Columns::of(items, doubt);
+    let left = left(items, answers);
+    if left.is_empty() {
+        return Ok(());
+    }
+    let columns = Columns::of(&left, doubt);
     let rows = sessions.change(COMMIT, &columns.parameters()).await?;
-    Ok(in_order(&rows, items))
+    match in_order(&rows, &left) {
+        Ok(made) => fill(answers, made.into_iter().map(Some)),
+        Err(error) => fill(answers, left.iter().map(|_| Some(Err(error.clone())))),
+    }
+    Ok(())
+}
+
+/// The items without an answer.
+fn left<'i>(items: &[&'i Item], answers: &[Option<Result<Answer>>]) -> Vec<&'i Item> {
+    let open = items.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+    open.map(|(item, _)| *item).collect()
+}
+
+/// Puts answers where there are none, in their order.
+fn fill(
+    answers: &mut [Option<Result<Answer>>],
+    made: impl Iterator<Item = Option<Result<Answer>>>,
+) {
+    let open = answers.iter_mut().filter(|answer| answer.is_none());
+    for (slot, made) in open.zip(made) {
+        *slot = made;
+    }
 }
 
 /// A little longer each time, and not the same for everybody.

@@ -56,8 +56,8 @@ async fn try_to_issue(sessions: &Sessions, issuing: Issuing) -> Result<Grant> {
     let n: i64 = row::get(&made, "n")?;
     let sql =
         "INSERT INTO lar.tokens (grant_n, name, position, definition, granted, uses_left, expires,
-            requires_approval, candidate)
-        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8)";
+            requires_approval, candidate, epoch, grant_expires)
+        SELECT g.n, $2, $3, $4, $5, $5, $6, $7, $8, g.epoch, g.expires FROM lar.grants g WHERE g.n = $1";
     for (position, token) in (1i32..).zip(&grant.tokens) {
         let granted = &token.granted;
         let parameters: [&(dyn ToSql + Sync); 8] = [
@@ -95,8 +95,8 @@ async fn append_own(transaction: &Transaction<'_>, body: &Body) -> Result<()> {
 pub(super) async fn revoke(sessions: &Sessions, grant: &GrantId, reason: &str) -> Result<Grant> {
     let mut object = sessions.get_to_change().await?;
     let transaction = within(object.transaction()).await?;
-    // Whoever is about to start holds its token's row and looks at the grant only then. So after this
-    // nobody is, and all who come later see the end of the grant.
+    // Whoever is about to start holds its token's row, or looks at the grant once it does. So after this nobody
+    // is, and all who come later see the end of the grant.
     let sql = "SELECT FROM lar.tokens t JOIN lar.grants g ON g.n = t.grant_n WHERE g.id = $1
         ORDER BY t.name FOR NO KEY UPDATE OF t";
     within(transaction.query(sql, &[&grant.as_str()])).await?;

@@ -7,7 +7,7 @@ use super::session::{Sessions, within};
 use super::trouble::Trouble;
 
 /// The version of the tables and functions.
-const VERSION: i32 = 8;
+const VERSION: i32 = 9;
 
 const TABLES: [&str; 6] = [
     include_str!("schema/tables.sql"),
@@ -19,9 +19,10 @@ const TABLES: [&str; 6] = [
 ];
 
 /// The functions, and who may call them. Made anew by every version.
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 8] = [
     include_str!("schema/rule.sql"),
     include_str!("schema/functions.sql"),
+    include_str!("schema/grant_ends.sql"),
     include_str!("schema/one.sql"),
     include_str!("schema/runs.sql"),
     include_str!("schema/log.sql"),
@@ -29,8 +30,15 @@ const FUNCTIONS: [&str; 7] = [
     include_str!("schema/rights.sql"),
 ];
 
+/// What the functions of `one.sql` share, and where it stands in them. A function of its own would take as long
+/// to call as one of its statements takes.
+const SHARED: [(&str, &str); 2] = [
+    ("{variables}", include_str!("schema/one_variables.sql")),
+    ("{item}", include_str!("schema/one_item.sql")),
+];
+
 /// What each version changed in the tables, from the second on.
-const CHANGES: [&str; 7] = [
+const CHANGES: [&str; 8] = [
     "",
     include_str!("schema/log_tables.sql"),
     include_str!("schema/decision_tables.sql"),
@@ -39,10 +47,12 @@ const CHANGES: [&str; 7] = [
     include_str!("schema/stamp_tables.sql"),
     // Functions alone.
     "",
+    include_str!("schema/token_grants.sql"),
 ];
 
-/// Removes the functions of an older version.
+/// Removes the functions of an older version, and the triggers that call them.
 const REMOVE: &str = "
+    DROP TRIGGER IF EXISTS grant_ends ON lar.grants;
     DO $$
     DECLARE
         old regprocedure;
@@ -116,7 +126,8 @@ pub(super) async fn prepare(sessions: &Sessions, make: bool) -> Result<bool> {
         }
     }
     for part in FUNCTIONS {
-        within(transaction.batch_execute(part)).await?;
+        let whole = SHARED.iter().fold(part.to_owned(), |text, (at, part)| text.replace(at, part));
+        within(transaction.batch_execute(&whole)).await?;
     }
     within(transaction.batch_execute(ADMIT)).await?;
     within(transaction.commit()).await.map(|()| true)

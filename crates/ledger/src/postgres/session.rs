@@ -35,6 +35,7 @@ const SET_UP: &str = "
     SET enable_seqscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
+    SET enable_bitmapscan = off;
     SET plan_cache_mode = force_generic_plan;
     SET jit = off;";
 

@@ -69,7 +69,6 @@ DECLARE
     known boolean := false;
     written boolean := false;
     alone boolean := cardinality(runs) = 1;
-    done bigint[] := '{}';
     bytes bytea;
     names text[];
 BEGIN
@@ -90,109 +89,6 @@ BEGIN
         PERFORM FROM lar.runs r WHERE r.id = ANY (runs) ORDER BY r.id FOR NO KEY UPDATE;
     END IF;
 
-    IF NOT again AND NOT alone THEN
-        -- What nothing speaks against, all at once: starts without a hold, outcomes at their fence,
-        -- records and pages, one a run. Whatever is left goes the long way below, which says why.
-        FOR i IN
-            WITH asked AS MATERIALIZED (
-                SELECT w.*, count(*) OVER (PARTITION BY w.run) AS of_run
-                FROM unnest(runs, fences, nonces, attempts, tokens, actions, transitions, helds,
-                            verdicts, unlocks, pieces0, pieces1, pieces2, pieces3, openings, pages)
-                WITH ORDINALITY AS w (run, fence, nonce, attempt, token, action, transition, held,
-                                      verdict, unlock, piece0, piece1, piece2, piece3, opening,
-                                      page, item)
-            ), placed AS (
-                SELECT w.*, r.n, r.grant_n, r.records, r.head, r.pages, r.lease_ms,
-                       greatest(clock, r.at) AS now, coalesce(t.uses_left, 0) AS uses_left,
-                       row_number() OVER (PARTITION BY r.grant_n, w.token, w.transition
-                                          ORDER BY w.item) AS place
-                FROM asked w
-                JOIN lar.runs r ON r.id = w.run
-                JOIN lar.grants g ON g.n = r.grant_n
-                CROSS JOIN lar.ledger l
-                LEFT JOIN lar.tokens t ON t.grant_n = r.grant_n AND t.name = w.token
-                LEFT JOIN lar.attempts a ON a.run = r.n AND a.id = w.attempt
-                WHERE w.of_run = 1 AND w.unlock IS NULL
-                    AND r.fence = w.fence AND r.stop_reason IS NULL
-                    AND CASE
-                        WHEN w.transition IS NULL THEN true
-                        WHEN w.transition = 'finish' THEN
-                            a.token = t.name AND a.state = 'started' AND a.fence = w.held
-                                AND w.verdict IN ('succeeded', 'failed', 'unknown')
-                        WHEN w.transition = 'start' THEN
-                            w.held IS NULL AND a.id IS NULL AND NOT t.requires_approval
-                                AND NOT (t.candidate AND t.unlocked_by IS DISTINCT FROM r.id)
-                                AND g.revoked_at IS NULL AND g.epoch = l.epoch
-                                AND (g.expires IS NULL OR greatest(clock, r.at) < g.expires)
-                                AND (t.expires IS NULL OR greatest(clock, r.at) < t.expires)
-                        ELSE false
-                    END
-            ), sealed AS MATERIALIZED (
-                SELECT p.*,
-                       convert_to(
-                           p.piece0 || encode(p.head, 'hex') || p.piece1 || (p.records + 1)
-                               || p.piece2 || lar.rfc3339(p.now) || p.piece3,
-                           'UTF8') AS bytes
-                FROM placed p WHERE p.transition IS DISTINCT FROM 'start' OR p.place <= p.uses_left
-            ), good AS MATERIALIZED (
-                SELECT p.*,
-                       CASE WHEN p.bytes IS NULL THEN p.records ELSE p.records + 1 END AS last,
-                       -- RFC 9162, section 2.1.1: a leaf's hash.
-                       coalesce(sha256('\x00'::bytea || p.bytes), p.head) AS latest
-                FROM sealed p
-            ), taken AS (
-                UPDATE lar.tokens w SET uses_left = w.uses_left - many.starts
-                FROM (SELECT p.grant_n, p.token, count(*) AS starts FROM good p
-                      WHERE p.transition = 'start' GROUP BY p.grant_n, p.token) AS many
-                WHERE w.grant_n = many.grant_n AND w.name = many.token
-            ), begun AS (
-                INSERT INTO lar.attempts
-                SELECT p.n, p.attempt, p.token, p.action, 'started', 1, NULL, NULL, p.fence, p.last
-                FROM good p WHERE p.transition = 'start'
-            ), ended AS (
-                UPDATE lar.attempts w SET state = p.verdict, holder = p.fence, seq = p.last
-                FROM good p
-                WHERE p.transition = 'finish' AND w.run = p.n AND w.id = p.attempt
-            ), written AS (
-                INSERT INTO lar.records SELECT p.n, p.last, p.latest, p.bytes, p.nonce
-                FROM good p WHERE p.bytes IS NOT NULL
-            ), disclosed AS (
-                INSERT INTO lar.openings SELECT p.n, p.last, o.place, o.line
-                FROM good p
-                CROSS JOIN LATERAL unnest(string_to_array(p.opening, E'\n'))
-                    WITH ORDINALITY AS o (line, place)
-                WHERE p.opening IS NOT NULL
-            ), paged AS (
-                INSERT INTO lar.journal SELECT p.n, p.pages + 1, p.page, p.nonce
-                FROM good p WHERE p.page IS NOT NULL
-            ), moved AS (
-                UPDATE lar.runs w SET records = p.last, head = p.latest,
-                    at = CASE WHEN p.bytes IS NULL THEN w.at ELSE p.now END,
-                    pages = CASE WHEN p.page IS NULL THEN w.pages ELSE w.pages + 1 END,
-                    lease_until = greatest(w.lease_until,
-                                           least(p.now + p.lease_ms, 253402128000000))
-                FROM good p WHERE w.n = p.n
-            )
-            SELECT p.item, p.last, p.latest, p.now, p.transition IS NOT NULL AS changes, p.held,
-                   CASE WHEN p.transition = 'start' THEN p.uses_left - p.place
-                        WHEN p.transition = 'finish' THEN p.uses_left
-                        ELSE 0 END AS uses_left
-            FROM good p
-        LOOP
-            done := done || i.item;
-            item := i.item;
-            seq := i.last;
-            hash := i.latest;
-            at := i.now;
-            fence := CASE WHEN i.changes THEN coalesce(i.held, 1) ELSE 0 END;
-            uses_left := i.uses_left;
-            RETURN NEXT;
-        END LOOP;
-        IF cardinality(done) = cardinality(runs) THEN
-            RETURN;
-        END IF;
-    END IF;
-
     FOR i IN
         SELECT * FROM unnest(runs, fences, nonces, attempts, tokens, actions, transitions, helds,
                              leases, not_afters, verdicts, unlocks, pieces0, pieces1, pieces2,
@@ -200,7 +96,6 @@ BEGIN
         WITH ORDINALITY AS w (run, fence, nonce, attempt, token, action, transition, held, lease_ms,
                               not_after, verdict, unlock, piece0, piece1, piece2, piece3, opening,
                               page, item)
-        WHERE w.item <> ALL (done)
         ORDER BY w.run, w.item
     LOOP
         IF NOT known OR r.id <> i.run THEN

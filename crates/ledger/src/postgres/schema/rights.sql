@@ -11,7 +11,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA lar TO %I', role);
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA lar TO %I', role);
     EXECUTE format(
-        'GRANT EXECUTE ON FUNCTION lar.commit, lar.commit_one, lar.barrier, lar.open_run, lar.take_run,
+        'GRANT EXECUTE ON FUNCTION lar.commit, lar.commit_one, lar.commit_some, lar.barrier, lar.open_run, lar.take_run,
              lar.close_run, lar.renew_run, lar.lead, lar.resign, lar.integrate, lar.witness, lar.stamp, lar.decide TO %I',
         role);
     INSERT INTO lar.admitted VALUES (role) ON CONFLICT DO NOTHING;

@@ -72,10 +72,10 @@ BEGIN
         ON CONFLICT DO NOTHING RETURNING n INTO of_grant;
         INSERT INTO lar.tokens
         SELECT of_grant, t.name, t.place, t.definition, t.uses, t.uses, t.expires, t.approval,
-               t.candidate
+               t.candidate, NULL, g.epoch, g.expires
         FROM unnest(names, definition, uses, expires, approvals, candidates)
         WITH ORDINALITY AS t (name, definition, uses, expires, approval, candidate, place)
-        WHERE of_grant IS NOT NULL;
+        JOIN lar.grants g ON g.n = of_grant;
     ELSE
         SELECT g.n INTO of_grant FROM lar.grants g JOIN lar.ledger l ON l.epoch = g.epoch
         WHERE g.id = named AND g.id NOT LIKE 'run/%' AND g.revoked_at IS NULL

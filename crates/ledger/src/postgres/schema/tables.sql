@@ -34,14 +34,20 @@ CREATE TABLE lar.tokens (
     name              text NOT NULL,
     position          integer NOT NULL,
     definition        bytea NOT NULL,
-    granted           bigint NOT NULL CHECK (granted > 0),
-    uses_left         bigint NOT NULL CHECK (uses_left BETWEEN 0 AND granted),
+    granted           bigint NOT NULL,
+    uses_left         bigint NOT NULL,
     expires           bigint,
     requires_approval boolean NOT NULL,
     -- A candidate is locked for every run but the one for which a person unlocked it.
     candidate         boolean NOT NULL,
     unlocked_by       text,
-    PRIMARY KEY (grant_n, name)
+    -- What the grant says, beside what is spent, so that one row tells both: the epoch in which it may be
+    -- spent, which is none (0) once the grant is revoked, and when the grant ends. See `lar.grant_ends`.
+    epoch             bigint NOT NULL,
+    grant_expires     bigint,
+    PRIMARY KEY (grant_n, name),
+    -- One constraint: the server reads each anew at every spend.
+    CONSTRAINT uses CHECK (uses_left BETWEEN 0 AND granted)
 ) WITH (fillfactor = 50);
 
 CREATE TABLE lar.runs (

@@ -3,6 +3,7 @@
 use lar_core::ledger::Granted;
 use lar_core::outcome::Verdict;
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 
 use crate::server::{connect, new_database};
 use crate::support::*;
@@ -45,7 +46,7 @@ fn sql(call: Call<'_>) -> String {
         name => format!("'{name}'"),
     };
     format!(
-        "SELECT seq FROM lar.commit_one('{run}', {fence}, 'n', {transition}, {attempt}, '{token}', 'x',
+        "SELECT lar.commit_one('{run}', {fence}, 'n', {transition}, {attempt}, '{token}', 'x',
             {held}, {verdict}, '{{\"prev\":\"', '\",\"seq\":', ',\"timestamp\":\"', '\"}}', 'line', 'page')"
     )
 }
@@ -69,7 +70,13 @@ async fn what_the_short_way_leaves_alone_it_does_not_change() {
     let id = |turn| format!("'\\x{}'", attempt(&hold.run, turn));
     let (begun, over, held) = (id(1), id(3), id(4));
     let made = async |call| -> Option<i64> {
-        client.query_one(&sql(call), &[]).await.unwrap_or_else(|error| panic!("{error:?}")).get(0)
+        let answer: Option<Vec<u8>> = match client.query_one(&sql(call), &[]).await {
+            Ok(row) => row.get(0),
+            // An attempt of that name.
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => None,
+            Err(error) => panic!("{error:?}"),
+        };
+        answer.map(|answer| i64::from_be_bytes(answer[..8].try_into().unwrap()))
     };
     let all = async || -> String { client.query_one(ALL, &[]).await.unwrap().get(0) };
 

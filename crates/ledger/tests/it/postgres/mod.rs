@@ -18,4 +18,7 @@ mod strange;
 const FIRST_VERSION: &str =
     "DROP TABLE lar.openings, lar.stamped, lar.segments, lar.subtrees, lar.log, lar.epochs, lar.ended, lar.witnessed,
         lar.decisions, lar.approving, lar.own;
+    DROP TRIGGER grant_ends ON lar.grants;
+    ALTER TABLE lar.tokens DROP COLUMN epoch, DROP COLUMN grant_expires, DROP CONSTRAINT uses,
+        ADD CHECK (granted > 0), ADD CHECK (uses_left BETWEEN 0 AND granted);
     UPDATE lar.ledger SET version = 1";

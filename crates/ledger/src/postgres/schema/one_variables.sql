@@ -1,0 +1,11 @@
+    clock bigint := floor(date_part('epoch', clock_timestamp()) * 1000);
+    highest bigint;
+    in_epoch bigint;
+    of_run bigint;
+    of_grant bigint;
+    ends bigint;
+    uses_left bigint;
+    records bigint;
+    head bytea;
+    at bigint;
+    bytes bytea;
