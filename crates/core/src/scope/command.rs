@@ -415,7 +415,7 @@ mod tests {
             "`allowed` is empty; list at least one prefix, such as `kubectl get pods`"
         );
         for prefix in [
-            "", "  ", "*", "ls | sh", "FOO=1 ls", "ls $x", "'", "'kube", "'' x", "if", "ls\n",
+            "", "  ", "*", "ls | sh", "FOO=1 ls", "ls $x", "'", "'kube", "'' x", "if", "ls\nid",
             "a\0",
         ] {
             assert!(CommandScope::new([prefix.to_owned()]).is_err(), "{prefix:?}");

@@ -135,16 +135,22 @@ impl<'a> Lexer<'a> {
     }
 
     fn run(mut self, may_stay_open: bool) -> Result<OpenPrefix, LexError> {
+        self.skip_empty_lines();
         loop {
-            while self.peek().is_some_and(is_blank) {
-                self.rest.next();
-            }
+            self.skip_blanks();
+            // Behind the last word a newline ends the command; between words it would begin another.
+            let rest = self.rest.clone();
+            self.skip_empty_lines();
             if self.peek().is_none() {
                 break;
             }
+            self.rest = rest;
             let at = self.at();
             if self.words.len() == MAX_WORDS {
                 return Err(self.error(LexErrorKind::TooManyWords, at..at));
+            }
+            if self.peek() == Some('\n') {
+                return Err(self.error(LexErrorKind::Newline, at..at + 1));
             }
             let draft = self.word(may_stay_open)?;
             let span = draft.start..self.at();
@@ -163,6 +169,43 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Removes what a shell removes before it reads on: a backslash and the newline behind it.
+    fn join_lines(&mut self) {
+        while let Some(rest) = self.rest.as_str().strip_prefix("\\\n") {
+            self.rest = rest.chars();
+        }
+    }
+
+    fn skip_blanks(&mut self) {
+        self.join_lines();
+        while self.peek().is_some_and(is_blank) {
+            self.rest.next();
+            self.join_lines();
+        }
+    }
+
+    /// Skips lines that hold no word.
+    fn skip_empty_lines(&mut self) {
+        self.skip_blanks();
+        while self.peek() == Some('\n') {
+            self.rest.next();
+            self.skip_blanks();
+        }
+    }
+
+    /// Why a `$` would begin something, if it would. Before whatever else it is itself, to every shell.
+    fn dollar(&self, in_quotes: bool) -> Option<LexErrorKind> {
+        // What is joined counts: a name may stand behind the newline.
+        let rest = self.rest.as_str();
+        let next = rest.trim_start_matches("\\\n").chars().next();
+        match next {
+            None | Some(' ' | '\t' | '\n' | '/' | '\\' | '.' | ',' | ':' | '%' | ']' | '}') => None,
+            Some('"' | '\'' | '|' | '&' | ';' | '<' | '>' | ')' | '=') if in_quotes => None,
+            Some('\'') => Some(LexErrorKind::DollarQuote),
+            _ => Some(LexErrorKind::Expansion),
+        }
+    }
+
     /// Reads one word to its end: a blank, the end of the source, or an open quote if that is allowed.
     fn word(&mut self, may_stay_open: bool) -> Result<Draft, LexError> {
         use LexErrorKind as K;
@@ -170,10 +213,12 @@ impl<'a> Lexer<'a> {
         let is_program = self.words.is_empty();
         let mut draft =
             Draft { start, text: String::new(), quoted: false, brace: None, open: None };
-        while let Some(c) = self.peek() {
-            if is_blank(c) {
+        loop {
+            self.join_lines();
+            let Some(c) = self.peek().filter(|c| !is_blank(*c) && *c != '\n') else {
+                // A newline is judged where the next word would begin.
                 break;
-            }
+            };
             let at = self.at();
             self.rest.next();
             let span = at..self.at();
@@ -196,9 +241,13 @@ impl<'a> Lexer<'a> {
                     self.escaped(&mut draft.text, span.clone())?;
                     None
                 }
-                '\n' => Some(K::Newline),
                 '|' | '&' | ';' | '<' | '>' | '(' | ')' => Some(K::Operator),
-                '$' | '`' => Some(K::Expansion),
+                '$' => {
+                    let refused = self.dollar(false);
+                    draft.text.push(c);
+                    refused
+                }
+                '`' => Some(K::Expansion),
                 // A query. To a shell it is a pattern, which only a directory named `https:` could fit.
                 '?' if !is_program && draft.text.contains("://") => {
                     draft.text.push(c);
@@ -212,7 +261,7 @@ impl<'a> Lexer<'a> {
                 {
                     Some(K::Tilde)
                 }
-                '#' if at == start => Some(K::Comment),
+                '#' if draft.text.is_empty() && !draft.quoted => Some(K::Comment),
                 '=' if is_program => Some(K::Assignment),
                 '\0' => Some(K::Nul),
                 c if c.is_control() => Some(K::Control),
@@ -264,7 +313,11 @@ impl<'a> Lexer<'a> {
     /// A backslash escapes only `$`, a backtick, `"`, itself and a newline (POSIX 2.2.3); before
     /// anything else it is a backslash. Returns whether the quote is closed.
     fn double_quoted(&mut self, text: &mut String) -> Result<bool, LexError> {
-        while let Some((at, c)) = self.take() {
+        loop {
+            self.join_lines();
+            let Some((at, c)) = self.take() else {
+                return Ok(false);
+            };
             let kind = match (c, self.peek()) {
                 ('"', _) => return Ok(true),
                 ('\\', Some(next @ ('$' | '`' | '"' | '\\'))) => {
@@ -272,9 +325,15 @@ impl<'a> Lexer<'a> {
                     text.push(next);
                     continue;
                 }
-                ('\\', Some('\n')) => LexErrorKind::LineContinuation,
                 ('\\', None) => LexErrorKind::DanglingBackslash,
-                ('$' | '`', _) => LexErrorKind::Expansion,
+                ('$', _) => match self.dollar(true) {
+                    Some(kind) => kind,
+                    None => {
+                        text.push(c);
+                        continue;
+                    }
+                },
+                ('`', _) => LexErrorKind::Expansion,
                 ('\0', _) => LexErrorKind::Nul,
                 (c, _) => {
                     text.push(c);
@@ -283,7 +342,6 @@ impl<'a> Lexer<'a> {
             };
             return Err(self.error(kind, at..at + 1));
         }
-        Ok(false)
     }
 
     /// The character after a backslash outside quotes, literally. What a person could not see there is
@@ -293,7 +351,6 @@ impl<'a> Lexer<'a> {
             return Err(self.error(LexErrorKind::DanglingBackslash, backslash));
         };
         let kind = match c {
-            '\n' => return Err(self.error(LexErrorKind::LineContinuation, backslash)),
             '\0' => LexErrorKind::Nul,
             '\t' => {
                 text.push(c);
@@ -383,6 +440,11 @@ mod tests {
             ("echo if then { }", &["echo", "if", "then", "{", "}"]),
             ("é 'ü\u{202e}' 日本", &["é", "ü\u{202e}", "日本"]),
             ("e 'it'\\''s'", &["e", "it's"]),
+            ("grep \"^a$\" f$ \"$ x\" $", &["grep", "^a$", "f$", "$ x", "$"]),
+            ("e \"(a|b$)\" \"$'x'\" a$/b$.", &["e", "(a|b$)", "$'x'", "a$/b$."]),
+            ("\n\t\ne a\n \n", &["e", "a"]),
+            ("e a \\\n  -n b\\\nc \"d\\\ne\" 'f\\\ng'", &["e", "a", "-n", "bc", "de", "f\\\ng"]),
+            ("e \\\n", &["e"]),
         ];
         for (source, expected) in cases {
             assert_eq!(words(source), *expected, "{source}");
@@ -403,13 +465,20 @@ mod tests {
             ("f() x", Operator, 1..2),
             ("diff <(a) b", Operator, 5..6),
             ("ls\nid", Newline, 2..3),
+            ("\n ls \n\n id\n", Newline, 5..6),
+            ("ls\\\n\nid", Newline, 4..5),
             ("e $HOME", Expansion, 2..3),
             ("e \"a $(id)\"", Expansion, 5..6),
             ("e `id`", Expansion, 2..3),
             ("e \"`id`\"", Expansion, 3..4),
-            ("e $'a'", Expansion, 2..3),
-            ("e $", Expansion, 2..3),
-            ("e \"$\"", Expansion, 3..4),
+            ("e $'a'", DollarQuote, 2..3),
+            ("e a$b", Expansion, 3..4),
+            ("e $é", Expansion, 2..3),
+            ("e \"a$_\"", Expansion, 4..5),
+            ("e \"$[1+1]\"", Expansion, 3..4),
+            ("e $\\\nHOME", Expansion, 2..3),
+            ("e \"$\\\n\\\n{x}\"", Expansion, 3..4),
+            ("e a$\"b\"", Expansion, 3..4),
             ("ls *.rs", Glob, 3..4),
             ("ls a?", Glob, 4..5),
             ("ls a?://b", Glob, 4..5),
@@ -442,8 +511,9 @@ mod tests {
             // Found by comparing with `bash`: quotes don't help.
             ("\\%1 x", Job, 0..3),
             ("'%1'", Job, 0..4),
-            ("e a\\\nb", LineContinuation, 3..4),
-            ("e \"a\\\nb\"", LineContinuation, 4..5),
+            // A comment and a word of the language stay such behind a joined line.
+            ("e \\\n#c", Comment, 4..5),
+            ("i\\\nf true", Reserved, 0..4),
             ("e a\\", DanglingBackslash, 3..4),
             ("e 'a", UnterminatedQuote, 2..3),
             ("e x\"a", UnterminatedQuote, 3..4),
@@ -452,6 +522,8 @@ mod tests {
             ("e \"a\0b\"", Nul, 4..5),
             ("e \\\0", Nul, 3..4),
             ("ls\r", Control, 2..3),
+            ("ls \\\r\n", Control, 4..5),
+            ("ls\r\n", Control, 2..3),
             ("e \x1b[31m", Control, 2..3),
             ("e \u{85}", Control, 2..4),
             ("e\u{a0}x", Invisible, 1..3),
@@ -461,6 +533,7 @@ mod tests {
             ("e \u{e0041}", Invisible, 2..6),
             ("", Empty, 0..0),
             (" \t ", Empty, 0..0),
+            ("\n \\\n\n", Empty, 0..0),
             ("'' x", EmptyProgram, 0..2),
         ];
         for (source, kind, span) in cases {

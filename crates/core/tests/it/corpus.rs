@@ -27,6 +27,7 @@ fn corpus() -> Vec<Group> {
         "shell-off.toml",
         "shell-respelled.toml",
         "shell-fixed.toml",
+        "shell-honest.toml",
     ]
     .into_iter()
     .flat_map(groups)

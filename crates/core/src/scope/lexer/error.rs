@@ -19,9 +19,10 @@ pub enum LexErrorKind {
     TooManyWords,
     /// One of `| & ; < > ( )`.
     Operator,
-    /// A newline outside quotes, which ends a command.
+    /// A newline between words, which ends a command and begins another.
     Newline,
-    /// A dollar sign or a backtick that is neither escaped nor in single quotes.
+    /// A backtick that is neither escaped nor in single quotes, or such a dollar sign where it isn't
+    /// known to be itself.
     Expansion,
     /// One of `* ? [` outside quotes.
     Glob,
@@ -37,8 +38,8 @@ pub enum LexErrorKind {
     Assignment,
     /// A `%` that begins the program's word, quoted or not: a job of the shell.
     Job,
-    /// A backslash before a newline. A shell removes both; here nothing vanishes.
-    LineContinuation,
+    /// A `$` before a single quote: `bash` decodes what stands between, `dash` does not.
+    DollarQuote,
     /// A backslash with nothing after it.
     DanglingBackslash,
     /// A quote that is never closed.
@@ -105,9 +106,10 @@ impl fmt::Display for LexError {
                 "begin with the program",
             ),
             K::Job => ("names a shell's job", "begin with the program"),
-            K::LineContinuation => {
-                ("before a newline is not joined", "write the command on one line")
-            }
+            K::DollarQuote => (
+                "begins a quote that only some shells decode",
+                "put the very character, such as a tab, in plain quotes",
+            ),
             K::DanglingBackslash => ("escapes nothing", "remove it, or "),
             K::UnterminatedQuote => ("opens a quote that is never closed", "close it"),
             K::Nul => ("cannot stand in an argument", "remove it"),
