@@ -1,12 +1,13 @@
 //! Whether what follows a prefix stays within what the prefix names.
 
 use super::granted::Granted;
-use super::kind::{self, Kind};
+use super::kind::Kind;
 use super::places::{self, Placed, Places};
+use super::removing::fits_one;
 use super::schema::Unlisted;
 use super::unknown::{Place, unknown};
 use super::walk::{Event, Value, Walk, walk};
-use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Removing, Repeats, Takes};
+use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Repeats, Takes};
 
 /// Judges an argv, of which a prefix names the beginning, by the profile of its program.
 pub(in crate::scope) fn judge(
@@ -54,11 +55,6 @@ fn opposite(name: &str) -> String {
         (None, Some(on)) => format!("--no-{on}"),
         (None, None) => name.to_owned(),
     }
-}
-
-/// Whether a text fits one of several patterns.
-fn fits_one(patterns: &[String], text: &str) -> bool {
-    patterns.iter().any(|one| kind::fits(one, text))
 }
 
 pub(super) fn beyond(effect: Effect, word: usize) -> Beyond {
@@ -344,66 +340,6 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the command says that something is removed or stopped, by a word before its parameters.
-    fn removes(&self) -> bool {
-        let path = self.walk.events.iter().take_while(|e| !matches!(e, Event::Unknown { .. }));
-        let Removing { all, one, .. } = &self.profile.removing;
-        path.filter(|event| !matches!(event, Event::Flag { .. })).any(|event| {
-            let text = self.argv.get(event.word()).map_or("", String::as_str);
-            fits_one(all, text) || fits_one(one, text)
-        })
-    }
-
-    /// Whether the prefix names what is removed or stopped: a word that says so, and an operand after it.
-    fn names_what_is_removed(&self) -> bool {
-        let mut is_said = false;
-        for event in self.walk.events.iter().filter(|event| self.granted.names(event.word())) {
-            match *event {
-                Event::Operand { .. } if is_said => return true,
-                Event::Operand { word, .. }
-                | Event::Command { word, .. }
-                | Event::NoCommand { word } => {
-                    let text = self.argv.get(word).map_or("", String::as_str);
-                    is_said |= fits_one(&self.profile.removing.all, text);
-                }
-                _ => {}
-            }
-        }
-        false
-    }
-
-    /// Whether an operand is the value of an option that names what is removed.
-    fn is_naming(&self, word: usize) -> bool {
-        self.walk.events.iter().zip(self.walk.events.iter().skip(1)).any(|(before, event)| {
-            matches!(before, Event::Unknown { name, value: None, .. }
-                if fits_one(&self.profile.removing.naming, name))
-                && event.word() == word
-        })
-    }
-
-    /// Whether an operand adds to the values of an option that the prefix names with one.
-    fn adds_to_named(&self, word: usize) -> bool {
-        if !self.profile.lists || self.granted.names(word) {
-            return false;
-        }
-        let before = self.walk.events.iter().take_while(|event| event.word() < word);
-        let before: Vec<_> = before.collect();
-        let is_operand = |event: &Event<'_, '_>| matches!(event, Event::Operand { .. });
-        let values = before.iter().rev().take_while(|event| is_operand(event)).count();
-        let has_value = before.iter().rev().take(values).any(|e| self.granted.names(e.word()));
-        match before.iter().rev().nth(values) {
-            Some(Event::Unknown { value, word, .. }) => {
-                self.granted.names(*word) && (has_value || value.is_some())
-            }
-            Some(Event::Flag { value: Some(value), .. }) => {
-                // Without an operation before it, what follows is its name.
-                self.granted.names_value(value.last)
-                    && before.iter().rev().skip(values).any(|event| is_operand(event))
-            }
-            _ => false,
-        }
     }
 
     pub(super) fn too_many(&self, word: usize) -> Beyond {

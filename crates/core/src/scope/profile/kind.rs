@@ -232,6 +232,7 @@ fn statement(text: &str, dialect: Dialect) -> Result<(), Wrong> {
 pub(super) struct ValueRule {
     allow: Vec<String>,
     refuse: Vec<String>,
+    never: Vec<String>,
     except: Vec<String>,
     pub(super) if_named: bool,
     pub(super) once: Option<char>,
@@ -241,13 +242,14 @@ pub(super) struct ValueRule {
 
 impl ValueRule {
     pub(super) fn new(table: &ValueTable) -> Result<Self, String> {
-        if table.allow.is_empty() && table.refuse.is_empty() {
+        if table.allow.is_empty() && table.refuse.is_empty() && table.never.is_empty() {
             return Err("a rule for values allows or refuses something".to_owned());
         }
         let lower = |list: &[String]| list.iter().map(|one| one.to_ascii_lowercase()).collect();
         Ok(Self {
             allow: lower(&table.allow),
             refuse: lower(&table.refuse),
+            never: lower(&table.never),
             except: lower(&table.except),
             if_named: table.if_named,
             once: table.once,
@@ -266,8 +268,10 @@ impl ValueRule {
         let lower = text.to_ascii_lowercase();
         let fits = |text: &str, list: &[String]| list.iter().any(|glob| fits(glob, text));
         let good = |text: &str| {
-            fits(text, &self.except)
-                || !fits(text, &self.refuse) && (self.allow.is_empty() || fits(text, &self.allow))
+            !fits(text, &self.never)
+                && (fits(text, &self.except)
+                    || !fits(text, &self.refuse)
+                        && (self.allow.is_empty() || fits(text, &self.allow)))
         };
         let all_good = match self.separator {
             Some(separator) => lower.split(separator).all(|part| good(part.trim())),

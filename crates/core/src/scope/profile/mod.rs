@@ -15,6 +15,7 @@ mod judge;
 mod kind;
 mod places;
 mod registry;
+mod removing;
 mod schema;
 mod script;
 mod unknown;

@@ -177,6 +177,9 @@ pub(super) struct ValueTable {
     /// What is refused in any case.
     #[serde(default)]
     pub refuse: Vec<String>,
+    /// What is refused whatever `except` says.
+    #[serde(default)]
+    pub never: Vec<String>,
     /// What isn't, all the same.
     #[serde(default)]
     pub except: Vec<String>,
