@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::places::{self, Placed, Places};
 use super::removing::fits_one;
 use super::schema::Unlisted;
-use super::unknown::{Place, unknown};
+use super::unknown::{Place, is_for_file, unknown};
 use super::walk::{Event, Value, Walk, walk};
 use super::{Beyond, Effect, Flag, Operand, Profile, Profiles, Repeats, Takes};
 
@@ -95,7 +95,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             match *event {
                 Event::Flag { flag, word, value } => self.flag(flag, word, value)?,
                 Event::Unknown { name, word, value } => {
-                    if self.granted.names(word) || !is_listed {
+                    if self.granted.names(word) {
                         continue;
                     }
                     if self.prefix_has(name) || self.prefix_has(&opposite(name)) {
@@ -103,6 +103,8 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                         return Err(Beyond { effect: Effect::Target, word, what });
                     }
                     if self.walk.node.unlisted == Unlisted::Refused
+                        || !is_listed
+                        || is_for_file(name)
                         || self.removes() && !fits_one(&self.profile.removing.naming, name)
                     {
                         let what = "is not known to be harmless".to_owned();
@@ -273,6 +275,11 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 let what = "is code, and only code that is named whole can be allowed".to_owned();
                 Err(Beyond { effect: Effect::Runs, word: value.word, what })
             }
+            Kind::Rule(rule)
+                if !rule.continues(value.text.get(named.len()..).unwrap_or_default()) =>
+            {
+                Err(beyond(Effect::Widens, value.word))
+            }
             _ => self.check(kind, value.text, value.word),
         }
     }
@@ -301,6 +308,10 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         }
         let removes = self.names_what_is_removed();
         let is_unlisted = self.walk.events.iter().any(|e| matches!(e, Event::NoCommand { .. }));
+        // A second word of a command of which nothing is known may belong to its name: `plugin list`.
+        let in_group = self.walk.events.iter().any(|e| matches!(e, Event::Command { .. }));
+        let mut operands = self.walk.events.iter().filter(|e| matches!(e, Event::Operand { .. }));
+        let second = operands.next().filter(|_| !in_group).map(Event::word);
         let mut named: Option<(usize, usize)> = None;
         for Placed { place, text, word, number } in Places::of(self.walk).operands {
             if self.adds_to_named(word) {
@@ -308,8 +319,12 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 return Err(Beyond { effect: Effect::Widens, word, what });
             }
             if is_unlisted {
-                if self.is_sealed(word) || removes && !self.granted.names(word) {
+                let is_named = self.granted.names(word);
+                if self.is_sealed(word) || !is_named && (removes || named.is_some()) {
                     return Err(self.too_many(word));
+                }
+                if is_named && second != Some(word) {
+                    named = Some((number, word));
                 }
                 continue;
             }

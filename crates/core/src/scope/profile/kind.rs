@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Beneath,
     /// An http or https URL, or a host without a scheme.
     Url,
+    /// The same where the client makes several addresses of brackets and braces.
+    UrlWithoutGlob,
     /// A text that the program doesn't load from a file or URL: no `@file`, `file://…`.
     Literal,
     /// A number, which may be a word of its own even where other values must be attached.
@@ -64,6 +66,7 @@ impl Kind {
             "file" | "last-file" => Self::File,
             "beneath" => Self::Beneath,
             "url" => Self::Url,
+            "url-without-glob" => Self::UrlWithoutGlob,
             "literal" => Self::Literal,
             "number" => Self::Number,
             "command" => Self::Command,
@@ -119,6 +122,10 @@ impl Kind {
             }
             Self::Beneath => Ok(()),
             Self::Url => url(text),
+            Self::UrlWithoutGlob if globs(text) => {
+                Err((Effect::Widens, "would stand for several addresses".to_owned()))
+            }
+            Self::UrlWithoutGlob => url(text),
             Self::Literal if loads(text) => {
                 Err((Effect::Reads, "would be loaded from a file or URL".to_owned()))
             }
@@ -178,6 +185,23 @@ fn url(text: &str) -> Result<(), Wrong> {
     }
 }
 
+/// Whether an address has brackets or braces that curl resolves, but for those around an address of IPv6.
+fn globs(text: &str) -> bool {
+    let host = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host =
+        host.split_once('@').filter(|(user, _)| !user.contains('/')).map_or(host, |(_, h)| h);
+    let is_address =
+        |inner: &str| inner.bytes().all(|b| b.is_ascii_hexdigit() || b":.%".contains(&b));
+    let rest = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((inner, rest)) if is_address(inner) => rest,
+        _ => host,
+    };
+    // In a query they are often meant as they stand.
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_range = |part: &str| part.split_once(']').is_some_and(|(range, _)| range.contains('-'));
+    path.contains(['[', ']', '{', '}']) || query.split('[').skip(1).any(is_range)
+}
+
 /// Schemes that need no `//`.
 const OTHER_SCHEMES: [&str; 11] =
     ["file", "ftp", "ftps", "scp", "sftp", "gopher", "dict", "ldap", "smb", "telnet", "tftp"];
@@ -232,6 +256,7 @@ fn statement(text: &str, dialect: Dialect) -> Result<(), Wrong> {
 pub(super) struct ValueRule {
     allow: Vec<String>,
     refuse: Vec<String>,
+    ends_at: Vec<String>,
     never: Vec<String>,
     except: Vec<String>,
     pub(super) if_named: bool,
@@ -242,13 +267,17 @@ pub(super) struct ValueRule {
 
 impl ValueRule {
     pub(super) fn new(table: &ValueTable) -> Result<Self, String> {
-        if table.allow.is_empty() && table.refuse.is_empty() && table.never.is_empty() {
+        if [&table.allow, &table.refuse, &table.never, &table.ends_at]
+            .iter()
+            .all(|list| list.is_empty())
+        {
             return Err("a rule for values allows or refuses something".to_owned());
         }
         let lower = |list: &[String]| list.iter().map(|one| one.to_ascii_lowercase()).collect();
         Ok(Self {
             allow: lower(&table.allow),
             refuse: lower(&table.refuse),
+            ends_at: lower(&table.ends_at),
             never: lower(&table.never),
             except: lower(&table.except),
             if_named: table.if_named,
@@ -262,6 +291,12 @@ impl ValueRule {
     pub(super) fn excepts(&self, text: &str) -> bool {
         let lower = text.to_ascii_lowercase();
         self.except.iter().any(|glob| fits(glob, &lower))
+    }
+
+    /// Whether a value may go on so from a beginning that a prefix names.
+    pub(super) fn continues(&self, rest: &str) -> bool {
+        let rest = rest.to_ascii_lowercase();
+        !self.ends_at.iter().any(|end| rest.contains(end.as_str()))
     }
 
     fn check(&self, text: &str) -> Result<(), Wrong> {

@@ -177,6 +177,9 @@ pub(super) struct ValueTable {
     /// What is refused in any case.
     #[serde(default)]
     pub refuse: Vec<String>,
+    /// What may not stand in the rest of a value of which the prefix names the beginning.
+    #[serde(default)]
+    pub ends_at: Vec<String>,
     /// What is refused whatever `except` says.
     #[serde(default)]
     pub never: Vec<String>,

@@ -169,6 +169,16 @@ impl Judge<'_, '_, '_> {
     }
 }
 
+/// Whether an option that isn't listed names a file by its name: `--out-file`, `--save-as`, `--capture-session-file`.
+pub(super) fn is_for_file(name: &str) -> bool {
+    let name = name.trim_start_matches('-');
+    matches!(name, "out" | "outfile" | "dest" | "save-as")
+        || ["-file", "-files", "-dir", "-folder"].iter().any(|end| name.ends_with(end))
+        || ["out-", "output-file", "output-dir", "output-path", "save-", "download-"]
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
+}
+
 /// Whether an option that isn't listed takes a command by its name: `-c`, `--exec-command`, `--scripts`.
 fn is_for_command(name: &str) -> bool {
     matches!(name, "-c" | "-C" | "-x")
