@@ -66,6 +66,15 @@ fn run(shell: &Path, script: &str) -> (Vec<u8>, String) {
     (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// A source without the blanks, empty lines and joined lines before its first word.
+fn from_its_first_word(source: &str) -> &str {
+    let rest = source.trim_start_matches(['\n', ' ', '\t']);
+    match rest.strip_prefix("\\\n") {
+        Some(rest) => from_its_first_word(rest),
+        None => rest,
+    }
+}
+
 /// Compares every accepted source with what the shells make of it as arguments of a builtin.
 pub fn compare_as_arguments(sources: &[String]) -> Result<(), TestCaseError> {
     let mut accepted: Vec<(&String, Vec<Word>)> = Vec::new();
@@ -78,7 +87,7 @@ pub fn compare_as_arguments(sources: &[String]) -> Result<(), TestCaseError> {
     let mut expected = Vec::new();
     for (source, words) in &accepted {
         // Before a builtin's arguments an empty line would end it.
-        let source = source.trim_start_matches(['\n', ' ', '\t']);
+        let source = from_its_first_word(source);
         script.push_str(&format!("printf '%s\\0' {source}\nprintf '%s\\0' '{END_OF_SOURCE}'\n"));
         for text in words.iter().map(|word| word.text.as_str()).chain([END_OF_SOURCE]) {
             expected.extend_from_slice(text.as_bytes());

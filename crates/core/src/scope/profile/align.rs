@@ -63,15 +63,15 @@ pub(in crate::scope) fn align(
         };
         word.starts_with('-') || argv.iter().any(holds)
     };
-    if !prefix.iter().skip(2).all(stands) {
+    if !prefix.iter().skip(3).all(stands) {
         return None;
     }
     nested(profiles, prefix, open, argv, 0)
 }
 
-/// A word without what it may lack elsewhere: the kind of a unit, the name of a flag.
+/// A word without what may be another elsewhere: the kind of a thing, or the name of a flag, before its own.
 fn stem(word: &str) -> &str {
-    let value = word.split_once('=').map_or(word, |(_, value)| value);
+    let value = word.rsplit(['=', '/']).next().unwrap_or(word);
     value.strip_suffix(".service").unwrap_or(value)
 }
 

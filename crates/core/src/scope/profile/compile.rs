@@ -72,6 +72,15 @@ pub(super) fn compile(
         lists: table.lists,
         interspersed: table.interspersed,
         persistent: table.persistent,
+        synonyms: table
+            .synonyms
+            .iter()
+            .flat_map(|list| {
+                let mut words = list.split_ascii_whitespace();
+                let first = words.next().unwrap_or_default().to_owned();
+                words.map(move |word| (word.to_owned(), first.clone()))
+            })
+            .collect(),
         suffix: table.suffix.clone(),
         removing: Removing {
             all: table.removing.clone(),

@@ -102,6 +102,8 @@ pub struct Profile {
     interspersed: bool,
     /// Whether the program's own options may stand before and behind its subcommands.
     persistent: bool,
+    /// Words that mean the same as another, as the first operand or before its `/`.
+    synonyms: HashMap<String, String>,
     /// What a name may end in without becoming another.
     suffix: String,
     root: Node,
@@ -157,6 +159,17 @@ impl Profile {
                 .len()
         };
         one == other || one.get(..plain(one)) == other.get(..plain(other))
+    }
+
+    /// Whether two first operands are of one kind and name: `deploy/web` is `deployment/web`.
+    fn is_one_kind(&self, one: &str, other: &str) -> bool {
+        let parts = |text: &str| {
+            let end = text.find('/').unwrap_or(text.len());
+            let (kind, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+            let kind = self.synonyms.get(kind).map_or(kind, String::as_str);
+            (kind.to_owned(), rest.to_owned())
+        };
+        !self.synonyms.is_empty() && parts(one) == parts(other)
     }
 
     /// Other programs that it starts by itself.

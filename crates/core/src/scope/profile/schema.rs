@@ -117,6 +117,8 @@ node_table! {
         interspersed: bool,
         /// Whether the program's own options mean the same before and behind its subcommands.
         persistent: bool,
+        /// Words that mean the same as the first operand or the kind before its `/`: one list for each meaning.
+        synonyms: Vec<String>,
         /// What names may end in without becoming others, as `.service` for units.
         suffix: String,
         /// What the program needs to work in confinement.

@@ -106,7 +106,8 @@ impl<'p, 'a> Walker<'p, 'a> {
                 && text.starts_with(|c: char| c.is_alphabetic())
             {
                 self.bundle("", text, word);
-            } else if after_dashes || !self.profile.ignored.iter().any(|one| one == text) {
+            } else if after_dashes || !self.profile.ignored.iter().any(|one| kind::fits(one, text))
+            {
                 self.operand(text, word, after_dashes);
             }
         }

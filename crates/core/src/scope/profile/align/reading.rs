@@ -99,9 +99,19 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
     /// The subcommands and operands of the prefix are the first of the command.
     fn places(&mut self) -> Option<()> {
         let mut places = (0..self.read.len()).filter(|at| self.read.get(*at).is_some_and(is_place));
+        let mut operands = 0;
         for event in self.alone.iter().filter(|event| is_place(event)) {
             let at = places.next()?;
-            if !self.is_same_place(event, self.read.get(at)?) {
+            let read = self.read.get(at)?;
+            operands += usize::from(matches!(event, Event::Operand { .. }));
+            let is_kind = || match (event, read) {
+                (
+                    Event::Operand { text: one, after_dashes: false, .. },
+                    Event::Operand { text: other, after_dashes: false, .. },
+                ) => operands == 1 && self.profile.is_one_kind(one, other),
+                _ => false,
+            };
+            if !self.is_same_place(event, read) && !is_kind() {
                 return None;
             }
             *self.named.get_mut(at)? = true;
@@ -339,7 +349,8 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
             if is_named(event.word()) && !self.may_share(event) {
                 return None;
             }
-            if is_before && !self.may_stand_before(event, node) {
+            let may_stand = self.may_stand_before(event, node) || self.is_free(event, node);
+            if is_before && !may_stand {
                 return None;
             }
         }
@@ -353,10 +364,27 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
         gaps.iter().all(stands).then_some(Aligned { words, gaps, free })
     }
 
+    /// Whether an option may stand between the last subcommand and an operand without being listed for that place:
+    /// where options may stand behind operands as well, it is the same here.
+    fn is_free(&self, event: &Event<'_, '_>, node: &Node) -> bool {
+        let Event::Flag { flag, word, value } = event else {
+            return false;
+        };
+        let is_last = std::ptr::eq(node, self.node) && node.options_end_after == usize::MAX;
+        is_last
+            && !self.goes_on
+            && flag.effect <= Effect::Target
+            && !flag.ends_options
+            && !node.first_operand_by.contains(&flag.id)
+            && self.is_written_out(usize::MAX, *word)
+            && value.is_none_or(|value| value.last < self.ends.1)
+    }
+
     /// Whether something that the prefix names behind a word ends the options before it: code, or `--`.
     fn ends_behind(&self, word: usize) -> bool {
         let named = self.read.iter().zip(&self.named).filter(|(_, named)| **named);
-        self.silent.iter().any(|silent| *silent > word)
+        let is_end = |silent: &usize| self.argv.get(*silent).is_some_and(|text| text == "--");
+        self.silent.iter().any(|silent| *silent > word && is_end(silent))
             || named.into_iter().any(|(event, _)| {
                 matches!(event, Event::Flag { flag, word: at, .. }
                     if *at >= word && (flag.ends_options || flag.kind.is_code()))
