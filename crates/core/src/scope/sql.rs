@@ -17,6 +17,7 @@ mod judge;
 mod other;
 mod prefix;
 mod relations;
+mod respell;
 mod scan;
 mod walk;
 mod words;
@@ -149,7 +150,6 @@ impl fmt::Display for SqlRefusal {
 /// How to say plainly what the parser can't read, though PostgreSQL can.
 fn plainer(found: &str) -> &'static str {
     match found {
-        "SYMMETRIC" => "leave it out, and write the smaller bound first",
         "ROWS FROM" => "write each function as a table of its own, with a comma between",
         "SEARCH" | "CYCLE" => "carry a column with the path in the recursive query instead",
         "*" => "name the columns instead",
@@ -252,6 +252,14 @@ pub fn begins_statement(text: &str) -> bool {
 const STATEMENTS: &str = "ALTER ANALYZE BEGIN CALL COMMENT COPY CREATE DELETE DESC DESCRIBE DO DROP EXECUTE EXPLAIN \
     GRANT INSERT MERGE PRAGMA REFRESH REINDEX REPLACE REVOKE SELECT SET SHOW TABLE TRUNCATE \
     UPDATE VACUUM VALUES WITH";
+
+/// Those that only MySQL and MariaDB know.
+const OF_MYSQL: &str = "CHECK CHECKSUM FLUSH KILL OPTIMIZE REPAIR";
+
+/// Whether a word begins a statement in a dialect.
+fn begins(dialect: Dialect, word: &str) -> bool {
+    is_one_of(word, STATEMENTS) || dialect == Dialect::MySql && is_one_of(word, OF_MYSQL)
+}
 
 /// Commands that a client takes for itself when they begin a line.
 const CLIENT_WORDS: &str = "CHARSET CLEAR CONNECT DELIMITER EDIT EGO EXIT GO HELP NOPAGER NOTEE PAGER PROMPT QUIT \

@@ -49,7 +49,16 @@ fn no_function_that_the_server_calls_volatile_is_taken_for_harmless_unseen() {
         pg_partition_tree pg_prepared_xact pg_relation_size pg_safe_snapshot_blocking_pids \
         pg_sequence_last_value pg_table_size pg_tablespace_size pg_total_relation_size \
         pg_xact_commit_timestamp pg_xact_status random random_normal timeofday txid_status uuidv4 uuidv7 \
-        array_sample array_shuffle";
+        array_sample array_shuffle \
+        pg_control_checkpoint pg_control_init pg_control_recovery pg_control_system \
+        pg_get_backend_memory_contexts pg_get_multixact_members pg_get_shmem_allocations \
+        pg_get_wal_resource_managers pg_replication_origin_progress pg_show_replication_origin_status \
+        pg_stat_get_recovery_prefetch pg_stat_get_xact_blocks_fetched pg_stat_get_xact_blocks_hit \
+        pg_stat_get_xact_function_calls pg_stat_get_xact_function_self_time \
+        pg_stat_get_xact_function_total_time pg_stat_get_xact_numscans pg_stat_get_xact_tuples_deleted \
+        pg_stat_get_xact_tuples_fetched pg_stat_get_xact_tuples_hot_updated \
+        pg_stat_get_xact_tuples_inserted pg_stat_get_xact_tuples_returned \
+        pg_stat_get_xact_tuples_updated pg_stat_have_stats";
     let Some(server) = pgserver::start_or_skip() else { return };
     let volatile = server.sql(
         "postgres",

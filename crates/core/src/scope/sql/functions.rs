@@ -13,9 +13,9 @@ use super::Dialect;
 /// and does more than compute: what may not be called as `row.name`. The rest of those that take one are
 /// harmless or turn types into texts (`pg_proc` of PostgreSQL 15).
 pub(super) fn acts_on_one(name: &str) -> bool {
-    const ACT: &str = "binary_upgrade_* brin_desummarize_* brin_summarize_* connectby* dblink* \
+    const ACT: &str = "binary_upgrade_* brin_desummarize_* brin_summarize_* connectby* crosstab* dblink* \
         gin_clean_pending_list http_delete http_get http_head http_patch http_post http_put lo_* nextval pg_* \
-        setseed ts_stat";
+        postgres_fdw_* setseed ts_stat";
     is_one_of(ACT, name) && !is_harmless(Dialect::Postgres, name)
 }
 
@@ -42,8 +42,8 @@ pub(super) fn is_dangerous(dialect: Dialect, name: &str) -> bool {
 /// Names of fields that PostgreSQL's own row-returning functions have, so that `(each(x)).key` is fine.
 /// Any other name after `(…).` may be a function's that is called with what stands in the parentheses.
 pub(super) fn is_field(name: &str) -> bool {
-    const FIELDS: &str = "alias count description dictionaries dictionary ftype key lexeme lexemes name n \
-        ndoc nentry path pos positions sum token tokid value weights word x y";
+    const FIELDS: &str = "alias count description dictionaries dictionary ftype identity key lexeme lexemes name n \
+        ndoc nentry object_args object_names path pos positions schema sum token tokid type value weights word x y";
     FIELDS.split_ascii_whitespace().any(|field| field == name)
         || name
             .strip_prefix('f')

@@ -18,6 +18,10 @@ pub(super) struct Grant<'a> {
     pub(super) confined: bool,
 }
 
+/// Functions of MySQL's schema `sys` that only compute.
+const SYS: &str = "extract_schema_from_file_name extract_table_from_file_name format_bytes format_path format_statement \
+    format_time list_add list_drop quote_identifier version_major version_minor version_patch";
+
 impl<'a> Grant<'a> {
     pub(super) fn new(
         dialect: Dialect,
@@ -31,7 +35,7 @@ impl<'a> Grant<'a> {
         if kinds.contains("WITH") || kinds.contains("EXPLAIN") {
             kinds.insert("SELECT".to_owned());
         }
-        let reads = is_one_of(&matched.kind(), "EXPLAIN SELECT TABLE VALUES WITH")
+        let reads = is_one_of(&matched.kind(), "DESCRIBE EXPLAIN SELECT TABLE VALUES WITH")
             || matched.names_word("SELECT");
         let confined = matched.is_confined() && !kinds.contains("SELECT");
         if reads {
@@ -56,6 +60,9 @@ impl<'a> Grant<'a> {
                 (schema == "pg_catalog"
                     && (is_harmless(self.dialect, name) || self.named.contains(name)))
                     || (schema == "information_schema" && name == "_pg_expandarray")
+            }
+            [schema, name] if self.dialect == Dialect::MySql && schema == "sys" => {
+                is_one_of(name, SYS)
             }
             _ => false,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{DescribeAlias, Query, SetExpr, Statement, Visit};
+use sqlparser::ast::{DescribeAlias, Query, SetExpr, Statement, UtilityOption, Visit};
 use sqlparser::dialect::{self, Dialect as Grammar};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token as Parsed, TokenWithSpan, Tokenizer};
@@ -12,10 +12,11 @@ use super::agree::agree;
 use super::fixed::loosened;
 use super::grant::Grant;
 use super::prefix::SqlPrefix;
+use super::respell::respelled;
 use super::scan::{Kind, Token, is_name, refusal, scan};
 use super::walk::Walk;
 use super::words::compare;
-use super::{Dialect, MAX_SQL_BYTES, STATEMENTS, SqlRefusal, SqlRefusalKind, is_one_of, other};
+use super::{Dialect, MAX_SQL_BYTES, SqlRefusal, SqlRefusalKind, begins, is_one_of, other};
 use crate::scope::lexer::visible;
 
 /// How deep parentheses, subqueries and the like may nest.
@@ -44,7 +45,7 @@ pub(super) fn judge(
     }
     let sql = if dialect == Dialect::MySql { without_end(sql) } else { sql };
     let tokens = scan(sql, dialect)?;
-    let first = single(sql, &tokens)?;
+    let first = single(sql, dialect, &tokens)?;
     if !is_one_of(first.text, WITH_TREE) {
         let fits = |p: &&SqlPrefix| {
             if p.is_bare() { first.text.eq_ignore_ascii_case(&p.kind()) } else { p.begins(&tokens) }
@@ -68,27 +69,33 @@ pub(super) fn judge(
         .tokenize_with_location()
         .map_err(|error| not_understood(sql, error.location.line, error.location.column))?;
     agree(sql, &tokens, &parsed)?;
-    let statement = parse(sql, grammar, respelled(parsed))?;
+    let statement = parse(sql, grammar, respelled(dialect, parsed))?;
 
     let kind = kind_of(&statement);
     let begins_with = |word: &str| {
         first.text.eq_ignore_ascii_case(word)
             || (word == "DESCRIBE" && first.text.eq_ignore_ascii_case("DESC"))
     };
+    let explained = match statement {
+        Statement::Explain { .. } => explained(&tokens),
+        _ => &[],
+    };
     let fits = |prefix: &&SqlPrefix| {
         if prefix.is_bare() {
             prefix.kind() == kind || begins_with(&prefix.kind())
         } else {
-            prefix.begins(&tokens)
+            prefix.begins(&tokens) || prefix.only_selects() && prefix.begins(explained)
         }
     };
     let Some(matched) = prefixes.iter().find(fits) else {
         return Err(refusal(sql, K::OtherBeginning, 0, ""));
     };
-    stays(sql, dialect, &tokens, matched)?;
+    let begun = if matched.begins(&tokens) { &tokens } else { explained };
+    stays(sql, dialect, begun, matched)?;
     let grant = Grant::new(dialect, prefixes, matched, functions);
     // A prefix such as `WITH`, `TABLE` or `EXPLAIN` says how the text begins, not what it may do.
-    if !grant.allows(kind) && matched.kind() != kind {
+    let only_plans = matched.is_bare() && matched.kind() == "EXPLAIN" && only_plans(&statement);
+    if !grant.allows(kind) && matched.kind() != kind && !only_plans {
         return Err(refusal(sql, K::Writes, 0, kind));
     }
     let mut walk = Walk::new(sql, &grant);
@@ -96,6 +103,33 @@ pub(super) fn judge(
         return Err(refused);
     }
     compare(sql, &grant, walk.spelled, &tokens)
+}
+
+/// The query that an `EXPLAIN` stands before, its options aside.
+fn explained<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    let mut depth = 0_usize;
+    let start = tokens.iter().position(|token| {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token.kind == Kind::Word && is_one_of(token.text, "SELECT TABLE VALUES WITH")
+    });
+    start.and_then(|start| tokens.get(start..)).unwrap_or_default()
+}
+
+/// Whether a statement is explained without being run.
+fn only_plans(statement: &Statement) -> bool {
+    // `ANALYZE` runs it, whatever stands behind that option.
+    const LOOKS: &str = "BUFFERS COSTS FORMAT GENERIC_PLAN MEMORY SETTINGS SUMMARY VERBOSE";
+    let looks = |option: &UtilityOption| is_one_of(&option.name.value, LOOKS);
+    match statement {
+        Statement::Explain { analyze, options, .. } => {
+            !analyze && options.iter().flatten().all(looks)
+        }
+        _ => false,
+    }
 }
 
 /// Whether what a prefix fixes stays fixed.
@@ -119,12 +153,16 @@ fn without_end(sql: &str) -> &str {
 }
 
 /// The first token that isn't an opening parenthesis, once it is sure that it begins the only statement.
-fn single<'t, 'a>(sql: &str, tokens: &'t [Token<'a>]) -> Result<&'t Token<'a>, SqlRefusal> {
+fn single<'t, 'a>(
+    sql: &str,
+    dialect: Dialect,
+    tokens: &'t [Token<'a>],
+) -> Result<&'t Token<'a>, SqlRefusal> {
     use SqlRefusalKind as K;
     let Some(first) = tokens.first() else {
         return Err(refusal(sql, K::NoStatement, 0, ""));
     };
-    let keyword = first.kind == Kind::Word && is_one_of(first.text, STATEMENTS);
+    let keyword = first.kind == Kind::Word && begins(dialect, first.text);
     if !keyword && first.text != "(" {
         return Err(refusal(sql, K::NoStatement, first.at, first.text));
     }
@@ -144,60 +182,6 @@ fn chains(token: &Token<'_>) -> bool {
         Kind::Mark => !matches!(token.text, "," | "(" | ")" | "." | ";"),
         Kind::Number | Kind::Quoted => false,
     }
-}
-
-/// The same text in words that the parser knows: PostgreSQL's manual says of each that it is another way
-/// of writing the other.
-fn respelled(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let word = |index: usize| {
-        let token = tokens.get(index)?;
-        match &token.token {
-            Parsed::Word(word) if word.quote_style.is_none() => {
-                Some(word.value.to_ascii_uppercase())
-            }
-            _ => None,
-        }
-    };
-    let visible = |token: &&TokenWithSpan| !matches!(token.token, Parsed::Whitespace(_));
-    let mut out = Vec::with_capacity(tokens.len() + 2);
-    let (mut first, mut point) = (true, false);
-    // PostgreSQL joins literals that only a line break separates.
-    let (mut literal, mut broken) = (false, false);
-    for (index, token) in tokens.iter().enumerate() {
-        let called = || {
-            let next = tokens.get(index + 1..).unwrap_or_default().iter().find(visible);
-            next.is_some_and(|next| next.token == Parsed::LParen)
-        };
-        let put = match word(index).as_deref() {
-            Some("TABLE") if first => vec![keyword("SELECT"), Parsed::Mul, keyword("FROM")],
-            Some("ISNULL") if !point && !called() => vec![keyword("IS"), keyword("NULL")],
-            Some("NOTNULL") if !point && !called() => {
-                vec![keyword("IS"), keyword("NOT"), keyword("NULL")]
-            }
-            _ if literal && broken && matches!(token.token, Parsed::SingleQuotedString(_)) => {
-                vec![]
-            }
-            _ => vec![token.token.clone()],
-        };
-        match &token.token {
-            Parsed::Whitespace(blank) => broken |= blank.to_string().contains('\n'),
-            other => {
-                (literal, broken) = (matches!(other, Parsed::SingleQuotedString(_)), false);
-            }
-        }
-        out.extend(put.into_iter().map(|put| TokenWithSpan { token: put, span: token.span }));
-        if visible(&token) {
-            (first, point) = (
-                false,
-                matches!(token.token, Parsed::Period) || word(index).as_deref() == Some("AS"),
-            );
-        }
-    }
-    out
-}
-
-fn keyword(word: &str) -> Parsed {
-    Parsed::make_keyword(word)
 }
 
 fn parse(
@@ -297,8 +281,6 @@ fn construct(sql: &str, at: usize) -> String {
     let start = before.rfind(|c: char| !is_name(c)).map_or(0, |at| at + 1);
     match before.get(start..) {
         Some(rows) if word == "FROM" && rows.eq_ignore_ascii_case("ROWS") => "ROWS FROM".to_owned(),
-        // The parser takes it for a name, and stumbles over what follows.
-        Some(name) if name.eq_ignore_ascii_case("SYMMETRIC") => "SYMMETRIC".to_owned(),
         _ => word,
     }
 }

@@ -4,7 +4,7 @@
 
 use super::functions::is_dangerous;
 use super::scan::{Kind, Token, plain, refusal};
-use super::{Dialect, SqlRefusal, SqlRefusalKind, is_one_of};
+use super::{Dialect, OF_MYSQL, SqlRefusal, SqlRefusalKind, is_one_of};
 
 /// Words that write, or that begin something that does. PostgreSQL lets them stand inside a `WITH`.
 const WRITES: &str = "ALTER CALL COPY CREATE DELETE DO DROP DUMPFILE EXECUTE GRANT INSERT INTO MERGE OUTFILE \
@@ -27,6 +27,8 @@ pub(super) fn judge(
     {
         return Err(refusal(sql, K::Writes, token.at, token.text));
     }
+    // What a prefix says is done once, and not to another table too.
+    let is_said = named > if is_one_of(kind, "FLUSH KILL") { 1 } else { 2 };
     let mut before = "";
     for (index, token) in tokens.iter().enumerate() {
         let after = tokens.get(index + 1).map_or("", |next| next.text);
@@ -34,9 +36,10 @@ pub(super) fn judge(
             Some(K::SecondStatement)
         } else if index < named {
             None
-        } else if token.kind == Kind::Word
-            && !kind.eq_ignore_ascii_case("SHOW")
-            && goes_beyond(kind, index, before, token.text, after)
+        } else if token.text == "," && is_said && is_one_of(kind, OF_MYSQL)
+            || token.kind == Kind::Word
+                && !kind.eq_ignore_ascii_case("SHOW")
+                && goes_beyond(kind, index, before, token.text, after)
         {
             Some(K::Writes)
         } else if token.may_name() && after == "(" && is_refused(dialect, kind, token) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::judge::WITH_TREE;
 use super::scan::{Kind, Token, plain, refusal, scan};
-use super::{Dialect, STATEMENTS, SqlRefusal, SqlRefusalKind, functions, is_one_of, judge, other};
+use super::{Dialect, SqlRefusal, SqlRefusalKind, begins, functions, is_one_of, judge, other};
 
 /// A kind of statement (`SELECT`), or the beginning of one (`UPDATE users SET`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl SqlPrefix {
             return Err(refusal(text, SqlRefusalKind::SecondStatement, end.at, ";"));
         }
         match tokens.first() {
-            Some(first) if first.kind == Kind::Word && is_one_of(first.text, STATEMENTS) => {}
+            Some(first) if first.kind == Kind::Word && begins(dialect, first.text) => {}
             Some(first) => {
                 return Err(refusal(text, SqlRefusalKind::NoStatement, first.at, first.text));
             }
@@ -115,6 +115,11 @@ impl SqlPrefix {
         let writes = ["INTO", "SHARE", "UPDATE", "DELETE", "INSERT", "MERGE", "REPLACE"];
         is_one_of(&self.kind(), "SELECT WITH VALUES TABLE EXPLAIN SHOW DESC DESCRIBE")
             && !writes.iter().any(|word| self.names_word(word))
+    }
+
+    /// Whether it is the beginning of a query that only reads.
+    pub(super) fn only_selects(&self) -> bool {
+        is_one_of(&self.kind(), "SELECT TABLE VALUES WITH") && self.only_reads()
     }
 
     /// Whether tokens begin with the ones of this prefix.

@@ -2,6 +2,8 @@
 //! what stands in their files. A role may be allowed to read them; an agent that was told to read orders
 //! has no use for them.
 
+use sqlparser::ast::{JoinOperator, TableWithJoins};
+
 use super::functions::is_harmless;
 use super::{Dialect, is_one_of};
 
@@ -15,6 +17,7 @@ pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
         Dialect::Postgres | Dialect::Unknown => is_one_of(name, POSTGRES),
         Dialect::MySql => {
             (schema == Some("mysql")
+                && !is_one_of(name, PLAIN)
                 && !name.starts_with("help_")
                 && !name.starts_with("time_zone"))
                 || (schema == Some("performance_schema")
@@ -32,8 +35,30 @@ pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
     }
 }
 
+/// Tables of MySQL's own schema that say how tables and indexes are made up, and which functions there are.
+const PLAIN: &str = "engine_cost func gtid_executed gtid_slave_pos innodb_index_stats innodb_table_stats server_cost";
+
 /// Password hashes, host rules, credentials of foreign servers and subscriptions, files' contents, and
 /// samples of every column.
 const POSTGRES: &str = "pg_authid pg_shadow pg_hba_file_rules pg_ident_file_mappings pg_file_settings \
     pg_user_mapping pg_user_mappings pg_subscription pg_largeobject pg_statistic pg_statistic_ext_data \
     user_mapping_options _pg_user_mappings";
+
+/// Whether a table in a `FROM` is joined in ways that the servers know.
+pub(super) fn is_plain_join(table: &TableWithJoins) -> bool {
+    table.joins.iter().all(|join| {
+        !join.global
+            && matches!(
+                join.join_operator,
+                JoinOperator::Join(_)
+                    | JoinOperator::Inner(_)
+                    | JoinOperator::Left(_)
+                    | JoinOperator::LeftOuter(_)
+                    | JoinOperator::Right(_)
+                    | JoinOperator::RightOuter(_)
+                    | JoinOperator::FullOuter(_)
+                    | JoinOperator::CrossJoin(_)
+                    | JoinOperator::StraightJoin(_)
+            )
+    })
+}

@@ -76,6 +76,14 @@ pub(super) fn refusal(sql: &str, kind: SqlRefusalKind, at: usize, found: &str) -
     SqlRefusal { kind, column, found: visible(found, 32) }
 }
 
+/// Whether a hint of MySQL's only tells how to find rows, or how long to look: none sets a variable or chooses a
+/// group of threads.
+fn is_plain_hint(hint: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_,.()@ \t\n".contains(c);
+    let upper = hint.to_ascii_uppercase();
+    hint.chars().all(plain) && !upper.contains("SET_VAR") && !upper.contains("RESOURCE_GROUP")
+}
+
 struct Scanner<'a> {
     sql: &'a str,
     dialect: Dialect,
@@ -280,6 +288,13 @@ impl<'a> Scanner<'a> {
 
     fn block_comment(&mut self) -> Result<(), SqlRefusal> {
         let rest = self.rest();
+        if self.dialect == Dialect::MySql
+            && let Some(hint) = rest.strip_prefix("/*+")
+            && let Some((hint, _)) = hint.split_once("*/")
+            && is_plain_hint(hint)
+        {
+            return self.skip_comment(rest.get(..hint.len() + 5).unwrap_or_default());
+        }
         if ["/*!", "/*M!", "/*m!", "/*+"].iter().any(|begin| rest.starts_with(begin)) {
             return self.refuse(SqlRefusalKind::ExecutableComment, "/*");
         }

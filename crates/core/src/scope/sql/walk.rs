@@ -4,17 +4,16 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, FunctionArguments, Ident, InTarget, Insert, JoinOperator,
-    ObjectName, OnConflictAction, OnInsert, OrderByExpr, OrderBySort, Query, Select, SelectFlavor,
-    SetExpr, SqliteOnConflict, Statement, TableFactor, TableObject, TableWithJoins, Value,
-    ValueWithSpan, Visitor,
+    AccessExpr, BinaryOperator, Expr, FunctionArguments, Ident, InTarget, Insert, ObjectName,
+    OnConflictAction, OnInsert, OrderByExpr, OrderBySort, Query, Select, SelectFlavor, SetExpr,
+    SqliteOnConflict, Statement, TableFactor, TableObject, Value, ValueWithSpan, Visitor,
 };
 use sqlparser::tokenizer::Location;
 
 use super::functions::{acts_on_one, first_place, folded, is_field, parts};
 use super::grant::Grant;
 use super::judge::{character, kind_of};
-use super::relations::is_secret;
+use super::relations::{is_plain_join, is_secret};
 use super::words::Spelled;
 use super::{Dialect, SqlRefusal, SqlRefusalKind};
 use crate::scope::lexer::visible;
@@ -159,25 +158,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a table in a `FROM` is joined in ways that the servers know.
-fn is_plain_join(table: &TableWithJoins) -> bool {
-    table.joins.iter().all(|join| {
-        !join.global
-            && matches!(
-                join.join_operator,
-                JoinOperator::Join(_)
-                    | JoinOperator::Inner(_)
-                    | JoinOperator::Left(_)
-                    | JoinOperator::LeftOuter(_)
-                    | JoinOperator::Right(_)
-                    | JoinOperator::RightOuter(_)
-                    | JoinOperator::FullOuter(_)
-                    | JoinOperator::CrossJoin(_)
-                    | JoinOperator::StraightJoin(_)
-            )
-    })
-}
-
 impl Visitor for Walk<'_> {
     type Break = SqlRefusal;
 
@@ -254,7 +234,8 @@ impl Visitor for Walk<'_> {
         if select.into.is_some() && !self.grant.matched.names_word("INTO") {
             return self.writes("INTO");
         }
-        let plain = select.optimizer_hints.is_empty()
+        // What MySQL's hints may say was looked at where the text was cut.
+        let plain = (select.optimizer_hints.is_empty() || self.grant.dialect == Dialect::MySql)
             && select.top.is_none()
             && select.exclude.is_none()
             && select.lateral_views.is_empty()
@@ -329,14 +310,20 @@ impl Visitor for Walk<'_> {
                 self.function(&function.name)
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
-                // `t.tags[1]` is a column's part, as `t.tags` is a column.
-                let is_row = matches!(root.as_ref(), Expr::Identifier(_));
-                for (index, access) in access_chain.iter().enumerate() {
+                // `t.tags[1]` is a column's part, as `t.tags` is a column. `(t).name` is `t.name`.
+                let mut is_row = match root.as_ref() {
+                    Expr::Identifier(_) => true,
+                    Expr::Nested(row) => matches!(row.as_ref(), Expr::Identifier(_)),
+                    _ => false,
+                };
+                for access in access_chain {
                     match access {
-                        AccessExpr::Dot(Expr::Identifier(name)) if is_row && index == 0 => {
+                        AccessExpr::Dot(Expr::Identifier(name)) if is_row => {
                             self.attribute(name)?;
                         }
-                        AccessExpr::Subscript(_) | AccessExpr::Dot(Expr::Wildcard(_)) => {}
+                        AccessExpr::Subscript(_) | AccessExpr::Dot(Expr::Wildcard(_)) => {
+                            is_row = false
+                        }
                         AccessExpr::Dot(Expr::Identifier(name)) => self.field(name)?,
                         AccessExpr::Dot(_) => return self.unknown(),
                     }
