@@ -82,6 +82,7 @@ pub(super) fn compile(
             })
             .collect(),
         suffix: table.suffix.clone(),
+        alone: table.alone.clone(),
         removing: Removing {
             all: table.removing.clone(),
             one: table.removing_one.clone(),

@@ -105,6 +105,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                     if self.walk.node.unlisted == Unlisted::Refused
                         || !is_listed
                         || is_for_file(name)
+                        || self.fixes_what_runs()
                         || self.removes() && !fits_one(&self.profile.removing.naming, name)
                     {
                         let what = "is not known to be harmless".to_owned();
@@ -306,6 +307,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         if let Some(word) = takes_place.filter(|_| self.names_operand()) {
             return Err(beyond(Effect::Widens, word));
         }
+        self.alone()?;
         let removes = self.names_what_is_removed();
         let is_unlisted = self.walk.events.iter().any(|e| matches!(e, Event::NoCommand { .. }));
         // A second word of a command of which nothing is known may belong to its name: `plugin list`.

@@ -96,6 +96,8 @@ pub struct Profile {
     unlisted_commands: Unlisted,
     ignored: Vec<String>,
     removing: Removing,
+    /// Flags after which nothing may follow where a prefix names nothing else.
+    alone: Vec<String>,
     /// Whether options take several values, so that a word behind one adds to it.
     lists: bool,
     /// Whether options may stand behind operands too.

@@ -31,6 +31,7 @@ const SHIPPED: &[(&str, &str)] = files![
     "sql",
     "system",
     "text",
+    "tools",
     "wrappers",
 ];
 

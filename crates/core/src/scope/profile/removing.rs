@@ -1,8 +1,9 @@
 //! What is removed or stopped, and the values of options that add up: what a prefix names of them is all there is.
 
 use super::judge::Judge;
+use super::kind;
 use super::walk::Event;
-use super::{Removing, kind};
+use super::{Beyond, Effect, Removing};
 
 /// Whether a text fits one of several patterns.
 pub(super) fn fits_one(patterns: &[String], text: &str) -> bool {
@@ -68,5 +69,27 @@ impl Judge<'_, '_, '_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether a prefix names a flag alone that shows something, behind which the program would go on.
+    pub(super) fn alone(&self) -> Result<(), Beyond> {
+        let is_alone = self.granted.words == 2
+            && self.argv.get(1).is_some_and(|flag| self.profile.alone.contains(flag));
+        let operand = self.walk.events.iter().find(|e| matches!(e, Event::Operand { .. }));
+        match operand.filter(|_| is_alone) {
+            Some(event) => Err(self.too_many(event.word())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the prefix names parameters of an operation that runs something or gives a credential, so that
+    /// others may not be added.
+    pub(super) fn fixes_what_runs(&self) -> bool {
+        self.profile.lists
+            && matches!(self.walk.node.does, Effect::Runs | Effect::Credential)
+            && self.walk.events.iter().any(|event| match event {
+                Event::Flag { word, .. } | Event::Unknown { word, .. } => self.granted.names(*word),
+                _ => false,
+            })
     }
 }

@@ -103,6 +103,9 @@ node_table! {
         unlisted_commands: Unlisted,
         /// Words that are neither flags nor operands, such as the parentheses of `find`.
         ignored: Vec<String>,
+        /// Flags that end the command where they are all that a prefix names, though the program goes on: after
+        /// `ruby -v` no script may follow.
+        alone: Vec<String>,
         /// Patterns of words that say that something is removed or stopped: after one of them and an operand
         /// that the prefix names, no further operand may follow, and no option that isn't listed.
         removing: Vec<String>,

@@ -29,6 +29,7 @@ pub(super) fn judge(
     }
     // What a prefix says is done once, and not to another table too.
     let is_said = named > if is_one_of(kind, "FLUSH KILL") { 1 } else { 2 };
+    let names_object = names_object(kind, tokens, named);
     let mut before = "";
     for (index, token) in tokens.iter().enumerate() {
         let after = tokens.get(index + 1).map_or("", |next| next.text);
@@ -37,6 +38,7 @@ pub(super) fn judge(
         } else if index < named {
             None
         } else if token.text == "," && is_said && is_one_of(kind, OF_MYSQL)
+            || names_object && (token.text == "," || is_one_of(token.text, "CASCADE"))
             || token.kind == Kind::Word
                 && !kind.eq_ignore_ascii_case("SHOW")
                 && goes_beyond(kind, index, before, token.text, after)
@@ -53,6 +55,17 @@ pub(super) fn judge(
         before = token.text;
     }
     Ok(())
+}
+
+/// Whether the scope names what is emptied or removed, so that nothing more may be.
+fn names_object(kind: &str, tokens: &[Token<'_>], named: usize) -> bool {
+    let is_word = |token: &Token<'_>| {
+        is_one_of(
+            token.text,
+            "TABLE ONLY IF EXISTS INDEX VIEW MATERIALIZED SEQUENCE SCHEMA CONCURRENTLY TEMPORARY",
+        )
+    };
+    is_one_of(kind, "TRUNCATE DROP") && tokens.iter().take(named).skip(1).any(|one| !is_word(one))
 }
 
 /// The word with which a `SHOW` or a `PRAGMA` asks for more than a look: for the passwords of accounts and the

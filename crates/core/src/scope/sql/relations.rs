@@ -23,7 +23,7 @@ pub(super) fn is_secret(dialect: Dialect, parts: &[String]) -> bool {
                 || (schema == Some("performance_schema")
                     && is_one_of(
                         name,
-                        "replication_connection_configuration user_variables_by_thread",
+                        "replication_connection_configuration user_variables_by_thread variables_by_thread",
                     ))
                 || (schema.is_none() && is_one_of(name, "global_priv user_attributes"))
         }
