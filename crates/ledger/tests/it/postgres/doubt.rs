@@ -122,6 +122,25 @@ async fn a_call_that_is_cancelled_is_made_again_and_its_doubt_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_answered_while_the_server_goes_away_is_looked_up() {
+    let Some((proxy, ledger, _, admin)) = through_a_proxy().await else { return };
+    let hold = start(ledger.as_ref(), "r", vec![granted("t", 9)]).await;
+    // As a server warns whose standby may not have what it commits.
+    let warn = "CREATE FUNCTION public.warn() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE WARNING 'not on the standby'; RETURN NEW; END $$;
+        CREATE TRIGGER warn BEFORE INSERT ON lar.attempts FOR EACH ROW EXECUTE FUNCTION public.warn()";
+    admin.batch_execute(warn).await.unwrap();
+    for turn in 1..=3 {
+        proxy.cut("start", Moment::AfterTheAnswer);
+        let receipt = step(ledger.as_ref(), &hold, turn, START).await.unwrap();
+        assert_eq!((receipt.seq, u64::from(receipt.uses_left)), (turn + 1, 9 - turn));
+        assert_eq!(u64::from(proxy.cuts()), turn);
+    }
+    let records = ledger.records(&hold.run, 1, 100).await.unwrap();
+    assert_eq!(check(&records).unwrap().records, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_is_found_after_the_run_was_taken_over_is_not_acknowledged() {
     let Some((proxy, ledger, url, admin)) = through_a_proxy().await else { return };
     let hold = start(ledger.as_ref(), "r", vec![granted("t", 2)]).await;

@@ -21,6 +21,8 @@ pub enum Moment {
     BeforeTheAnswer,
     /// Half of the answer arrives.
     WithinTheAnswer,
+    /// The whole answer arrives, and the server is gone: the next connection is refused.
+    AfterTheAnswer,
     /// The request arrives and the answer never does, but the connection stays open.
     Never,
 }
@@ -32,9 +34,14 @@ struct Plan {
     /// How long each answer takes longer.
     delay: Duration,
     cuts: u32,
+    /// How many connections are refused.
+    refusals: u32,
     /// What a request holds that waits here, who is told that it does, and what it waits for. Once.
     hold: Option<(Vec<u8>, Sender<()>, Receiver<()>)>,
 }
+
+/// What the server says last in an answer to a statement by itself: it is ready, and in no transaction.
+const READY: &[u8] = b"Z\0\0\0\x05I";
 
 /// A request that waits on its way.
 pub struct Held {
@@ -68,6 +75,11 @@ impl Proxy {
         let shared = Arc::clone(&plan);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let refusals = &mut shared.lock().unwrap().refusals;
+                if *refusals > 0 {
+                    *refusals -= 1;
+                    continue;
+                }
                 // A server that is down refuses; so does its proxy.
                 if let Ok(server) = UnixStream::connect(&socket) {
                     carry(client, server, &shared);
@@ -166,6 +178,13 @@ fn answers(mut to: TcpStream, mut from: UnixStream, plan: &Mutex<Plan>, pending:
             Some(Moment::WithinTheAnswer) => {
                 let _ = to.write_all(&buffer[..count / 2]);
                 break;
+            }
+            Some(Moment::AfterTheAnswer) => {
+                let ends = buffer[..count].ends_with(READY);
+                plan.lock().unwrap().refusals += u32::from(ends);
+                if to.write_all(&buffer[..count]).is_err() || ends {
+                    break;
+                }
             }
             Some(Moment::Never) => {}
             Some(_) => break,
