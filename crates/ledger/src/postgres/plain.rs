@@ -1,5 +1,7 @@
 //! The short way of what is plain: starts without a hold, outcomes at their fence, records and pages.
 
+use std::collections::HashSet;
+
 use lar_core::json::Digest;
 use lar_core::ledger::Receipt;
 use lar_core::time::Timestamp;
@@ -14,7 +16,7 @@ use super::trouble::Trouble;
 const COMMIT_ONE: &str = "SELECT lar.commit_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS answer";
 const COMMIT_SOME: &str = "SELECT * FROM lar.commit_some($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
-/// Makes all that is plain and that nothing speaks against, in one transaction, and answers in the order of the
+/// Makes what is plain and that nothing speaks against, one item a run, in one transaction, and answers in the order of the
 /// items. What has no answer was not made: `lar.commit` makes it, or says why not. After an error nothing was
 /// made, or it isn't known.
 pub(super) async fn ask(
@@ -22,8 +24,14 @@ pub(super) async fn ask(
     items: &[&Item],
 ) -> Result<Vec<Option<Answer>>, Trouble> {
     let mut answers: Vec<Option<Answer>> = items.iter().map(|_| None).collect();
-    let (places, plain): (Vec<usize>, Vec<&Item>) =
-        items.iter().copied().enumerate().filter(|(_, item)| is_plain(item)).unzip();
+    let mut runs = HashSet::new();
+    // One a run: what it is chained to is read before any of them is made.
+    let (places, plain): (Vec<usize>, Vec<&Item>) = items
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|(_, item)| is_plain(item) && runs.insert(item.run.as_str()))
+        .unzip();
     let mut answered = Vec::new();
     match plain.as_slice() {
         [] => {}

@@ -3,8 +3,8 @@
     in_epoch bigint;
     of_run bigint;
     of_grant bigint;
-    ends bigint;
     uses_left bigint;
+    seen bigint;
     records bigint;
     head bytea;
     at bigint;
