@@ -216,13 +216,12 @@ async fn make(sessions: &Sessions, items: &[&Item]) -> Vec<Result<Answer>> {
     let mut answers: Vec<Option<Result<Answer>>> = items.iter().map(|_| None).collect();
     let mut doubt = false;
     if let Err(failed) = insist(sessions, items, &mut answers, &mut doubt).await {
-        let many = answers.iter().filter(|answer| answer.is_none()).count() > 1;
         for (item, answer) in items.iter().zip(&mut answers).filter(|(_, answer)| answer.is_none())
         {
             let mut failed = failed.clone();
-            if many && matches!(failed, Failed::ForOne(_)) {
-                // One of them is at fault. Each is tried by itself, so that it holds no other up. Where an
-                // answer to all of them was lost, each may have been made.
+            if items.len() > 1 && matches!(failed, Failed::ForOne(_)) {
+                // One of those that are left is at fault. Each is tried by itself, so that it holds no other
+                // up. Where an answer to all of them was lost, each may have been made.
                 let mut doubt = doubt;
                 let alone = std::slice::from_mut(answer);
                 match insist(sessions, &[item], alone, &mut doubt).await {
