@@ -202,7 +202,18 @@ impl Prefix {
                 }
             }
         }
-        match profile::judge(&self.profiles, self.profile.as_deref(), argv, granted) {
+        let judge = |argv: &[String], granted| {
+            profile::judge(&self.profiles, self.profile.as_deref(), argv, granted)
+        };
+        // An open word is judged where it ends, and what follows it as behind one that is closed.
+        let is_text = granted.open.is_some() && self.profile.is_some();
+        let up_to_open = argv.get(..=at).filter(|_| is_text).map(|argv| judge(argv, granted));
+        let judged = match up_to_open {
+            Some(Ok(())) => judge(argv, granted.complete()),
+            Some(refused) => refused,
+            None => judge(argv, granted),
+        };
+        match judged {
             Ok(()) => Fit::Yes,
             Err(beyond) if self.profile.is_none() && self.is_open() && beyond.word() > at => {
                 Fit::Nearly(RefusalKind::WordFollows, Some(at + 1))

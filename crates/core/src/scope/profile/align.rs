@@ -6,6 +6,7 @@
 //! before a subcommand or operand of the prefix that they didn't stand before. What they do is judged like that of
 //! options behind the prefix.
 
+mod besides;
 mod reading;
 
 use super::places::{self, Places};

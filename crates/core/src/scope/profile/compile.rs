@@ -70,6 +70,9 @@ pub(super) fn compile(
         unlisted_commands: table.unlisted_commands,
         ignored: table.ignored.clone(),
         lists: table.lists,
+        assigns: table.assigns,
+        switches: table.switches.clone(),
+        anew: table.anew.clone(),
         interspersed: table.interspersed,
         persistent: table.persistent,
         synonyms: table
@@ -257,11 +260,7 @@ impl<'t> Compiler<'t> {
             [b'?', ..] => (Takes::Attached, mark.trim_start_matches('?')),
             _ => (Takes::One, mark.trim_start_matches('=')),
         };
-        if effect == Effect::Target
-            && names
-                .split('|')
-                .any(|name| flags.exact.get(name).is_some_and(|f| f.effect == effect))
-        {
+        if effect == Effect::Target && names.split('|').any(|name| flags.exact.contains_key(name)) {
             // It makes another choice besides.
             for name in names.split('|') {
                 let flag = flags.exact.get_mut(name);

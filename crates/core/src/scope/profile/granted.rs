@@ -17,12 +17,14 @@ pub(in crate::scope) struct Granted<'t> {
     free: Option<usize>,
     /// Whether only harmless flags may follow the words that are named.
     pub sealed: bool,
+    /// Whether the last word that is named was open, and was judged.
+    pub(super) completed: bool,
 }
 
 impl Granted<'_> {
     /// Whole words alone.
     pub fn whole(words: usize) -> Self {
-        Self { words, gaps: &[], start: 0, open: None, free: None, sealed: false }
+        Self { words, gaps: &[], start: 0, open: None, free: None, sealed: false, completed: false }
     }
 
     /// The words of a prefix where they were found.
@@ -35,8 +37,18 @@ impl Granted<'_> {
         Self { words: self.words + 1, sealed: true, ..self }
     }
 
+    /// The same behind the open word, which was judged: what follows is judged as behind one that is closed.
+    pub fn complete(self) -> Self {
+        Self { words: self.words + 1, open: None, completed: true, ..self }
+    }
+
     pub(super) fn names(&self, word: usize) -> bool {
         word < self.words && !self.is_gap(word)
+    }
+
+    /// Whether it names so many words.
+    pub(super) fn names_all(&self, words: usize) -> bool {
+        (0..words).all(|word| self.names(word))
     }
 
     /// Whether it names a flag's value, the last word of which this is.
@@ -66,6 +78,6 @@ impl Granted<'_> {
         let words = self.words.saturating_sub(word);
         let open = self.open.filter(|_| self.words >= word);
         let sealed = self.sealed || self.open.is_some();
-        Self { words, gaps: self.gaps, start: self.start + word, open, free: self.free, sealed }
+        Self { words, start: self.start + word, open, sealed, ..*self }
     }
 }

@@ -161,8 +161,13 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
     /// Whether a word such as `--ignore-scripts=false` says another thing than a variable that the profile sets
     /// for the program, as `NPM_CONFIG_IGNORE_SCRIPTS`.
     fn undoes_setting(&self, word: usize) -> bool {
-        let text = self.argv.get(word).map_or("", |text| text.trim_start_matches('-'));
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let text = |word: usize| self.argv.get(word).map_or("", String::as_str);
+        let (name, value) = match text(word).starts_with('-') {
+            true => text(word).split_once('=').unwrap_or((text(word), "")),
+            // The value is the next word.
+            false => (text(word.saturating_sub(1)), text(word)),
+        };
+        let name = name.trim_start_matches('-');
         let variable = format!("_{}", name.replace('-', "_").to_ascii_uppercase());
         self.profile.settings().iter().any(|(set, to)| set.ends_with(&variable) && to != value)
     }
@@ -263,7 +268,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         }
         match flag.kind {
             Kind::Code | Kind::Shell => Ok(()),
-            Kind::Module => self.command(value.word, None),
+            Kind::Module => self.module(value.word),
             _ => self.check(&flag.kind, value.text, word.max(value.word)),
         }
     }
@@ -295,7 +300,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
     fn operands(&self) -> Result<(), Beyond> {
         let node = self.walk.node;
         if let Some(word) = places::module(self.walk) {
-            return self.command(word, None);
+            return self.module(word);
         }
         // What the prefix names as the first operand must not become another by a flag.
         let takes_place = self.walk.events.iter().find_map(|event| match event {

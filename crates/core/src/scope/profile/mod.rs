@@ -100,7 +100,13 @@ pub struct Profile {
     alone: Vec<String>,
     /// Whether options take several values, so that a word behind one adds to it.
     lists: bool,
-    /// Whether options may stand behind operands too.
+    /// Whether `-n=x` is `-n x`, and not the value `=x`.
+    assigns: bool,
+    /// Words that turn a flag without a value off, as the next word.
+    switches: Vec<String>,
+    /// An option with which a new set of options begins.
+    anew: String,
+    /// Whether options may stand behind operands too, and in any order.
     interspersed: bool,
     /// Whether the program's own options may stand before and behind its subcommands.
     persistent: bool,
@@ -152,15 +158,16 @@ impl Profile {
             .any(|name| *name == self.name || self.aliases.iter().any(|alias| alias == name))
     }
 
-    /// Whether two words name the same thing.
+    /// Whether two words name the same thing: one of them has the suffix that the program adds by itself.
     fn is_one_name(&self, one: &str, other: &str) -> bool {
-        let plain = |name: &'_ str| {
-            name.strip_suffix(&self.suffix)
-                .filter(|_| !self.suffix.is_empty())
-                .unwrap_or(name)
-                .len()
+        let is_bare = |name: &str| {
+            name.chars().any(|c| c.is_ascii_alphabetic())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@'))
         };
-        one == other || one.get(..plain(one)) == other.get(..plain(other))
+        let adds = |short: &str, long: &str| {
+            is_bare(short) && long.strip_suffix(self.suffix.as_str()) == Some(short)
+        };
+        one == other || !self.suffix.is_empty() && (adds(one, other) || adds(other, one))
     }
 
     /// Whether two first operands are of one kind and name: `deploy/web` is `deployment/web`.

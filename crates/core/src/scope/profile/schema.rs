@@ -116,7 +116,14 @@ node_table! {
         naming: Vec<String>,
         /// Whether options take several values, so that a word behind one adds to it.
         lists: bool,
-        /// Whether the program takes options behind operands as well, so that those of a prefix may stand there.
+        /// Whether `-n=x` is `-n x`, as pflag, clap and argparse read it; to getopt the value is `=x`.
+        assigns: bool,
+        /// Words that turn a flag without a value off where they follow it, as npm's `false`.
+        switches: Vec<String>,
+        /// An option with which a new set of options begins, so that none may change its place.
+        anew: String,
+        /// Whether the program takes options behind operands as well, and in any order, so that those of a
+        /// prefix may stand there.
         interspersed: bool,
         /// Whether the program's own options mean the same before and behind its subcommands.
         persistent: bool,

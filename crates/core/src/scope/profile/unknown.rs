@@ -36,7 +36,7 @@ pub(super) fn unknown(
             shell(profiles, word, open, granted.words, depth + 1)?;
         }
     }
-    if granted.open.is_some() || granted.sealed {
+    if granted.open.is_some() || granted.sealed || granted.completed {
         let named = granted.words + usize::from(granted.open.is_some());
         if argv.len() > named {
             let what = "is one word more than the scope allows".to_owned();

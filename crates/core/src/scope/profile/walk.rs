@@ -234,7 +234,15 @@ impl<'p, 'a> Walker<'p, 'a> {
     fn cluster(&mut self, text: &'a str, word: usize) {
         let node = self.node;
         let whole = text.split_once('=').map_or(text, |(name, _)| name);
+        let is_letter = whole.chars().count() == 2 && whole.len() < text.len();
         if let Some(flag) = node.layers.iter().find_map(|flags| flags.exact.get(whole)) {
+            // To most programs `-f=x` is the file `=x`, to some it is `x`: where it matters it isn't guessed.
+            if is_letter && !self.profile.assigns {
+                if flag.effect != Effect::Harmless || !matches!(flag.kind, Kind::Any) {
+                    return self.events.push(Event::Unknown { name: text, word, value: None });
+                }
+                return self.flag(flag, text.get(whole.len()..), word);
+            }
             let attached = text.split_once('=').map(|(_, value)| value);
             return self.flag(flag, attached, word);
         }
@@ -262,9 +270,12 @@ impl<'p, 'a> Walker<'p, 'a> {
                 self.flag(flag, None, word);
                 continue;
             }
-            let attached = match self.profile.syntax {
-                Syntax::Exact => rest.strip_prefix('=').unwrap_or(rest),
-                _ => rest,
+            if rest.starts_with('=') && !self.profile.assigns && !matches!(flag.kind, Kind::Any) {
+                return self.events.push(Event::Unknown { name: text, word, value: None });
+            }
+            let attached = match self.profile.assigns {
+                true => rest.strip_prefix('=').unwrap_or(rest),
+                false => rest,
             };
             return self.flag(flag, (!rest.is_empty()).then_some(attached), word);
         }
@@ -320,6 +331,19 @@ impl<'p, 'a> Walker<'p, 'a> {
         };
         self.options &= !flag.ends_options;
         self.events.push(Event::Flag { flag, word, value });
+        self.switched(flag, value.is_none());
+    }
+
+    /// Some programs take a word such as `false` behind a flag without a value for its value.
+    fn switched(&mut self, flag: &'p Flag, is_bare: bool) {
+        let takes_none = is_bare && matches!(flag.takes, Takes::None | Takes::Attached);
+        let Some(text) = self.argv.get(self.at).filter(|_| takes_none) else {
+            return;
+        };
+        if self.profile.switches.iter().any(|one| one == text) {
+            self.events.push(Event::TurnedOff { flag, word: self.at, by_value: true });
+            self.at += 1;
+        }
     }
 }
 

@@ -27,6 +27,24 @@ impl Judge<'_, '_, '_> {
         found.map_err(|beyond| Beyond { word: beyond.word + word, ..beyond })
     }
 
+    /// A module that is run, whose name is a word or is attached to the flag before it.
+    pub(super) fn module(&self, word: usize) -> Result<(), Beyond> {
+        let rest = self.argv.get(word + 1..).unwrap_or_default();
+        let text = self.argv.get(word).map_or("", String::as_str);
+        let name = match text.starts_with('-') {
+            true => text.find('m').and_then(|at| text.get(at + 1..)).unwrap_or_default(),
+            false => text,
+        };
+        let argv: Vec<String> = [name.to_owned()].into_iter().chain(rest.iter().cloned()).collect();
+        let granted = self.granted.from(word);
+        let at = |beyond: Beyond| Beyond { word: beyond.word + word, ..beyond };
+        if matches!(self.profiles.find(name), Ok(None)) && !granted.names_all(argv.len()) {
+            // Of a module of which nothing is known only what is named may be run.
+            return Err(at(beyond(Effect::Runs, argv.len() - 1)));
+        }
+        inner(self.profiles, &argv, granted, self.depth + 1).map_err(at)
+    }
+
     /// What stands from a word on, of which nothing is known.
     pub(super) fn unknown(&self, word: usize) -> Result<(), Beyond> {
         let argv = self.argv.get(word..).unwrap_or_default();

@@ -1,6 +1,5 @@
 //! A prefix and a command, each read by the profile, held against each other.
 
-use super::super::kind::{self, Kind};
 use super::super::schema::Syntax;
 use super::super::walk::{Event, Value, Walk};
 use super::super::{Effect, Flag, Node, Profile, Takes};
@@ -8,23 +7,23 @@ use super::{Aligned, is_place};
 
 /// What is compared.
 pub(super) struct Reading<'r, 'p, 'a> {
-    profile: &'p Profile,
-    prefix: &'a [String],
-    argv: &'a [String],
+    pub(super) profile: &'p Profile,
+    pub(super) prefix: &'a [String],
+    pub(super) argv: &'a [String],
     /// The prefix, read alone.
-    alone: &'r [Event<'p, 'a>],
+    pub(super) alone: &'r [Event<'p, 'a>],
     /// The command.
-    read: &'r [Event<'p, 'a>],
+    pub(super) read: &'r [Event<'p, 'a>],
     /// What the command comes down to.
-    node: &'p Node,
+    pub(super) node: &'p Node,
     /// The words that are compared: all, or those before a command within the command.
-    ends: (usize, usize),
+    pub(super) ends: (usize, usize),
     /// Whether more of the prefix follows what is compared.
-    goes_on: bool,
+    pub(super) goes_on: bool,
     /// Events of the command that the prefix names.
-    named: Vec<bool>,
+    pub(super) named: Vec<bool>,
     /// Words of the command without an event that the prefix names.
-    silent: Vec<usize>,
+    pub(super) silent: Vec<usize>,
     /// The event of an option of which the prefix leaves the value open.
     free: Option<usize>,
 }
@@ -90,10 +89,31 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
             let is_plain = is_whole && argv.starts_with(prefix);
             return is_plain.then(|| Aligned::at_start(prefix.len()));
         }
+        // A subcommand of which nothing is known is a program of its own, and some options begin anew.
+        let is_own = |event: &Event<'_, '_>| match event {
+            Event::NoCommand { .. } => true,
+            Event::Flag { flag, .. } => {
+                self.profile.root.listed(&self.profile.anew).is_some_and(|one| one.id == flag.id)
+            }
+            _ => false,
+        };
+        if self.alone.iter().chain(self.read).any(is_own) || self.adds_to_lists() {
+            return None;
+        }
         self.places()?;
         self.options()?;
         self.silent_words()?;
         self.rest()
+    }
+
+    /// Whether a word behind an option of the prefix adds to its values, so that it belongs to that one.
+    fn adds_to_lists(&self) -> bool {
+        let behind = self.alone.iter().skip(1).zip(self.alone);
+        self.profile.lists
+            && behind.into_iter().any(|(event, before)| {
+                is_place(event) && matches!(before, Event::Flag { value: Some(_), .. })
+            })
+            && self.alone.iter().take(2).all(is_place)
     }
 
     /// The subcommands and operands of the prefix are the first of the command.
@@ -132,7 +152,9 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
                 Event::Operand { text: other, after_dashes: theirs, .. },
             ) => {
                 let ends = self.node.after_dashes.is_none() && self.node.dashes;
-                self.profile.is_one_name(one, other) && (mine == theirs || !mine && ends)
+                let is_one = one == other
+                    || self.node.does == Effect::Harmless && self.profile.is_one_name(one, other);
+                is_one && (mine == theirs || !mine && ends)
             }
             _ => false,
         }
@@ -150,7 +172,7 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
                     && self.is_same_option(index, *at)
                     && matched
                         .iter()
-                        .all(|(before, found)| !self.is_choice(*before, index) || found < at)
+                        .all(|(before, found)| !self.keeps_order(*before, index) || found < at)
             })?;
             *self.named.get_mut(at)? = true;
             matched.push((index, at));
@@ -163,15 +185,19 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
         Some(())
     }
 
-    /// Whether two options of the prefix make one choice, so that their order counts.
-    fn is_choice(&self, one: usize, other: usize) -> bool {
+    /// Whether the order of two options of the prefix counts: they make one choice, or have effects, or nothing is said
+    /// of the program's options.
+    fn keeps_order(&self, one: usize, other: usize) -> bool {
         let flag = |at: usize| match self.alone.get(at) {
             Some(Event::Flag { flag, .. } | Event::TurnedOff { flag, .. }) => Some(*flag),
             _ => None,
         };
-        flag(one)
-            .zip(flag(other))
-            .is_some_and(|(one, other)| one.id == other.id || one.chooses_with(other))
+        flag(one).zip(flag(other)).is_none_or(|(one, other)| {
+            !self.profile.interspersed
+                || one.id == other.id
+                || one.chooses_with(other)
+                || one.effect > Effect::Target && other.effect > Effect::Target
+        })
     }
 
     fn is_same_option(&self, index: usize, at: usize) -> bool {
@@ -207,7 +233,7 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
 
     /// Whether a long option has one of its listed names, or stands there as it does in the prefix: an abbreviation
     /// may be the name of another.
-    fn is_written_out(&self, mine: usize, theirs: usize) -> bool {
+    pub(super) fn is_written_out(&self, mine: usize, theirs: usize) -> bool {
         let name = |text: &'a String| text.split_once('=').map_or(text.as_str(), |(name, _)| name);
         let theirs = self.argv.get(theirs).map_or("", name);
         !theirs.starts_with("--")
@@ -234,7 +260,12 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
                 let mine = self.prefix.get(mine.word..=mine.last);
                 mine.is_some() && mine == self.argv.get(theirs.word..=theirs.last)
             }
-            _ => self.profile.is_one_name(mine.text, theirs.text),
+            _ => {
+                let unit = ["-u", "--user-unit"].iter().filter_map(|name| self.node.listed(name));
+                let is_unit = unit.into_iter().any(|one| one.id == flag.id);
+                mine.text == theirs.text
+                    || is_unit && self.profile.is_one_name(mine.text, theirs.text)
+            }
         }
     }
 
@@ -247,6 +278,10 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
         let (mine, theirs) = (places(self.alone, index), places(self.read, at));
         if mine == theirs {
             return true;
+        }
+        // Behind some operands of the command nothing is an option, or it is a program's own.
+        if self.node.options_end_after < usize::MAX {
+            return false;
         }
         let between = self.read.iter().filter(|event| is_place(event));
         let mut between = between.skip(mine.min(theirs)).take(mine.abs_diff(theirs));
@@ -362,87 +397,6 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
             _ => None,
         });
         gaps.iter().all(stands).then_some(Aligned { words, gaps, free })
-    }
-
-    /// Whether an option may stand between the last subcommand and an operand without being listed for that place:
-    /// where options may stand behind operands as well, it is the same here.
-    fn is_free(&self, event: &Event<'_, '_>, node: &Node) -> bool {
-        let Event::Flag { flag, word, value } = event else {
-            return false;
-        };
-        let is_last = std::ptr::eq(node, self.node) && node.options_end_after == usize::MAX;
-        is_last
-            && !self.goes_on
-            && flag.effect <= Effect::Target
-            && !flag.ends_options
-            && !node.first_operand_by.contains(&flag.id)
-            && self.is_written_out(usize::MAX, *word)
-            && value.is_none_or(|value| value.last < self.ends.1)
-    }
-
-    /// Whether something that the prefix names behind a word ends the options before it: code, or `--`.
-    fn ends_behind(&self, word: usize) -> bool {
-        let named = self.read.iter().zip(&self.named).filter(|(_, named)| **named);
-        let is_end = |silent: &usize| self.argv.get(*silent).is_some_and(|text| text == "--");
-        self.silent.iter().any(|silent| *silent > word && is_end(silent))
-            || named.into_iter().any(|(event, _)| {
-                matches!(event, Event::Flag { flag, word: at, .. }
-                    if *at >= word && (flag.ends_options || flag.kind.is_code()))
-            })
-    }
-
-    /// Whether a word that is no option and no operand may stand among those of the prefix.
-    fn may_be_silent(&self, word: usize) -> bool {
-        let text = self.argv.get(word).map_or("", String::as_str);
-        text == "--" && self.node.dashes
-            || self.profile.ignored.iter().any(|one| kind::fits(one, text))
-    }
-
-    /// Whether a flag may share a word with one that the prefix names: it will be taken for named.
-    fn may_share(&self, event: &Event<'_, '_>) -> bool {
-        let Event::Flag { flag, word, value } = event else {
-            return false;
-        };
-        let is_attached = value.is_some_and(|value| value.word == *word);
-        let chooses = self.read.iter().zip(&self.named).any(|(other, named)| {
-            *named && matches!(other, Event::Flag { flag: other, .. } if other.chooses_with(flag))
-        });
-        flag.effect == Effect::Harmless
-            && !chooses
-            && !flag.ends_options
-            && !flag.kind.is_code()
-            && (!is_attached || matches!(flag.kind, Kind::Any))
-    }
-
-    /// Whether the profile lists an option for the place before a subcommand or an operand, and under the name
-    /// that it has here. The subcommand that the command comes down to must know it as the same option: the
-    /// program may hand it on.
-    fn may_stand_before(&self, event: &Event<'_, '_>, node: &Node) -> bool {
-        let (Event::Flag { flag, value, .. }, Some(text)) = (event, self.argv.get(event.word()))
-        else {
-            return false;
-        };
-        if value.is_some_and(|value| value.last >= self.ends.1) || flag.ends_options {
-            return false;
-        }
-        let syntax = self.profile.syntax;
-        let is_plain = matches!(syntax, Syntax::Single | Syntax::Nopt) || text.starts_with("--");
-        let written = text.split_once('=').map_or(text.as_str(), |(name, _)| name);
-        let written = match syntax {
-            Syntax::Single => {
-                written.strip_prefix('-').filter(|w| w.starts_with('-')).unwrap_or(written)
-            }
-            _ => written,
-        };
-        let fits = |name: &str| match name.strip_suffix('*') {
-            Some(beginning) => written.starts_with(beginning),
-            // An abbreviation means one thing here and may mean another there.
-            None if is_plain => name == written,
-            None => !name.starts_with("--"),
-        };
-        let mut names =
-            node.before.iter().filter(|(name, id)| *id == flag.id && fits(name)).peekable();
-        names.peek().is_some() && names.all(|(name, _)| self.node.has(name, flag))
     }
 }
 
