@@ -102,8 +102,8 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                         let what = "would take the place of what the scope names".to_owned();
                         return Err(Beyond { effect: Effect::Target, word, what });
                     }
-                    if self.walk.node.unlisted == Unlisted::Refused
-                        || !is_listed
+                    if is_listed && self.walk.node.unlisted == Unlisted::Refused
+                        || !is_listed && self.may_reach(name, word, value)
                         || is_for_file(name)
                         || self.fixes_what_runs()
                         || self.removes() && !fits_one(&self.profile.removing.naming, name)
@@ -142,7 +142,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 // A subcommand that nothing is known of is like a program of which nothing is known.
                 Event::NoCommand { word } => {
                     is_listed = false;
-                    self.unknown(word.saturating_sub(1))?;
+                    self.unknown(word)?;
                 }
                 Event::Command { node, word }
                     if node.does == Effect::Runs && !node.takes_operands =>
@@ -214,7 +214,12 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             return Err(Beyond { effect: Effect::Target, word, what });
         }
         let mut again = false;
+        let is_statement = matches!(flag.kind, Kind::Sql(_));
         for (other, other_value) in named {
+            if is_statement && matches!(other.effect, Effect::Reads | Effect::Runs) {
+                // A script is what the prefix lets the client do.
+                return Err(self.too_many(word));
+            }
             let varies = other_value.is_some_and(|value| !self.granted.names_value(value.last));
             if other.id == flag.id && varies && flag.effect <= Effect::Target {
                 // The prefix ends at the flag, so that its value is free, here as well.
@@ -327,7 +332,9 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             }
             if is_unlisted {
                 let is_named = self.granted.names(word);
-                if self.is_sealed(word) || !is_named && (removes || named.is_some()) {
+                if self.is_sealed(word)
+                    || !is_named && (removes || named.is_some() && !self.may_be_value(word))
+                {
                     return Err(self.too_many(word));
                 }
                 if is_named && second != Some(word) {
@@ -369,7 +376,7 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
         Beyond { effect: Effect::Widens, word, what }
     }
 
-    fn names_operand(&self) -> bool {
+    pub(super) fn names_operand(&self) -> bool {
         self.walk.events.iter().any(|event| match event {
             Event::Operand { word, .. } => self.granted.names(*word),
             _ => false,

@@ -4,6 +4,7 @@
 
 use super::granted::Granted;
 use super::judge::{Judge, beyond, nested};
+use super::kind::Kind;
 use super::places::{self, Placed, Places};
 use super::walk::{Event, walk};
 use super::within::{MOST_NESTED, shell};
@@ -41,6 +42,12 @@ pub(super) fn unknown(
         if argv.len() > named {
             let what = "is one word more than the scope allows".to_owned();
             return Err(Beyond { effect: Effect::Widens, word: named, what });
+        }
+    }
+    let options = argv.iter().enumerate().take_while(|(_, text)| *text != "--");
+    for (word, text) in options {
+        if names_program(text) && !granted.names(word) {
+            return Err(beyond(Effect::Runs, word));
         }
     }
     if depth >= MOST_NESTED {
@@ -100,6 +107,22 @@ pub(in crate::scope) fn named(profiles: &Profiles, words: &[String]) -> Vec<Arc<
     all
 }
 
+/// Whether a long option of a program of which nothing is known says by its name that its value is a program:
+/// `--exec`, `--pager`, `--on-exit-hook`.
+fn names_program(text: &str) -> bool {
+    let Some(name) = text.strip_prefix("--") else {
+        return false;
+    };
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    name.split('-').any(|part| {
+        matches!(
+            part,
+            "exec" | "execute" | "pager" | "editor" | "hook" | "rsh" | "preload" | "eval"
+        )
+    }) && !name.starts_with("no-")
+        && !name.starts_with("skip-")
+}
+
 /// Programs whose names stand in other programs' command lines as ordinary words.
 const WORDS: [&str; 16] = [
     "act", "age", "date", "echo", "file", "groups", "host", "id", "last", "make", "sort", "split",
@@ -138,6 +161,35 @@ impl Judge<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether an option of a subcommand of which nothing is known may reach beyond it: by its name, or by a value
+    /// that leads elsewhere.
+    pub(super) fn may_reach(&self, name: &str, word: usize, value: Option<&str>) -> bool {
+        let next =
+            self.argv.get(word + 1).map(String::as_str).filter(|next| !next.starts_with('-'));
+        let elsewhere = |text: &str| {
+            Kind::Beneath.check(text).is_err() || text.starts_with('@') || text.contains("file=")
+        };
+        if value.or(next).is_some_and(elsewhere) {
+            return true;
+        }
+        match name.strip_prefix("--") {
+            Some(long) => {
+                is_for_file(name)
+                    || names_program(name)
+                    || long.split('-').any(|part| REACHING.contains(&part))
+            }
+            // Where the prefix names what it works on, these add a file, a command or force.
+            None => self.names_operand() && name.contains(['c', 'e', 'f', 'o', 'x']),
+        }
+    }
+
+    /// Whether a word may be the value of an option that isn't listed.
+    pub(super) fn may_be_value(&self, word: usize) -> bool {
+        self.walk.events.iter().any(|event| {
+            matches!(event, Event::Unknown { word: flag, value: None, .. } if flag + 1 == word)
+        })
     }
 
     /// The value of an option that isn't listed, where the prefix ends within it: `--command='git log`.
@@ -184,6 +236,43 @@ fn is_for_command(name: &str) -> bool {
     matches!(name, "-c" | "-C" | "-x")
         || ["command", "cmd", "exec", "script"].iter().any(|one| name.contains(one))
 }
+
+/// Parts of names of options that choose another server, credential, identity or configuration, run something or do
+/// it without a safeguard.
+const REACHING: [&str; 32] = [
+    "as",
+    "cert",
+    "cmd",
+    "command",
+    "config",
+    "context",
+    "delete",
+    "driver",
+    "endpoint",
+    "file",
+    "force",
+    "host",
+    "identity",
+    "impersonate",
+    "insecure",
+    "key",
+    "kubeconfig",
+    "output",
+    "overwrite",
+    "password",
+    "plugin",
+    "privileged",
+    "profile",
+    "proxy",
+    "raw",
+    "server",
+    "show",
+    "template",
+    "token",
+    "url",
+    "user",
+    "username",
+];
 
 /// A word that may be a whole command for a shell elsewhere: `sg adm -c 'find /srv'`. What follows it may be
 /// appended.
