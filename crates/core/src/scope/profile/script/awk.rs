@@ -57,7 +57,9 @@ pub(in super::super) fn check(program: &str) -> Result<(), Wrong> {
             }
             '|' => return Err((Effect::Runs, "runs a command (awk's `|`)".to_owned())),
             '@' => return Err((Effect::Runs, "loads or calls by a name (awk's `@`)".to_owned())),
-            '>' if print.is_some_and(|start| depth <= start) => {
+            '>' if print.is_some_and(|start| depth <= start)
+                && !is_standard(program.get(at..).unwrap_or_default()) =>
+            {
                 return Err((Effect::Writes, "writes a file (awk's `>`)".to_owned()));
             }
             '0'..='9' | '.' => {
@@ -79,6 +81,9 @@ pub(in super::super) fn check(program: &str) -> Result<(), Wrong> {
                     }
                     "system" => {
                         return Err((Effect::Runs, "runs a command (awk's `system`)".to_owned()));
+                    }
+                    "getline" if takes_next(program.get(end..).unwrap_or_default()) => {
+                        operand = false;
                     }
                     "getline" => {
                         return Err((
@@ -116,6 +121,26 @@ pub(in super::super) fn check(program: &str) -> Result<(), Wrong> {
 
 fn unclear() -> Wrong {
     (Effect::Runs, "is an awk program that can't be told to be harmless".to_owned())
+}
+
+/// Whether a `getline` takes the next record of what is read anyway: behind it stands a plain name at most, and then
+/// the end of its statement or a closing parenthesis.
+fn takes_next(rest: &str) -> bool {
+    let blank = |c: char| matches!(c, ' ' | '\t');
+    let rest = rest.trim_start_matches(blank);
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let rest = rest.trim_start_matches(blank);
+    rest.is_empty() || rest.starts_with([';', '}', ')', '\n'])
+}
+
+/// Whether a `>` leads to where output goes anyway, and nothing is joined to that name.
+fn is_standard(rest: &str) -> bool {
+    let blank = |c: char| matches!(c, ' ' | '\t');
+    let rest = rest.trim_start_matches('>').trim_start_matches(blank);
+    let named = ["\"/dev/stderr\"", "\"/dev/stdout\""].iter().find_map(|it| rest.strip_prefix(it));
+    named
+        .map(|rest| rest.trim_start_matches(blank))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([';', '}', '\n']))
 }
 
 /// The rest of a number. A name that begins where its digits end is one of its own to awk, and not to
@@ -180,6 +205,12 @@ mod tests {
             "# a comment\n{print $1} # another\n{print $2}",
             "{print \"größe\" $1}",
             "$1 ~ /a\\/b/",
+            "/x/{getline; print}",
+            "BEGIN{getline}",
+            "{getline line; print line}",
+            "{while ((getline line) > 0) n++}",
+            "{print $1 > \"/dev/stderr\"}",
+            "{printf(\"%s\", $1) >> \"/dev/stdout\"; n++}",
         ] {
             assert_eq!(check(program), Ok(()), "{program}");
         }
@@ -212,6 +243,20 @@ mod tests {
             "BEGIN{x=1e3system(\"id\")}",
             "BEGIN{x=1esystem(\"id\")}",
             "BEGIN{print 1ENVIRON[\"X\"]}",
+            "{getline < \"f\"}",
+            "{getline x < \"f\"}",
+            "{getline a[1] < \"f\"}",
+            "{getline $1 < \"f\"}",
+            "{getline x <\"f\"; print}",
+            "{getline\\\n < \"f\"}",
+            "{\"id\" | getline}",
+            "{\"id\" |& getline}",
+            "{print > \"/dev/stderr\" \"x\"}",
+            "{print > \"/dev/stderr\"\"/../../tmp/f\"}",
+            "{print > \"/dev/stderrx\"}",
+            "{print > \"/dev/stderr\" > \"f\"}",
+            "{print > \"/dev/tcp\"}",
+            "{print >> > \"f\"}",
             "BEGIN{SYMTAB[\"ARGC\"]=2}",
         ] {
             assert!(check(program).is_err(), "{program}");

@@ -38,7 +38,8 @@ impl Scan<'_> {
             'l' | 'L' | 'q' | 'Q' => self.skip(|c| c == ' ' || c.is_ascii_digit()),
             'a' | 'i' | 'c' => self.text(),
             '#' => self.skip(|c| c != '\n'),
-            ':' | 'b' | 't' | 'T' | 'v' => self.label()?,
+            ':' => self.label(true)?,
+            'b' | 't' | 'T' | 'v' => self.label(false)?,
             's' => {
                 let delimiter = self.delimiter()?;
                 self.until(delimiter)?;
@@ -60,17 +61,27 @@ impl Scan<'_> {
 
     /// A label of plain letters, to the end of its command. Where a label ends that holds a blank, a
     /// brace or the like differs by version, and so would what follows it.
-    fn label(&mut self) -> Result<(), Wrong> {
+    fn label(&mut self, is_set: bool) -> Result<(), Wrong> {
         let blank = |c: char| matches!(c, ' ' | '\t');
         self.skip(blank);
         self.skip(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        // Behind a blank a command follows, or the label goes on to the line's end, and what follows is
+        // none: in a single line both are harmless where the command is.
+        if is_set && self.rest.peek().is_some_and(|c| blank(*c)) {
+            let rest = self.rest.clone();
+            return if rest.clone().any(|c| c == '\n') { Err(unclear()) } else { Ok(()) };
+        }
         self.skip(blank);
         match self.rest.peek() {
             None | Some('\n' | ';') => Ok(()),
-            // A closing brace is fine where nothing could hide behind it.
+            // A closing brace is fine where a label that held it would end with it, so that the next
+            // command is the same.
             Some('}') => {
-                let end = |c: &char| matches!(c, '}' | ';' | ' ' | '\t' | '\n');
-                if self.rest.clone().all(|c| end(&c)) { Ok(()) } else { Err(unclear()) }
+                let next = self.rest.clone().find(|c| *c != '}');
+                let ends = next.is_none_or(|c| matches!(c, ';' | ' ' | '\t' | '\n'));
+                let is_last =
+                    || self.rest.clone().all(|c| matches!(c, '}' | ';' | ' ' | '\t' | '\n'));
+                if ends && !is_set || is_last() { Ok(()) } else { Err(unclear()) }
             }
             Some(_) => Err(unclear()),
         }
@@ -178,6 +189,10 @@ mod tests {
             ":a;N;$!ba;s/\n/ /g",
             "/a/{p;b}",
             "/a/b end\np\n: end",
+            ":a s/^(\\**)[0-9]/\\1*/; ta",
+            ":d s/fin//; td",
+            "/^-/{s///; b}; s/^/-/",
+            "${s/$/ :end/; b}; 1 s/^/start: /",
         ] {
             assert_eq!(check(script), Ok(()), "{script}");
         }
@@ -203,6 +218,17 @@ mod tests {
             "a hello\ne id",
             "b x w out",
             ":a w out",
+            ":a e id",
+            ":a a\\\nw out",
+            ":a s/x/\\\nw out/",
+            ":a p\nw out",
+            ":a p; w out",
+            "/x/{b}w out",
+            "/x/{b}; w out",
+            "/x/{bx}s/a/;w out/",
+            "/x/{b} e id",
+            ":}; w out",
+            ":}s/a/;w out\n/",
             "bx}s/a/;w out\n/",
         ] {
             assert!(check(script).is_err(), "{script}");
