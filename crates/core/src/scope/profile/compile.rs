@@ -84,6 +84,7 @@ pub(super) fn compile(
                 words.map(move |word| (word.to_owned(), first.clone()))
             })
             .collect(),
+        synonyms_in: table.synonyms_in.clone(),
         suffix: table.suffix.clone(),
         alone: table.alone.clone(),
         removing: Removing {

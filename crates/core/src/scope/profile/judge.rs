@@ -269,6 +269,10 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
             let open = self.granted.open.unwrap_or_default();
             let lead = self.argv.get(value.word).map_or(0, |word| word.len() - value.text.len());
             let named = open.get(lead..).unwrap_or_default();
+            if flag.effect == Effect::Runs && matches!(flag.kind, Kind::Any | Kind::Literal) {
+                // Another shell may read it.
+                return self.shell(value.text, named, value.word);
+            }
             return self.open_value(&flag.kind, named, value);
         }
         match flag.kind {

@@ -112,6 +112,8 @@ pub struct Profile {
     persistent: bool,
     /// Words that mean the same as another, as the first operand or before its `/`.
     synonyms: HashMap<String, String>,
+    /// Subcommands whose first operand is of a kind.
+    synonyms_in: Vec<String>,
     /// What a name may end in without becoming another.
     suffix: String,
     root: Node,

@@ -129,6 +129,8 @@ node_table! {
         persistent: bool,
         /// Words that mean the same as the first operand or the kind before its `/`: one list for each meaning.
         synonyms: Vec<String>,
+        /// The subcommands whose first operand is such a kind; of others it is one before a `/`.
+        synonyms_in: Vec<String>,
         /// What names may end in without becoming others, as `.service` for units.
         suffix: String,
         /// What the program needs to work in confinement.

@@ -17,6 +17,7 @@ impl Reading<'_, '_, '_> {
         };
         let is_last = std::ptr::eq(node, self.node) && node.options_end_after == usize::MAX;
         is_last
+            && self.profile.interspersed
             && !self.goes_on
             && flag.effect <= Effect::Target
             && !flag.ends_options

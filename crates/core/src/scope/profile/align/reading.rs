@@ -128,7 +128,11 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
                 (
                     Event::Operand { text: one, after_dashes: false, .. },
                     Event::Operand { text: other, after_dashes: false, .. },
-                ) => operands == 1 && self.profile.is_one_kind(one, other),
+                ) => {
+                    operands == 1
+                        && (one.contains('/') || self.takes_kind())
+                        && self.profile.is_one_kind(one, other)
+                }
                 _ => false,
             };
             if !self.is_same_place(event, read) && !is_kind() {
@@ -137,6 +141,13 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
             *self.named.get_mut(at)? = true;
         }
         Some(())
+    }
+
+    /// Whether the first operand is the kind of a thing.
+    fn takes_kind(&self) -> bool {
+        let command = self.read.iter().find(|event| matches!(event, Event::Command { .. }));
+        let name = command.and_then(|event| self.argv.get(event.word()));
+        name.is_some_and(|name| self.profile.synonyms_in.contains(name))
     }
 
     fn is_same_place(&self, alone: &Event<'p, 'a>, read: &Event<'p, 'a>) -> bool {
