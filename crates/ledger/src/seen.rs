@@ -123,11 +123,11 @@ impl LastSeen {
         if let Some(Mark { run, seq, hash }) = mark {
             line.push_str(&format!(" run {run} seq {seq} hash {hash}"));
         }
-        let line = format!("{line:<width$}\n", width = LENGTH - 1);
+        let mut line = line.into_bytes();
+        line.resize(line.len().max(LENGTH - 1), b' ');
+        line.push(b'\n');
         match &self.file {
-            Some(file) => {
-                file.write_all_at(line.as_bytes(), 0).map_err(|error| self.cannot(&error))
-            }
+            Some(file) => file.write_all_at(&line, 0).map_err(|error| self.cannot(&error)),
             None => Ok(()),
         }
     }

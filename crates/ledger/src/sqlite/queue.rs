@@ -11,34 +11,53 @@ pub(super) trait Queue {
     /// The next command that waits already.
     fn next(&mut self) -> Option<Self::Command>;
 
+    /// How many commands wait already.
+    fn waiting(&self) -> usize;
+
     /// Lets those go ahead who are about to send. Says whether to look again, which is so for a moment after
     /// [`wait`](Self::wait) came back.
     fn linger(&mut self) -> bool;
 }
 
 /// Serves a queue to its end. `make` makes at most `most` commands together, durably or not at all, and
-/// says what came of it and who waits. Nobody is answered before that.
+/// says what came of it and who waits. Nobody is answered before that. It is given those that have come, and
+/// asks for more once it has worked on them.
 ///
-/// Who was just answered often asks again at once. So as many as were made together last are waited for
-/// a moment, and don't come one after the other to a commit each. Who asks alone waits for nobody.
+/// Who was just answered often asks again at once. So a moment is waited for those, and they don't come one after
+/// the other to a commit each, nor in two groups of which one waits for the other's. Who asks alone waits for nobody.
 pub(super) fn serve<Q: Queue, Outcome, Answer>(
     queue: &mut Q,
     most: usize,
-    mut make: impl FnMut(Vec<Q::Command>) -> (Outcome, Vec<Answer>),
+    mut make: impl FnMut(
+        Vec<Q::Command>,
+        &mut dyn FnMut() -> Option<Q::Command>,
+    ) -> (Outcome, Vec<Answer>),
     mut answer: impl FnMut(Answer, &Outcome),
 ) {
-    let mut last = 1;
+    let mut expected = 1;
     while let Some(first) = queue.wait() {
         let mut batch = vec![first];
-        while batch.len() < most {
-            match queue.next() {
-                Some(next) => batch.push(next),
-                None if batch.len() < last && queue.linger() => {}
-                None => break,
-            }
+        while batch.len() < most
+            && let Some(next) = queue.next()
+        {
+            batch.push(next);
         }
-        last = batch.len();
-        let (outcome, waiting) = make(batch);
+        let mut taken = batch.len();
+        let mut more = || {
+            while taken < most {
+                match queue.next() {
+                    Some(next) => {
+                        taken += 1;
+                        return Some(next);
+                    }
+                    None if taken < expected && queue.linger() => {}
+                    None => return None,
+                }
+            }
+            None
+        };
+        let (outcome, waiting) = make(batch, &mut more);
+        expected = taken.saturating_add(queue.waiting());
         for waits in waiting {
             answer(waits, &outcome);
         }

@@ -18,8 +18,9 @@ const VERSION: i64 = 6;
 /// it, so that it should be less than one in a hundred.
 const FOLD_AFTER: i64 = 4_096;
 /// How much of the file the writer may keep in memory, in KiB. Each run that spends has pages of its own, so
-/// that hundreds of them would read and write theirs anew at every commit within SQLite's 2,000.
-const CACHE_KIB: i64 = 32_768;
+/// that hundreds of them would read and write theirs anew at every commit within SQLite's 2,000. With much more, SQLite
+/// looks over all that it keeps whenever a page is split.
+const CACHE_KIB: i64 = 8_192;
 /// How long another process may hold the file. The message of the error names it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Marks a file as a ledger (`PRAGMA application_id`): "LARl".

@@ -166,6 +166,10 @@ impl View for Store<'_> {
         let Some(n) = self.known_run(run)?.map(|run| run.n) else {
             return Ok(None);
         };
+        if self.known.lacks(n, attempt) {
+            self.missing = Some(*attempt);
+            return Ok(None);
+        }
         let found = self.one(
             concat!(
                 "SELECT ",

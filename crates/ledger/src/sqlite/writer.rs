@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use lar_core::ledger::LedgerError;
 use lar_core::time::Timestamp;
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::known::Known;
@@ -23,7 +24,8 @@ const AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How many commands share one commit at the most.
 const BATCH: usize = 256;
 
-/// For how long those are waited for who were answered last: less than the disk takes for a commit.
+/// For how long those are waited for who were answered last, by a thread that stays awake: waking it would take
+/// about as long, and a commit takes longer.
 const LINGER: Duration = Duration::from_micros(50);
 
 /// What work finds within its transaction.
@@ -131,11 +133,22 @@ impl queue::Queue for Commands {
 
     fn wait(&mut self) -> Option<Command> {
         self.since = None;
+        let answered = Instant::now();
+        while answered.elapsed() < LINGER {
+            match self.queue.try_recv() {
+                Err(TryRecvError::Empty) => std::thread::yield_now(),
+                other => return other.ok(),
+            }
+        }
         self.queue.blocking_recv()
     }
 
     fn next(&mut self) -> Option<Command> {
         self.queue.try_recv().ok()
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     fn linger(&mut self) -> bool {
@@ -152,7 +165,9 @@ fn run(
     queue: mpsc::Receiver<Command>,
 ) {
     let mut known = Known::default();
-    let make = |batch| commit(&mut connection, &mut log, &mut known, &mut seen, batch);
+    let make = |batch, more: &mut dyn FnMut() -> Option<Command>| {
+        commit(&mut connection, &mut log, &mut known, &mut seen, batch, more)
+    };
     let tell = |answer: Answer, result: &Result<(), LedgerError>| answer(result.clone());
     queue::serve(&mut Commands { queue, since: None }, BATCH, make, tell);
     // Closing the last connection folds the log into the file, so that a copy of it is complete.
@@ -169,9 +184,10 @@ fn commit(
     known: &mut Known,
     seen: &mut Option<LastSeen>,
     batch: Vec<Command>,
+    more: &mut dyn FnMut() -> Option<Command>,
 ) -> (Result<(), LedgerError>, Vec<Answer>) {
     let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
-    let result = transact(connection, log, known, batch, &mut answers);
+    let result = transact(connection, log, known, batch, more, &mut answers);
     if result.is_err() {
         known.forget();
         log.forget();
@@ -200,6 +216,7 @@ fn transact(
     log: &mut Integrator,
     known: &mut Known,
     batch: Vec<Command>,
+    more: &mut dyn FnMut() -> Option<Command>,
     answers: &mut Vec<Answer>,
 ) -> Result<Option<Sight>, LedgerError> {
     let begun = connection
@@ -223,7 +240,12 @@ fn transact(
     let before = transaction.total_changes();
     let mut within = Within { connection: &transaction, known, log, now };
     let mut whole = Ok(());
-    for command in batch {
+    let mut batch = batch.into_iter();
+    // Those who come while others are worked on are worked on too.
+    while let Some(command) = batch.next().or_else(|| {
+        let goes_on = whole.is_ok() && !transaction.is_autocommit();
+        if goes_on { more() } else { None }
+    }) {
         // SQLite rolls the whole transaction back on some errors, a full disk among them. What
         // follows would then commit by itself, one by one, so nothing follows.
         if whole.is_err() || transaction.is_autocommit() {

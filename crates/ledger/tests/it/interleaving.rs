@@ -81,6 +81,10 @@ impl Queue for Commands {
         command
     }
 
+    fn waiting(&self) -> usize {
+        self.0.shared.lock().unwrap().waiting.len()
+    }
+
     fn linger(&mut self) -> bool {
         loom::thread::yield_now();
         !std::mem::replace(&mut self.1, true)
@@ -115,7 +119,8 @@ fn explore(fails: Option<usize>) {
             })
             .collect();
         let made = Arc::clone(&durable);
-        let make = |batch: Vec<Command>| {
+        let make = |mut batch: Vec<Command>, more: &mut dyn FnMut() -> Option<Command>| {
+            batch.extend(std::iter::from_fn(more));
             assert!((1..=MOST).contains(&batch.len()));
             let whole = batch.iter().all(|command| Some(command.caller) != fails);
             if whole {
@@ -143,4 +148,64 @@ fn every_caller_hears_of_its_own_change_once_it_is_durable() {
 #[test]
 fn a_batch_that_fails_is_a_no_to_all_in_it() {
     explore(Some(1));
+}
+
+/// Callers as they come, and moments at which nobody waits: before it is worked on those that have come, after that,
+/// and once they are answered.
+struct Script {
+    events: VecDeque<Option<u32>>,
+    lingered: u32,
+}
+
+impl Queue for Script {
+    type Command = u32;
+
+    fn wait(&mut self) -> Option<u32> {
+        while let Some(event) = self.events.pop_front() {
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        self.events.pop_front().flatten()
+    }
+
+    fn waiting(&self) -> usize {
+        self.events.iter().take_while(|event| event.is_some()).count()
+    }
+
+    fn linger(&mut self) -> bool {
+        self.lingered += 1;
+        !self.events.is_empty()
+    }
+}
+
+/// What is made together of them, and how often somebody was waited for.
+fn made(events: impl IntoIterator<Item = Option<u32>>) -> (Vec<Vec<u32>>, u32) {
+    let mut script = Script { events: events.into_iter().collect(), lingered: 0 };
+    let mut batches = Vec::new();
+    let make = |mut batch: Vec<u32>, more: &mut dyn FnMut() -> Option<u32>| {
+        batch.extend(std::iter::from_fn(more));
+        batches.push(batch);
+        ((), vec![()])
+    };
+    serve(&mut script, 4, make, |(), ()| {});
+    (batches, script.lingered)
+}
+
+#[test]
+fn those_who_were_answered_together_are_waited_for_and_nobody_else_is() {
+    let alone = made([Some(1), None, None, None, Some(1), None, None]);
+    assert_eq!(alone, (vec![vec![1], vec![1]], 0));
+    let together = made(
+        [[Some(1), Some(2)], [None, None], [None, Some(1)], [None, None], [Some(2), None]].concat(),
+    );
+    assert_eq!(together.0, [[1, 2], [1, 2]]);
+    // Two wait while others are made, who come back to them.
+    let [one, two, three] = [[Some(1), Some(2)], [None, None], [Some(3), Some(4)]];
+    let groups = made([one, two, three, two, one].concat());
+    assert_eq!(groups.0, [vec![1, 2], vec![3, 4, 1, 2]]);
 }

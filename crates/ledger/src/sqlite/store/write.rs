@@ -182,11 +182,13 @@ impl Store<'_> {
                 run.pages
             ],
         )?;
+        let n = self.connection.last_insert_rowid();
+        self.known.begun(n);
         self.change(
             "INSERT INTO runs (n, id, grant_n, owner, lease_ms, task, opened, stop_reason)
              VALUES (?1, ?2, (SELECT n FROM grants WHERE id = ?3), ?4, ?5, ?6, ?7, ?8)",
             params![
-                self.connection.last_insert_rowid(),
+                n,
                 run.run.as_str(),
                 run.grant.as_str(),
                 run.owner,
@@ -271,6 +273,7 @@ impl Store<'_> {
         let token = self.token_row(&grant, &attempt.token)?;
         let sql = if self.missing == Some(attempt.id) {
             self.missing = None;
+            self.known.tried(n, &attempt.id);
             "INSERT INTO attempts (run, id, token_n, action, state, fence, lease_until,
                  approved_until, resolution, holder, seq)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
