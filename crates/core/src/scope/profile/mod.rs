@@ -450,14 +450,18 @@ pub(super) fn value_of(profiles: &Profiles, argv: &[String], name: &str) -> Opti
     }
 }
 
-/// Whether an argv ends where a flag's value is awaited, so that the next word would be free.
+/// Whether an argv ends where a flag's value is awaited, so that the next word would be free: of a subcommand of which
+/// nothing is known any flag may have one.
 pub(super) fn ends_within(profile: &Profile, argv: &[String]) -> bool {
-    walk::walk(profile, argv).events.last().is_some_and(|event| match event {
+    let events = walk::walk(profile, argv).events;
+    let is_unlisted = events.iter().any(|event| matches!(event, walk::Event::NoCommand { .. }));
+    events.last().is_some_and(|event| match event {
         walk::Event::Flag { flag, value, .. } => match flag.takes {
             Takes::None | Takes::Attached => false,
             Takes::One => value.is_none(),
             Takes::Two | Takes::UntilSemicolon => true,
         },
+        walk::Event::Unknown { value: None, .. } => is_unlisted,
         _ => false,
     })
 }
