@@ -85,6 +85,7 @@ pub(super) fn compile(
             })
             .collect(),
         synonyms_in: table.synonyms_in.clone(),
+        beside: table.beside.clone(),
         suffix: table.suffix.clone(),
         alone: table.alone.clone(),
         removing: Removing {

@@ -246,7 +246,20 @@ impl<'p, 'a> Judge<'_, 'p, 'a> {
                 None => Ok(()),
             },
             _ if again => Ok(()),
-            effect => Err(beyond(effect, word)),
+            effect => {
+                let named = self.walk.events.iter().filter_map(|event| match event {
+                    Event::Flag { flag, word, value } => {
+                        self.names_flag(*word, *value).then_some(*flag)
+                    }
+                    _ => None,
+                });
+                match self.profile.stands_beside(self.walk.node, flag, named) {
+                    true => {
+                        value.map_or(Ok(()), |value| self.check(&flag.kind, value.text, value.word))
+                    }
+                    false => Err(beyond(effect, word)),
+                }
+            }
         }
     }
 

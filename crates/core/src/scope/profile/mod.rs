@@ -23,7 +23,7 @@ mod walk;
 mod wide;
 mod within;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub struct Profile {
     assigns: bool,
     /// Words that turn a flag without a value off, as the next word.
     switches: Vec<String>,
-    /// An option with which a new set of options begins.
+    /// Options with which a new set of options begins.
     anew: String,
     /// Whether options may stand behind operands too, and in any order.
     interspersed: bool,
@@ -114,6 +114,8 @@ pub struct Profile {
     synonyms: HashMap<String, String>,
     /// Subcommands whose first operand is of a kind.
     synonyms_in: Vec<String>,
+    /// Options that are harmless beside another that the prefix names, by the other.
+    beside: BTreeMap<String, String>,
     /// What a name may end in without becoming another.
     suffix: String,
     root: Node,
@@ -158,6 +160,21 @@ impl Profile {
         [whole, family(program)]
             .iter()
             .any(|name| *name == self.name || self.aliases.iter().any(|alias| alias == name))
+    }
+
+    /// Whether a flag is harmless beside one that a prefix names, which names none like it.
+    fn stands_beside<'f>(
+        &self,
+        node: &Node,
+        flag: &Flag,
+        named: impl Iterator<Item = &'f Flag> + Clone,
+    ) -> bool {
+        self.beside.iter().any(|(other, list)| {
+            let other = node.listed(other);
+            node.is_beside(flag, list)
+                && named.clone().any(|one| other.is_some_and(|other| other.id == one.id))
+                && !named.clone().any(|one| node.is_beside(one, list))
+        })
     }
 
     /// Whether two words name the same thing: one of them has the suffix that the program adds by itself.
@@ -240,6 +257,12 @@ impl Node {
                     && !own.selects
                     && !self.first_operand_by.contains(&own.id)
         })
+    }
+
+    /// The flags that are harmless beside one that is named, by their names, where none of them is named itself.
+    fn is_beside(&self, flag: &Flag, list: &str) -> bool {
+        let mut names = list.split_ascii_whitespace();
+        names.any(|name| self.listed(name).is_some_and(|one| one.id == flag.id))
     }
 
     /// Whether a flag is listed here, and not by a subcommand.

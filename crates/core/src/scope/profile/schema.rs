@@ -120,7 +120,7 @@ node_table! {
         assigns: bool,
         /// Words that turn a flag without a value off where they follow it, as npm's `false`.
         switches: Vec<String>,
-        /// An option with which a new set of options begins, so that none may change its place.
+        /// Options with which a new set of options begins, so that none may change its place.
         anew: String,
         /// Whether the program takes options behind operands as well, and in any order, so that those of a
         /// prefix may stand there.
@@ -131,6 +131,8 @@ node_table! {
         synonyms: Vec<String>,
         /// The subcommands whose first operand is such a kind; of others it is one before a `/`.
         synonyms_in: Vec<String>,
+        /// Options that are harmless beside another that the prefix names, by the other: `-i` beside `rpm -q`.
+        beside: BTreeMap<String, String>,
         /// What names may end in without becoming others, as `.service` for units.
         suffix: String,
         /// What the program needs to work in confinement.

@@ -4,7 +4,7 @@
 use super::super::kind::{self, Kind};
 use super::super::schema::Syntax;
 use super::super::walk::Event;
-use super::super::{Effect, Node};
+use super::super::{Effect, Flag, Node};
 use super::is_place;
 use super::reading::Reading;
 
@@ -19,7 +19,7 @@ impl Reading<'_, '_, '_> {
         is_last
             && self.profile.interspersed
             && !self.goes_on
-            && flag.effect <= Effect::Target
+            && (flag.effect <= Effect::Target || self.stands_beside(flag))
             && !flag.ends_options
             && !node.first_operand_by.contains(&flag.id)
             && self.is_written_out(usize::MAX, *word)
@@ -44,6 +44,15 @@ impl Reading<'_, '_, '_> {
             || self.profile.ignored.iter().any(|one| kind::fits(one, text))
     }
 
+    /// Whether a flag is harmless beside one that the prefix names.
+    fn stands_beside(&self, flag: &Flag) -> bool {
+        let named = self.read.iter().zip(&self.named).filter_map(|(other, named)| match other {
+            Event::Flag { flag, .. } => named.then_some(*flag),
+            _ => None,
+        });
+        self.profile.stands_beside(self.node, flag, named)
+    }
+
     /// Whether a flag may share a word with one that the prefix names: it will be taken for named.
     pub(super) fn may_share(&self, event: &Event<'_, '_>) -> bool {
         let Event::Flag { flag, word, value } = event else {
@@ -55,7 +64,7 @@ impl Reading<'_, '_, '_> {
         });
         let replaces =
             self.node.first_operand_by.contains(&flag.id) && self.alone.iter().any(is_place);
-        flag.effect == Effect::Harmless
+        (flag.effect == Effect::Harmless || self.stands_beside(flag))
             && !replaces
             && !chooses
             && !flag.ends_options

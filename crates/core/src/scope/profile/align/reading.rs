@@ -93,7 +93,8 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
         let is_own = |event: &Event<'_, '_>| match event {
             Event::NoCommand { .. } => true,
             Event::Flag { flag, .. } => {
-                self.profile.root.listed(&self.profile.anew).is_some_and(|one| one.id == flag.id)
+                let mut anew = self.profile.anew.split_ascii_whitespace();
+                anew.any(|name| self.node.listed(name).is_some_and(|one| one.id == flag.id))
             }
             _ => false,
         };
@@ -299,7 +300,7 @@ impl<'r, 'p, 'a> Reading<'r, 'p, 'a> {
         let crosses = between.any(|event| !matches!(event, Event::Operand { .. }));
         let is_listed = self.node.before.iter().any(|(_, id)| *id == flag.id);
         // Some programs take what stands behind an operand for one more.
-        (mine > theirs || self.profile.interspersed)
+        self.profile.interspersed
             && (flag.effect <= Effect::Target && (!crosses || is_listed)
                 || self.profile.persistent && self.profile.root.owns(flag))
     }
