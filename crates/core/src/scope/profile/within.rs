@@ -7,6 +7,12 @@ use super::unknown::{Place, unknown};
 use super::{Beyond, Effect, Profiles};
 use crate::scope::lexer;
 
+/// Modules of Python's own library that can be run, of which no profile tells more.
+const OF_PYTHON: &str = "antigravity asyncio cgi cgitb code codeop compileall cProfile dbm distutils doctest encodings \
+    ensurepip filecmp fileinput ftplib gzip idlelib imaplib imghdr inspect lib2to3 mailcap modulefinder nntplib pdb \
+    pickle pickletools poplib profile pstats pydoc quopri runpy site smtpd sndhdr sqlite3 symtable sysconfig tarfile \
+    telnetlib test tokenize trace turtledemo uu webbrowser wsgiref xmlrpc zipapp zipfile";
+
 /// Commands within commands are followed so deep.
 pub(super) const MOST_NESTED: usize = 6;
 
@@ -38,8 +44,12 @@ impl Judge<'_, '_, '_> {
         let argv: Vec<String> = [name.to_owned()].into_iter().chain(rest.iter().cloned()).collect();
         let granted = self.granted.from(word);
         let at = |beyond: Beyond| Beyond { word: beyond.word + word, ..beyond };
-        if matches!(self.profiles.find(name), Ok(None)) && !granted.names_all(argv.len()) {
-            // Of a module of which nothing is known only what is named may be run.
+        let own = name.split('.').next().unwrap_or(name);
+        if matches!(self.profiles.find(name), Ok(None))
+            && OF_PYTHON.split_ascii_whitespace().any(|module| module == own)
+            && !granted.names_all(argv.len())
+        {
+            // Most of Python's own modules run or write what they are given.
             return Err(at(beyond(Effect::Runs, argv.len() - 1)));
         }
         inner(self.profiles, &argv, granted, self.depth + 1).map_err(at)

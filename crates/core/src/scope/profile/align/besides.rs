@@ -64,7 +64,9 @@ impl Reading<'_, '_, '_> {
         });
         let replaces =
             self.node.first_operand_by.contains(&flag.id) && self.alone.iter().any(is_place);
-        (flag.effect == Effect::Harmless || self.stands_beside(flag))
+        // What it would choose the prefix leaves open, where it names nothing.
+        let is_open = flag.effect == Effect::Target && !self.alone.iter().any(is_place);
+        (flag.effect == Effect::Harmless || is_open || self.stands_beside(flag))
             && !replaces
             && !chooses
             && !flag.ends_options
