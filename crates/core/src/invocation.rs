@@ -242,9 +242,11 @@ fn http(scope: &HttpScope, fields: &mut Fields) -> Result<HttpAction, Refusal> {
             }
         },
     };
+    // A model fills every field of a schema: an empty text is no body where none can be.
+    let bare = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let body = json::take_optional_raw(fields, "body")
         .map(|raw| raw.get().to_owned())
-        .filter(|text| text != "null");
+        .filter(|text| text != "null" && !(bare && text == "\"\""));
     Ok(HttpAction {
         method,
         url: scope.url.to_string(),
@@ -264,7 +266,10 @@ fn file(scope: &FileScope, fields: &mut Fields) -> Result<FileAction, Refusal> {
         }
     };
     let path = json::take_string(fields, "path").map_err(invalid)?;
-    let content = json::take_optional_string(fields, "content").map_err(invalid)?;
+    // An empty text says nothing of a read.
+    let content = json::take_optional_string(fields, "content")
+        .map_err(invalid)?
+        .filter(|text| operation == FileOperation::Write || !text.is_empty());
     match (operation, &content) {
         (FileOperation::Write, None) => {
             return Err(Refusal::InvalidInput(

@@ -48,6 +48,7 @@ fn what_was_granted_is_allowed() {
         ("api", r#"{"method":"POST","body":{"a":[1,9007199254740993,1.5]}}"#),
         ("file_conf", r#"{"operation":"read","path":"/etc/app/a.toml"}"#),
         ("file_conf", r#"{"operation":"write","path":"a.toml","content":""}"#),
+        ("file_conf", r#"{"operation":"read","path":"a.toml","content":""}"#),
         ("deploy_prod", "{}"),
         ("secret_notify", r#"{"body":{"text":"hi"}}"#),
         ("wait_soon", r#"{"seconds":5,"reason":"rollout"}"#),
