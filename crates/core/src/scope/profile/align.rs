@@ -37,7 +37,7 @@ impl Aligned {
 pub(in crate::scope) type IsOpen<'o> = &'o dyn Fn(&str) -> bool;
 
 /// Longer commands must begin with the prefix as it is written: what follows takes time by the square.
-const MOST_WORDS: usize = 512;
+const MOST_WORDS: usize = 128;
 
 /// An open word is looked for among so many.
 const MOST_BEFORE_OPEN: usize = 64;
