@@ -235,10 +235,14 @@ impl Prefix {
         let judged = || {
             let granted = Granted::whole(wider.words.len());
             let profile = wider.profile.as_deref();
+            let is_permitted =
+                || profile::judge(&wider.profiles, profile, &self.words, granted).is_ok();
+            // Of a program of which nothing is known, an option's name alone is looked at.
+            let is_unknown = profile.is_none() && wider.names_no_program();
             wider.open.is_some()
-                || profile.is_none() && wider.names_no_program()
+                || is_unknown && is_permitted() && !self.opens_option()
                 || self.open.is_none()
-                    && profile::judge(&wider.profiles, profile, &self.words, granted).is_ok()
+                    && is_permitted()
                     && (tail.is_empty()
                         || !profile.is_some_and(|it| profile::ends_within(it, &self.words)))
         };
@@ -268,7 +272,15 @@ impl Prefix {
     /// Whether an open word may go on in any way: what a longer beginning names of a path or a URL, or
     /// to a program of which something is known, the shorter one may refuse.
     fn takes_any_ending(&self, open: &str) -> bool {
-        self.profile.is_none() && !open.contains('/') && self.names_no_program()
+        self.profile.is_none()
+            && !open.contains('/')
+            && !self.opens_option()
+            && self.names_no_program()
+    }
+
+    /// Whether the open word may come to be an option.
+    fn opens_option(&self) -> bool {
+        matches!(&self.open, Some(OpenWord::Text(text)) if text.is_empty() || text.starts_with('-'))
     }
 
     /// Whether no word of it, or the beginning of one, is a program that is known, so that nothing but the
