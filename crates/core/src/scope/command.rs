@@ -548,6 +548,12 @@ mod tests {
             (&["kubectl get pods -o"], &["kubectl get pods"], false),
             (&["unknown-tool a 'b"], &["unknown-tool"], true),
             (&["unknown-tool --all"], &["unknown-tool"], true),
+            // Deeper than is looked: it permits nothing, and no more than itself.
+            (
+                &["x sudo sudo sudo sudo sudo sudo sudo a"],
+                &["x sudo sudo sudo sudo sudo sudo sudo a"],
+                true,
+            ),
             (&["unknown-tool --pager"], &["unknown-tool"], false),
             (&["unknown-tool a --on-exit-hook=x"], &["unknown-tool a"], false),
             (&["unknown-tool '--ex"], &["unknown-tool"], false),

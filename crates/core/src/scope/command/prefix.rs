@@ -240,11 +240,11 @@ impl Prefix {
             // Of a program of which nothing is known, an option's name alone is looked at.
             let is_unknown = profile.is_none() && wider.names_no_program();
             wider.open.is_some()
+                || tail.is_empty() && self.open.is_none()
                 || is_unknown && is_permitted() && !self.opens_option()
                 || self.open.is_none()
                     && is_permitted()
-                    && (tail.is_empty()
-                        || !profile.is_some_and(|it| profile::ends_within(it, &self.words)))
+                    && !profile.is_some_and(|it| profile::ends_within(it, &self.words))
         };
         head == wider.words
             && self.profile == wider.profile
