@@ -280,16 +280,13 @@ impl Prefix {
 
     /// Whether the open word may come to be an option.
     fn opens_option(&self) -> bool {
-        matches!(&self.open, Some(OpenWord::Text(text)) if text.is_empty() || text.starts_with('-'))
+        self.open_text().is_some_and(|text| text.is_empty() || text.starts_with('-'))
     }
 
     /// Whether no word of it, or the beginning of one, is a program that is known, so that nothing but the
     /// words is compared.
     fn names_no_program(&self) -> bool {
-        let open = match &self.open {
-            Some(OpenWord::Text(text)) => Some(text.clone()),
-            Some(OpenWord::Sql { .. } | OpenWord::Client { .. }) | None => None,
-        };
+        let open = self.open_text().map(str::to_owned);
         let words: Vec<String> = self.words.iter().cloned().chain(open).collect();
         profile::named(&self.profiles, &words).is_empty()
     }

@@ -100,7 +100,7 @@ fn nested(
     }
     if let Some(at) = inner(&alone) {
         let found = inner(&read)?;
-        let outer = both(&profile, (prefix, at), (argv, found))?;
+        let outer = compare(&profile, prefix, argv, |reading| reading.before(at, found))?;
         let within = nested(profiles, prefix.get(at..)?, open, argv.get(found..)?, depth + 1)?;
         let mut gaps = outer.gaps;
         gaps.extend(within.gaps.iter().map(|gap| gap + found));
@@ -108,49 +108,32 @@ fn nested(
         return Some(Aligned { words: within.words + found, gaps, free });
     }
     let Some(open) = open else {
-        return both_whole(&profile, prefix, argv, None);
+        return compare(&profile, prefix, argv, |reading| reading.whole(None));
     };
     let candidates = argv.iter().enumerate().skip(1).take(MOST_BEFORE_OPEN);
     let mut candidates = candidates.filter(|(_, word)| open(word));
     candidates.find_map(|(at, word)| {
         let mut prefix = prefix.to_vec();
         prefix.push(word.clone());
-        let found = both_whole(&profile, &prefix, argv, Some(at))?;
+        let found = compare(&profile, &prefix, argv, |reading| reading.whole(Some(at)))?;
         Some(Aligned { words: at, ..found })
     })
 }
 
 /// Compares two commands as the profile reads them, and as the shipped one that it stands beside does.
-fn both_whole(
+fn compare(
     profile: &Profile,
     prefix: &[String],
     argv: &[String],
-    open: Option<usize>,
+    find: impl Fn(Reading<'_, '_, '_>) -> Option<Aligned>,
 ) -> Option<Aligned> {
-    let whole = |profile: &Profile| {
+    let by = |profile: &Profile| {
         let (alone, read) = (walk(profile, prefix), walk(profile, argv));
-        Reading::new(profile, prefix, argv, &alone, &read).whole(open)
+        find(Reading::new(profile, prefix, argv, &alone, &read))
     };
-    agreed(profile, whole)
-}
-
-/// The same for what stands before a command within each.
-fn both(
-    profile: &Profile,
-    (prefix, at): (&[String], usize),
-    (argv, found): (&[String], usize),
-) -> Option<Aligned> {
-    let before = |profile: &Profile| {
-        let (alone, read) = (walk(profile, prefix), walk(profile, argv));
-        Reading::new(profile, prefix, argv, &alone, &read).before(at, found)
-    };
-    agreed(profile, before)
-}
-
-fn agreed(profile: &Profile, compare: impl Fn(&Profile) -> Option<Aligned>) -> Option<Aligned> {
-    let found = compare(profile)?;
+    let found = by(profile)?;
     match &profile.also {
-        Some(also) if compare(also)? != found => None,
+        Some(also) if by(also)? != found => None,
         _ => Some(found),
     }
 }
